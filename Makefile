@@ -1,0 +1,37 @@
+# `make demo` and `make test` do everything from a fresh clone; both are quick the second time.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+CONFIG ?= config/demo.yaml
+
+export PATH := $(BIN):$(PATH)
+
+.PHONY: env demo test lint format clean
+
+env: $(VENV)/.done
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "error: Python 3.11 to 3.14 is needed, but $(PYTHON) is $$($(PYTHON) -V); run 'make env PYTHON=/path/to/python3.11'"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: env
+	snakemake --cores all --configfile $(CONFIG)
+	@echo "Done. The comparison: results/tables/main.md; costs: results/tables/efficiency.md; figures: results/plots/"
+
+test: env
+	pytest
+
+lint: env
+	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy
+
+format: env
+	ruff format . && ruff check --fix . && snakefmt Snakefile workflow
+
+# Removes everything that a run makes, models and scores included; asks for nothing.
+clean:
+	rm -rf work results/* .snakemake

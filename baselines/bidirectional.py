@@ -1,0 +1,33 @@
+"""Bidirectional attention (LLM2Vec, BehnamGhader et al., arXiv 2404.05961): drop the causal mask, take the mean.
+
+LLM2Vec first teaches the LLM to live without the mask (masked-next-token prediction, a stage of its own, see
+``causal2vec.training.mntp``), then trains contrastively like every other method here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from causal2vec.embedder import DecoderEmbedder, Piece, Role, mean_pool
+
+
+class Bidirectional(DecoderEmbedder):
+    """Every token sees every token; the vector is the mean over the text, instruction tokens excluded."""
+
+    def __init__(
+        self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int = 512, add_bos: bool | None = None
+    ) -> None:
+        super().__init__(loaded, max_seq_length, add_bos)
+        # The supported switch. Setting is_causal on the attention layers instead is silently causal as soon as
+        # a batch is padded.
+        self.llm.config.is_causal = False
+
+    def pieces(self, text: str, prompt: str) -> list[Piece]:
+        """``[BOS]instruction text``; LLM2Vec appends no EOS."""
+        return [*self.bos, Piece(prompt), Piece(text, role=Role.TEXT, cut=True)]
+
+    def pool(self, states: Tensor, roles: Tensor) -> Tensor:
+        """Mean over the text's tokens, ``(batch, width)``."""
+        return mean_pool(states, roles == Role.TEXT)

@@ -1,0 +1,52 @@
+"""The control: Causal2Vec's small encoder alone, without any LLM. What it scores, the LLM need not explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from causal2vec.embedder import Embedder, mean_pool
+
+
+class EncoderOnly(Embedder):
+    """A BERT-style encoder with mean pooling.
+
+    Args:
+        max_seq_length: The most tokens the encoder sees, its special tokens included.
+        sees_instruction: Whether the instruction is put before the text; the same default as Causal2Vec's encoder.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = ("encoder",)
+    config_keys: list[str] = ["max_seq_length", "sees_instruction"]
+    encoder: Any
+
+    def __init__(
+        self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int = 512, sees_instruction: bool = False
+    ) -> None:
+        super().__init__(loaded, max_seq_length)
+        self.sees_instruction = sees_instruction
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        """Texts to ``input_ids`` and ``attention_mask``, each ``(batch, length)``."""
+        prefix = prompt or "" if self.sees_instruction else ""
+        encoded = self.tokenizers["encoder"](
+            [(prefix + text).encode("utf-8", "replace").decode() for text in inputs],
+            padding=True,
+            truncation=True,
+            max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
+            return_tensors="pt",
+        )
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        """Add ``sentence_embedding`` ``(batch, width)``, in float32."""
+        mask = features["attention_mask"]
+        states = self.encoder(input_ids=features["input_ids"], attention_mask=mask).last_hidden_state
+        features["sentence_embedding"] = mean_pool(states, mask)
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """The encoder's width."""
+        return int(self.encoder.config.hidden_size)

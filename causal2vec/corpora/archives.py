@@ -1,0 +1,138 @@
+"""Unpack chosen members of a wheel or a source archive, trusting nothing that the archive says."""
+
+from __future__ import annotations
+
+import fnmatch
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from causal2vec.errors import UserError
+
+MAX_UNPACKED_BYTES = 2_000_000_000
+"""More than this from one archive is refused: the largest data package here unpacks to 130 MB."""
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError)
+
+
+class Member(NamedTuple):
+    """One entry of an archive: its name, its declared size, whether it is a plain file, how to open it."""
+
+    name: str
+    size: int
+    plain: bool
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, patterns: list[str], target: Path, *, limit: int = MAX_UNPACKED_BYTES) -> list[str]:
+    """Write the members of ``archive`` that match ``patterns`` below the existing folder ``target``.
+
+    Patterns are those of `fnmatch` on the whole member name, so ``*`` also crosses ``/``. A ``.zip``/``.whl``
+    is read as a zip file, anything else as a (compressed) tar file. Returns the sorted names written.
+
+    Raises:
+        UserError: The archive is damaged, a pattern matches nothing, a matching member has an absolute path,
+            ``..``, is a link or a device, or the members exceed ``limit`` bytes together.
+    """
+    written: set[str] = set()
+    matched: set[str] = set()
+    left = limit
+    try:
+        for member in _members(archive):
+            hits = {pattern for pattern in patterns if fnmatch.fnmatchcase(member.name, pattern)}
+            if not hits:
+                continue
+            matched |= hits
+            path = target / _safe_name(archive, member)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            left -= _write(archive, member, path, left, limit)
+            written.add(member.name)
+    except (*_DAMAGED, RuntimeError) as error:  # RuntimeError: an encrypted or unsupported zip file
+        raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again") from error
+    if missing := sorted(set(patterns) - matched):
+        raise UserError(f"{archive.name} holds no file that matches {missing[0]!r}; correct `files` for it")
+    return sorted(written)
+
+
+def _members(archive: Path) -> Iterator[Member]:
+    if archive.suffix in (".whl", ".zip"):
+        with zipfile.ZipFile(archive) as zipped:
+            for entry in zipped.infolist():
+                if not entry.is_dir():
+                    yield Member(
+                        entry.filename, entry.file_size, _is_plain(entry), _zip_opener(zipped, entry)
+                    )
+        return
+    with tarfile.open(archive) as tarred:
+        for info in tarred:
+            if not info.isdir():
+                yield Member(info.name, info.size, info.isreg(), _tar_opener(tarred, info))
+
+
+def _is_plain(entry: zipfile.ZipInfo) -> bool:
+    kind = (entry.external_attr >> 16) & 0o170000  # the Unix file type, 0 where none was recorded
+    return kind in (0, 0o100000)
+
+
+def _zip_opener(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+    return lambda: zipped.open(entry)
+
+
+def _tar_opener(tarred: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
+    def opened() -> IO[bytes]:
+        stream = tarred.extractfile(info)
+        if stream is None:
+            raise tarfile.TarError(f"{info.name} has no content")
+        return stream
+
+    return opened
+
+
+def _safe_name(archive: Path, member: Member) -> PurePosixPath:
+    name = PurePosixPath(member.name)
+    unsafe = name.is_absolute() or ".." in name.parts or "\\" in member.name or ":" in member.name
+    if unsafe or not member.plain or not name.parts:
+        raise UserError(
+            f"{archive.name} holds the unsafe member {member.name!r} (a link, a device or a path out of its "
+            "folder); do not use this archive"
+        )
+    return name
+
+
+def _write(archive: Path, member: Member, path: Path, left: int, limit: int) -> int:
+    """Copy one member to ``path``; the bytes really read are counted, for a header may lie about them."""
+    size = 0
+    with member.open() as source, path.open("wb") as out:
+        while chunk := source.read(1 << 20):
+            size += len(chunk)
+            if size > left:
+                raise UserError(
+                    f"{archive.name} unpacks to more than the {limit:,} bytes allowed, at {member.name!r}; "
+                    "do not use this archive"
+                )
+            out.write(chunk)
+    return size
+
+
+def read_inner_tar(archive: Path, pattern: str, *, limit: int = 50_000_000) -> bytes:
+    """Bytes of the first regular file in a (compressed) tar archive whose name matches ``pattern``.
+
+    Raises:
+        UserError: The archive is absent or damaged, nothing matches, or the file exceeds ``limit`` bytes.
+    """
+    try:
+        for member in _members(archive):
+            if not (member.plain and fnmatch.fnmatchcase(member.name, pattern)):
+                continue
+            with member.open() as stream:
+                data = stream.read(limit + 1)
+            if len(data) > limit:
+                raise UserError(f"{archive}: {member.name!r} is larger than {limit:,} bytes; fetch it again")
+            return data
+    except FileNotFoundError as error:
+        raise UserError(f"{archive} does not exist; fetch the data packages again") from error
+    except _DAMAGED as error:
+        raise UserError(f"{archive} cannot be read ({error}); fetch the data packages again") from error
+    raise UserError(f"{archive} holds no file that matches {pattern!r}; fetch the data packages again")

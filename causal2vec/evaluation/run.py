@@ -1,0 +1,174 @@
+"""Evaluate one model on a shard of tasks: load once, one JSON per task, nothing finished is ever lost."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from causal2vec.config import Evaluation, Run
+from causal2vec.errors import UserError
+from causal2vec.evaluation.prompts import Prompts
+from causal2vec.files import atomic_folder, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_run(
+    run: Run,
+    folder: Path,
+    settings: Evaluation,
+    data: Path,
+    output: Path,
+    state: Path,
+    *,
+    prompts: Prompts,
+    shard: int,
+    shards: int,
+    device: str,
+    dtype: str,
+) -> None:
+    """Evaluate a run's model on one shard of the configured tasks; see `evaluate_model`."""
+    from causal2vec.export import load_model, revision_of
+
+    evaluate_model(
+        load_model(str(folder), device, dtype, max_length=settings.max_length),
+        f"causal2vec-suite/{run.method}__{run.base}",
+        revision_of(folder),
+        shard_of(settings.tasks, shard, shards),
+        data,
+        output,
+        state,
+        prompts=prompts,
+        batch_size=settings.batch_size,
+        record={**run.model_dump(include={"method", "base", "seed", "trained"}), "dtype": dtype, "device": device},
+    )
+
+
+def evaluate_model(
+    model: Any,
+    name: str,
+    revision: str,
+    tasks: list[str],
+    data: Path,
+    output: Path,
+    state: Path,
+    *,
+    prompts: Prompts | None,
+    batch_size: int,
+    record: dict[str, Any],
+    progress: bool = True,
+) -> None:
+    """Run mteb on a model and write its results with a record of how they came about.
+
+    Args:
+        model: A SentenceTransformer.
+        name: ``organisation/model`` for mteb's result tree.
+        revision: The model's content hash.
+        tasks: Names of packaged or official tasks or benchmarks.
+        data: Folder of the packaged tasks' data.
+        output: Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``) and ``record.json``.
+        state: Where finished tasks wait until all are done; a restarted evaluation goes on from there.
+        prompts: Instructions; ``None`` leaves prompting to the model.
+        batch_size: Texts per batch.
+        record: What identifies the run (method, base, seed, dtype, ...); written beside the scores.
+
+    Raises:
+        UserError: An unknown task, data that cannot be had, or a score that is not a number.
+    """
+    import mteb
+
+    from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
+    from causal2vec.evaluation.tasks import get_tasks
+
+    dimension = model.get_embedding_dimension()
+    encoder = PromptedEncoder(model, model_meta(name, revision, dimension, model.max_seq_length), prompts, batch_size)
+    state.mkdir(parents=True, exist_ok=True)
+    for task in get_tasks(tasks, data):
+        _evaluate_task(encoder, task, state, progress)
+    records = {path.stem: read_json(path) for path in sorted((state / "records").glob("*.json"))}
+    with atomic_folder(output) as draft:
+        shutil.copytree(state / "results", draft / "results")
+        write_json(
+            draft / "record.json",
+            {
+                **record,
+                "model": name,
+                "revision": revision,
+                "batch_size": batch_size,
+                "max_length": model.max_seq_length,
+                "tasks": records,
+                "versions": {"mteb": mteb.__version__},
+            },
+        )
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None:
+    """One task; skipped when its record says that it is done."""
+    import mteb
+    from mteb.cache import ResultCache
+
+    from causal2vec.evaluation.tasks import task_items
+
+    done = state / "records" / f"{task.metadata.name}.json"
+    if done.is_file():
+        return
+    meta = task.metadata
+    load_task(task)
+    start = time.perf_counter()
+    result = mteb.evaluate(
+        encoder,
+        task,
+        cache=ResultCache(state),
+        overwrite_strategy="always",
+        encode_kwargs={"batch_size": encoder.batch_size, "show_progress_bar": progress},
+        show_progress_bar=progress,
+    )
+    seconds = time.perf_counter() - start
+    for split, rows in result.task_results[0].scores.items():
+        for row in rows:
+            if row["main_score"] is None or not math.isfinite(row["main_score"]):
+                raise UserError(
+                    f"task {meta.name} ({split}) gave the score {row['main_score']} for {encoder.mteb_model_meta.name}; "
+                    "its vectors are probably all alike or not finite, look at the model's training.json"
+                )
+    write_json(
+        done,
+        {
+            "task_type": meta.type,
+            "main_score": meta.main_score,
+            "data_revision": meta.dataset["revision"],
+            "items": {f"{split}/{subset}": count for (split, subset), count in task_items(task).items()},
+            "seconds": round(seconds, 2),
+            "prompts": encoder.used_prompts.get(meta.name, {}),
+        },
+    )
+    logger.info("%s: %.4f in %.0f s", meta.name, result.task_results[0].get_score(), seconds)
+
+
+def load_task(task: Any) -> None:
+    """Load a task's data.
+
+    Raises:
+        UserError: The hub does not answer or does not have it.
+    """
+    try:
+        task.load_data()
+    except UserError:
+        raise
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        path = task.metadata.dataset.get("path")
+        raise UserError(
+            f"the data of task {task.metadata.name} ({path}) cannot be loaded from the model hub "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:160]}); check the network, or set HF_ENDPOINT to a "
+            "mirror, or drop the task from evaluation.tasks"
+        ) from error
+
+
+def shard_of(tasks: list[str], shard: int, shards: int) -> list[str]:
+    """Every ``shards``-th task, from ``shard`` on: the tasks of one evaluation job."""
+    return tasks[shard::shards]

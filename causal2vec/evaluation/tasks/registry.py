@@ -1,0 +1,80 @@
+"""Find tasks by name: packaged tasks, mteb's own tasks, and benchmarks that stand for many."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal2vec.errors import UserError
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+PACKAGED_TASKS: tuple[str, ...] = (
+    "WikiVitalRetrieval",
+    "RecipeRetrieval",
+    "HPODefinitionRetrieval",
+    "AWSOperationReranking",
+    "HPOSynonymPairClassification",
+    "BibleParallelPairClassification",
+    "TweetSentimentVader",
+    "WikiTopicClassification",
+    "ICD10ChapterClassification",
+    "WikiTopicClustering",
+    "AWSServiceClustering",
+    "LeeNewsSTS",
+    "WordSim353STS",
+)
+"""Names of the tasks that need nothing but the data packages."""
+
+
+def get_tasks(names: list[str], data: Path) -> list[AbsTask]:
+    """New task objects for ``names``, each once, in order.
+
+    A name is a packaged task (read from ``data``, the folder that `build_task_data` wrote), a task of mteb,
+    or a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks.
+
+    Raises:
+        UserError: A name is unknown; the message offers close matches.
+    """
+    found: dict[str, AbsTask] = {}
+    for name in names:
+        for task in _tasks_of(name, data):
+            found.setdefault(task.metadata.name, task)
+    return list(found.values())
+
+
+def _tasks_of(name: str, data: Path) -> list[Any]:
+    if name in PACKAGED_TASKS:
+        from causal2vec.evaluation.tasks.definitions import TASK_CLASSES
+
+        task = TASK_CLASSES[name]()
+        task.data_folder = data
+        return [task]
+    tasks, benchmarks = _mteb_names()
+    if name in tasks:
+        import mteb
+
+        return [mteb.get_task(name)]
+    if name in benchmarks:
+        import mteb
+
+        return list(mteb.get_benchmark(name).tasks)
+    known = [*PACKAGED_TASKS, *tasks, *benchmarks]
+    lowered = {entry.lower(): entry for entry in known}
+    close = [lowered[entry] for entry in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+    offer = (
+        f"did you mean {' or '.join(map(repr, close))}?" if close else "docs/data.md lists the packaged ones"
+    )
+    raise UserError(f"there is no task or benchmark {name!r}; {offer}")
+
+
+def _mteb_names() -> tuple[set[str], set[str]]:
+    """Names of mteb's tasks and of its benchmarks with their aliases."""
+    import mteb
+    from mteb.get_tasks import _TASKS_REGISTRY
+
+    benchmarks = mteb.get_benchmarks()
+    aliases = {alias for benchmark in benchmarks for alias in benchmark.aliases or ()}
+    return set(_TASKS_REGISTRY), {benchmark.name for benchmark in benchmarks} | aliases

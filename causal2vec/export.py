@@ -1,0 +1,177 @@
+"""A model as a folder that opens with ``SentenceTransformer(path, trust_remote_code=True)`` on any machine."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal2vec.errors import UserError
+from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json, write_text
+
+if TYPE_CHECKING:
+    from causal2vec.embedder import Embedder
+
+RECORDS = ("manifest.json", "training.json", "README.md", "config_sentence_transformers.json")
+"""Files of a model folder that say how it was made and do not change its vectors."""
+
+REQUIREMENTS = ["transformers>=5.2", "sentence-transformers>=6"]
+
+
+def method_class(path: str) -> type[Embedder]:
+    """Import a method's class by its path.
+
+    Raises:
+        UserError: There is no such class, or it is not an `Embedder`.
+    """
+    from causal2vec.embedder import Embedder
+
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"method class '{path}' cannot be imported ({error}); check methods.*.module") from error
+    if not (isinstance(cls, type) and issubclass(cls, Embedder)):
+        raise UserError(f"method class '{path}' is not a subclass of causal2vec.embedder.Embedder; derive it from that")
+    return cls
+
+
+def quiet_transformers() -> None:
+    """No bars and reports for files that load in a moment: they bury the progress that matters."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def build_embedder(
+    path: str, folders: dict[str, Path], settings: dict[str, Any], dtype: str = "float32"
+) -> Embedder:
+    """An untrained method on pre-trained parts.
+
+    Args:
+        path: Import path of the method's class.
+        folders: Model folder per part; only those that the class names are opened.
+        settings: Keyword arguments of the class.
+        dtype: Number format of the weights.
+
+    Raises:
+        UserError: A setting the class does not know, or parts that do not fit.
+    """
+    import torch
+
+    quiet_transformers()
+    cls = method_class(path)
+    allowed = [name for name in inspect.signature(cls).parameters if name != "loaded"]
+    usable = {key: value for key, value in settings.items() if key in allowed}
+    if unknown := sorted(set(settings) - set(allowed) - {"add_bos"}):
+        raise UserError(f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings")
+    try:
+        return cls.build({part: str(folders[part]) for part in cls.parts}, usable, dtype=getattr(torch, dtype))
+    except (ValueError, OSError, KeyError) as error:
+        places = ", ".join(f"{part}={folders.get(part)}" for part in cls.parts)
+        raise UserError(f"{path} cannot be built on {places}: {' '.join(str(error).split())}") from error
+
+
+def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any]) -> str:
+    """Write a model atomically, with its code beside it, and return its revision.
+
+    Args:
+        module: The method, trained or not, adapters merged.
+        manifest: How the model was made; goes into ``manifest.json`` with the revision and the environment.
+        records: Further JSON files by name, for example the loss curve as ``training.json``.
+
+    Returns:
+        The revision: 40 hex digits of the content's SHA-256. Equal weights, code and settings give an equal revision.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    with atomic_folder(target) as draft:
+        SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(draft), create_model_card=False)
+        _bundle_code(module, draft)
+        revision = sha256_tree(draft, skip=RECORDS)[:40]
+        write_json(draft / "manifest.json", {**manifest, "revision": revision})
+        for name, record in records.items():
+            write_json(draft / name, record)
+        write_text(draft / "README.md", _card(module, manifest, revision))
+    return revision
+
+
+def _bundle_code(module: Embedder, folder: Path) -> None:
+    """Copy the method's file and the file it builds on, and point ``modules.json`` at them."""
+    import causal2vec.embedder as shared
+
+    source = Path(inspect.getfile(type(module)))
+    # Within a model folder the two files are neighbours, not members of this project.
+    code = source.read_text(encoding="utf-8").replace("from causal2vec.embedder import", "from .embedder import")
+    if "causal2vec." in "".join(line for line in code.splitlines() if line.lstrip().startswith(("import ", "from "))):
+        raise UserError(
+            f"{source} imports more of causal2vec than causal2vec.embedder; a method must stand in one file, "
+            "so that its models open without this project"
+        )
+    write_text(folder / source.name, code)
+    shutil.copy(inspect.getfile(shared), folder / "embedder.py")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = f"{source.stem}.{type(module).__name__}"
+    write_json(folder / "modules.json", modules)
+    config = json.loads((folder / "config_sentence_transformers.json").read_text())
+    write_json(folder / "config_sentence_transformers.json", {**config, "requirements": REQUIREMENTS})
+
+
+def load_model(path: str, device: str, dtype: str, *, max_length: int | None = None, local: bool = True) -> Any:
+    """Open a saved model as any user would, in the given number format.
+
+    Args:
+        path: A folder, or a name on the hub.
+        device: ``cpu`` or ``cuda``.
+        dtype: ``float32`` or ``bfloat16``.
+        max_length: Tokens per text, instead of what the model was saved with.
+        local: Whether to run the code in the folder: our own models bring theirs; code from the hub is not run.
+
+    Raises:
+        UserError: The folder is no such model, or the hub does not have it.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    quiet_transformers()
+    if local and not (Path(path) / "modules.json").is_file():
+        raise UserError(f"{path} is no sentence-transformers model (it has no modules.json); name a model folder")
+    try:
+        model = SentenceTransformer(
+            path, device=device, trust_remote_code=local, model_kwargs={"dtype": getattr(torch, dtype)}
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"the model {path} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    if max_length is not None:
+        model.max_seq_length = max_length
+    return model.eval()
+
+
+def revision_of(folder: Path) -> str:
+    """The revision in a model folder's manifest."""
+    return str(read_json(folder / "manifest.json")["revision"])
+
+
+def _card(module: Embedder, manifest: dict[str, Any], revision: str) -> str:
+    settings = json.dumps(module.get_config_dict(), sort_keys=True)
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+---
+# {manifest["method"]} on {manifest["base"]}, seed {manifest["seed"]}
+
+{"Trained" if manifest["trained"] else "Not trained"}. Revision `{revision}`. Settings: `{settings}`.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH", trust_remote_code=True)
+vectors = model.encode(["a text"], prompt="Instruct: ...\\nQuery: ")  # the prompt on queries only
+```
+
+`manifest.json` says how this model was made, `training.json` how its training went.
+"""

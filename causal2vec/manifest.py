@@ -1,0 +1,92 @@
+"""How everything was made: code, environment, hardware, data, weights, settings, time."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from causal2vec.files import read_json, sha256_file, sha256_json, write_json
+
+LOCK = Path("requirements.lock")
+
+
+def write_manifest(
+    output: Path,
+    *,
+    config: dict[str, Any],
+    models: list[Path],
+    sources: list[Path],
+    pairs: Path,
+    scores: Path,
+    hardware: Path,
+    benchmarks: Path,
+) -> dict[str, Any]:
+    """Write the manifest of a finished experiment.
+
+    Args:
+        output: ``manifest.json``.
+        config: The checked configuration, defaults filled in.
+        models: The experiment's model folders.
+        sources: The pre-trained models' folders.
+        pairs: The folder of training pairs.
+        scores: The score table.
+        hardware: What `causal2vec.compute.probe` wrote.
+        benchmarks: Snakemake's benchmark files; their wall times are listed by stage.
+
+    Returns:
+        The manifest. Its ``id`` covers what decides the scores, not times: two equal runs have equal ids.
+    """
+    machine = read_json(hardware)
+    identity = {
+        "config": config,
+        "versions": installed_versions(),
+        "dtype": machine["dtype"],
+        "pairs": {name: sha256_file(pairs / name) for name in ("train.parquet", "validation.parquet")},
+        "sources": {folder.name: read_json(folder / "source.json") for folder in sources},
+        "models": {"/".join(folder.parts[-3:]): read_json(folder / "manifest.json")["revision"] for folder in models},
+        "scores_sha256": sha256_file(scores),
+    }
+    manifest = {
+        "id": sha256_json(identity)[:12],
+        **identity,
+        "git": git_state(),
+        "lock_sha256": sha256_file(LOCK) if LOCK.is_file() else None,
+        "hardware": machine,
+        "python": platform.python_version(),
+        "seconds": stage_seconds(benchmarks),
+    }
+    write_json(output, manifest)
+    return manifest
+
+
+def installed_versions() -> dict[str, str]:
+    """Every installed distribution with its version, in alphabetical order."""
+    return dict(sorted((d.metadata["Name"].lower(), d.version) for d in distributions() if d.metadata["Name"]))
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether tracked files differ from it; nulls outside a repository."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+def stage_seconds(benchmarks: Path) -> dict[str, float]:
+    """Wall seconds of every job, by rule and wildcards, from Snakemake's benchmark files."""
+    found = {}
+    for path in sorted(benchmarks.rglob("*.jsonl")):
+        lines = path.read_text().splitlines()
+        if lines:
+            found[path.relative_to(benchmarks).with_suffix("").as_posix()] = round(float(json.loads(lines[-1])["s"]), 1)
+    return found

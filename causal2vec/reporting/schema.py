@@ -1,0 +1,214 @@
+"""The tidy files that reporting reads, checked line by line."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from causal2vec.errors import UserError
+from causal2vec.files import read_json
+
+MIXED = "mixed"
+"""The word in ``text_tokens`` that marks a row measured on real texts of mixed length."""
+
+UNTRAINED_SUFFIX = "-zero_shot"
+"""What the name of an untrained twin ends with."""
+
+Parser = Callable[[str], Any]
+
+
+def _text(raw: str) -> str:
+    if not raw:
+        raise ValueError("is empty")
+    return raw
+
+
+def _whole(raw: str) -> int:
+    try:
+        return int(raw)
+    except ValueError:
+        raise ValueError(f"is {raw!r}, not a whole number") from None
+
+
+def _number(raw: str) -> float:
+    try:
+        value = float(raw)
+    except ValueError:
+        raise ValueError(f"is {raw!r}, not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"is {raw!r}, not a finite number")
+    return value
+
+
+def _number_or_gap(raw: str) -> float:
+    # What a device cannot tell (peak memory on a CPU, say) is an empty field and becomes a visible gap.
+    return math.nan if raw.strip().lower() in ("", "nan", "none") else _number(raw)
+
+
+def _length(raw: str) -> str:
+    if raw == MIXED:
+        return raw
+    try:
+        return str(int(float(raw)))
+    except (ValueError, OverflowError):
+        raise ValueError(f"is {raw!r}, neither a whole number of tokens nor the word {MIXED!r}") from None
+
+
+SCORE_COLUMNS: dict[str, Parser] = {
+    "method": _text,
+    "base": _text,
+    "seed": _whole,
+    "task": _text,
+    "task_type": _text,
+    "split": _text,
+    "subset": _text,
+    "metric": _text,
+    "value": _number,
+    "items": _whole,
+    "mteb_version": _text,
+    "data_revision": str,
+}
+"""Columns of ``scores.csv``, in order, with what reads each."""
+
+SCORE_KEY = ["method", "base", "seed", "task", "split", "subset", "metric"]
+"""The columns of ``scores.csv`` that name one score."""
+
+EFFICIENCY_COLUMNS: dict[str, Parser] = {
+    "method": _text,
+    "base": _text,
+    "text_tokens": _length,
+    "llm_tokens": _number_or_gap,
+    "encoder_tokens": _number_or_gap,
+    "texts_per_second": _number,
+    "texts_per_second_min": _number_or_gap,
+    "texts_per_second_max": _number_or_gap,
+    "seconds_per_1000_texts": _number,
+    "seconds_per_1000_texts_min": _number_or_gap,
+    "seconds_per_1000_texts_max": _number_or_gap,
+    "peak_memory_mb": _number_or_gap,
+    "trainable_parameters": _number_or_gap,
+    "total_parameters": _number_or_gap,
+    "dtype": str,
+    "batch_size": str,
+    "device": str,
+    "repeats": str,
+}
+"""Columns of ``efficiency.csv``, in order, with what reads each."""
+
+
+def read_table(path: Path, columns: dict[str, Parser], key: list[str]) -> pd.DataFrame:
+    """Read a CSV file whose columns are known, refusing what does not fit.
+
+    Columns beyond the known ones are ignored, so that later versions may add some.
+
+    Raises:
+        UserError: The file, a column or a number is missing or wrong, or two lines have the same ``key``.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, restval="", strict=True)
+            _check_header(path, list(reader.fieldnames or []), columns)
+            rows, lines = [], []
+            for raw in reader:
+                rows.append(_parse_row(path, reader.line_num, raw, columns))
+                lines.append(reader.line_num)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; make it first or name another file") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a readable CSV file ({error}); write it again") from error
+    if not rows:
+        raise UserError(f"{path} has a header but no rows; run the stage that writes it again")
+    frame = pd.DataFrame(rows, columns=list(columns))
+    repeated = frame.duplicated(key).tolist()
+    if any(repeated):
+        line = lines[repeated.index(True)]
+        raise UserError(f"{path}, line {line}: the same {', '.join(key)} was already given; keep one of them")
+    return frame
+
+
+def _check_header(path: Path, header: list[str], columns: dict[str, Parser]) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise UserError(
+            f"{path}, line 1: column {missing[0]!r} is missing; run the stage that writes it again"
+        )
+
+
+def _parse_row(path: Path, line: int, raw: dict[str, str], columns: dict[str, Parser]) -> dict[str, Any]:
+    row = {}
+    for name, parse in columns.items():
+        try:
+            row[name] = parse(raw[name])
+        except ValueError as error:
+            raise UserError(f"{path}, line {line}, column {name!r} {error}; correct it") from error
+    return row
+
+
+def read_efficiency(path: Path) -> pd.DataFrame:
+    """Read ``efficiency.csv``; ``text_tokens`` stays text, since `MIXED` is one of its values.
+
+    Raises:
+        UserError: As in `read_table`.
+    """
+    return read_table(path, EFFICIENCY_COLUMNS, ["method", "base", "text_tokens"])
+
+
+_TRAINING_FIELDS: dict[str, tuple[type, ...]] = {
+    "method": (str,),
+    "base": (str,),
+    "seed": (int,),
+    "steps": (int,),
+    "pairs": (int,),
+    "seconds": (int, float),
+    "loss": (list,),
+    "trainable_parameters": (int,),
+}
+
+
+def read_training(paths: list[Path]) -> pd.DataFrame:
+    """Read ``training.json`` files, one row each, sorted by method, base and seed.
+
+    Raises:
+        UserError: A file or a field is missing or wrong, or two files describe the same run.
+    """
+    rows = [_training_row(path) for path in paths]
+    frame = pd.DataFrame(rows, columns=[*_TRAINING_FIELDS, "peak_memory_mb", "path"])
+    key = ["method", "base", "seed"]
+    repeated = frame[frame.duplicated(key)]
+    if len(repeated):
+        first = repeated.iloc[0]
+        raise UserError(
+            f"{first['path']} describes method {first['method']!r}, base {first['base']!r}, "
+            f"seed {first['seed']} a second time; name each training record once"
+        )
+    return frame.sort_values(key, ignore_index=True)
+
+
+def _training_row(path: Path) -> dict[str, Any]:
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise UserError(f"{path} must hold one JSON object; train this model again")
+    for name, kinds in _TRAINING_FIELDS.items():
+        if not isinstance(record.get(name), kinds) or isinstance(record.get(name), bool):
+            raise UserError(f"{path}: {name!r} is {record.get(name)!r}; train this model again")
+    for point in record["loss"]:
+        if not isinstance(point, dict) or not all(_finite(point.get(name)) for name in ("step", "loss")):
+            raise UserError(
+                f"{path}: the loss entry {point!r} needs a finite 'step' and 'loss'; "
+                "look at this run's training log and train it again"
+            )
+    memory = record.get("peak_memory_mb")
+    return {
+        **{name: record[name] for name in _TRAINING_FIELDS},
+        "peak_memory_mb": float(memory) if memory is not None and _finite(memory) else math.nan,
+        "path": path.as_posix(),
+    }
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,169 @@
+"""What the scores say per method: one number per task, and what is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from causal2vec.errors import UserError
+from causal2vec.reporting.schema import UNTRAINED_SUFFIX
+
+TYPE_ORDER = (
+    "Retrieval",
+    "Reranking",
+    "Clustering",
+    "PairClassification",
+    "Classification",
+    "STS",
+    "Summarization",
+)
+"""MTEB's task types in the order of the columns; others follow alphabetically."""
+
+Entry = tuple[str, str]
+"""A compared model: method and base."""
+
+
+def is_untrained(method: str) -> bool:
+    """Whether this is the untrained twin of a method."""
+    return method.endswith(UNTRAINED_SUFFIX)
+
+
+def twin_of(method: str) -> str:
+    """The method's name without the suffix of an untrained twin."""
+    return method.removesuffix(UNTRAINED_SUFFIX)
+
+
+def sort_entries(entries: list[Entry], order: list[str]) -> list[Entry]:
+    """Entries by base, then in display order; a twin goes where its method does, the unknown last."""
+
+    def rank(entry: Entry) -> tuple[str, int, str]:
+        method, base = entry
+        for name in (method, twin_of(method)):
+            if name in order:
+                return base, order.index(name), method
+        return base, len(order), method
+
+    return sorted(entries, key=rank)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Main scores per method and base (0 to 1), averaged over splits, subsets and seeds.
+
+    Attributes:
+        entries: The compared models in display order.
+        types: Task type -> its tasks, both in display order.
+        values: (entry, task) -> score; absent where any seed, split or subset of it is missing.
+        seeds: Entry -> its seeds.
+        notes: What a reader of these scores must know.
+    """
+
+    entries: list[Entry]
+    types: dict[str, list[str]]
+    values: dict[tuple[Entry, str], float]
+    seeds: dict[Entry, list[int]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> list[str]:
+        """All tasks, in the order of their types."""
+        return [task for tasks in self.types.values() for task in tasks]
+
+    def score(self, entry: Entry, task: str) -> float | None:
+        """One task's score, or None where it is incomplete."""
+        return self.values.get((entry, task))
+
+    def average(self, entry: Entry, tasks: list[str]) -> float | None:
+        """Mean over ``tasks``, or None unless every one of them is there."""
+        found = [self.values[entry, task] for task in tasks if (entry, task) in self.values]
+        return math.fsum(found) / len(found) if found and len(found) == len(tasks) else None
+
+
+def summarise(scores: pd.DataFrame, order: list[str]) -> Summary:
+    """Reduce ``scores.csv`` to one main score per model and task.
+
+    Raises:
+        UserError: There is no main score at all, or a task has two types.
+    """
+    main = scores[scores["metric"] == "main_score"]
+    if main.empty:
+        raise UserError("the scores hold no row with metric 'main_score'; collect them again")
+    types = _types(main)
+    parts: dict[tuple[Entry, str], dict[int, dict[tuple[str, str], float]]] = {}
+    expected: dict[str, set[tuple[str, str]]] = {}
+    seeds: dict[Entry, set[int]] = {}
+    columns = ["method", "base", "seed", "task", "split", "subset", "value"]
+    for method, base, seed, task, split, subset, value in main[columns].itertuples(index=False):
+        parts.setdefault(((method, base), task), {}).setdefault(seed, {})[split, subset] = value
+        expected.setdefault(task, set()).add((split, subset))
+        seeds.setdefault((method, base), set()).add(seed)
+
+    entries = sort_entries(list(seeds), order)
+    values: dict[tuple[Entry, str], float] = {}
+    gaps: dict[Entry, list[str]] = {}
+    for entry in entries:
+        for task in (task for tasks in types.values() for task in tasks):
+            runs = parts.get((entry, task), {})
+            lacking = [s for s in sorted(seeds[entry]) if set(runs.get(s, {})) != expected[task]]
+            if lacking:
+                # A mean over other seeds, splits or subsets than the rival's would not be comparable.
+                some = f" (seed {_listed(lacking)})" if len(lacking) < len(seeds[entry]) else ""
+                gaps.setdefault(entry, []).append(f"{task}{some}")
+                continue
+            means = [math.fsum(run.values()) / len(run) for run in runs.values()]
+            values[entry, task] = math.fsum(means) / len(means)
+    notes = [seed_note(entries, seeds), *_version_notes(main), *_gap_notes(entries, gaps)]
+    return Summary(entries, types, values, {entry: sorted(seeds[entry]) for entry in entries}, notes)
+
+
+def entry_name(entry: Entry, entries: list[Entry]) -> str:
+    """The method's name, with its base where ``entries`` have several bases."""
+    method, base = entry
+    return f"{method} ({base})" if len({b for _, b in entries}) > 1 else method
+
+
+def seed_note(entries: list[Entry], seeds: dict[Entry, set[int]]) -> str:
+    """One sentence on the seeds behind each mean."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for entry in entries:
+        groups.setdefault(tuple(sorted(seeds[entry])), []).append(entry_name(entry, entries))
+    texts = []
+    for found, names in groups.items():
+        text = (
+            f"mean over {len(found)} seeds ({_listed(found)})" if len(found) > 1 else f"one seed ({found[0]})"
+        )
+        texts.append(text if len(groups) == 1 else f"{', '.join(names)}: {text}")
+    sentence = "; ".join(texts)
+    return f"Seeds: {sentence}." if len(groups) > 1 else f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _types(main: pd.DataFrame) -> dict[str, list[str]]:
+    pairs = main[["task", "task_type"]].drop_duplicates().sort_values(["task", "task_type"])
+    twice = pairs[pairs.duplicated("task")]
+    if len(twice):
+        raise UserError(
+            f"task {twice.iloc[0]['task']!r} has two task types in the scores; collect them again"
+        )
+    names = set(pairs["task_type"])
+    ordered = [t for t in TYPE_ORDER if t in names] + sorted(names - set(TYPE_ORDER))
+    return {t: sorted(pairs[pairs["task_type"] == t]["task"]) for t in ordered}
+
+
+def _version_notes(main: pd.DataFrame) -> list[str]:
+    versions = sorted(set(main["mteb_version"]))
+    notes = [f"Evaluated with mteb {', '.join(versions)}."]
+    revisions = main.groupby("task")["data_revision"].nunique()
+    mixed = sorted(revisions[revisions > 1].index)
+    if mixed:
+        notes.append(f"Methods were evaluated on different revisions of the data of {', '.join(mixed)}.")
+    return notes
+
+
+def _gap_notes(entries: list[Entry], gaps: dict[Entry, list[str]]) -> list[str]:
+    return [f"Missing for {entry_name(e, entries)}: {', '.join(gaps[e])}." for e in entries if e in gaps]
+
+
+def _listed(values: list[int] | tuple[int, ...]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,233 @@
+"""Contrastive training: the same pairs, order, loss and adapters for every method.
+
+InfoNCE over in-batch and hard negatives (van den Oord et al., arXiv 1807.03748), by sentence-transformers'
+trainer. What is ours: the equal terms, the checkpoint of trainable weights only, and the stop at a NaN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal2vec.config import Budget, Run
+from causal2vec.errors import UserError
+from causal2vec.evaluation.prompts import Prompts
+from causal2vec.export import build_embedder, save_model
+from causal2vec.files import sha256_file
+from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
+from causal2vec.training.pairs import read_pairs
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from sentence_transformers import SentenceTransformer
+
+    from causal2vec.embedder import Embedder
+
+
+def make_model(
+    run: Run,
+    folders: dict[str, Path],
+    pairs: Path,
+    prompts: Prompts,
+    budget: Budget,
+    output: Path,
+    state: Path,
+    *,
+    add_bos: bool | None = None,
+    max_length: int,
+    device: str = "cpu",
+    dtype: str = "float32",
+    validate: bool = False,
+) -> str:
+    """Train one run, or just build it if it is an untrained twin, and save it.
+
+    Args:
+        run: Method, base, seed.
+        folders: Model folder per part (``llm``, ``encoder``).
+        pairs: Folder with ``train.parquet`` and ``validation.parquet``.
+        budget: What every trained method gets.
+        output: The model's folder; appears whole or not at all.
+        state: Folder for checkpoints; a training that was stopped goes on from there. Removed at the end.
+        add_bos: The base's setting, handed to the methods that have an LLM.
+        max_length: Tokens per text that the saved model reads.
+        device, dtype: Where and in which format to compute; the weights that learn are float32.
+        validate: Also measure retrieval within the validation pairs (for choosing settings).
+
+    Returns:
+        The model's revision.
+
+    Raises:
+        UserError: Settings or data do not fit, or the loss is not finite.
+    """
+    from transformers import set_seed
+
+    set_seed(run.seed)
+    settings = {"max_seq_length": budget.max_length, "add_bos": add_bos, **run.settings}
+    module = build_embedder(run.spec.module, folders, settings)
+    manifest = {**run.model_dump(exclude={"spec", "settings"}), "settings": run.settings, "module": run.spec.module}
+    manifest["assumed"] = run.spec.assumed
+    manifest["parts"] = {part: str(folders[part].name) for part in module.parts}
+    records: dict[str, Any] = {}
+    if run.trained:
+        manifest["budget"] = budget.model_dump()
+        manifest["dtype"] = dtype
+        manifest["pairs_sha256"] = sha256_file(pairs / "train.parquet")
+        records["training.json"] = train(module, run, pairs, prompts, budget, state, device=device, dtype=dtype)
+    module.max_seq_length = min(max_length, module.max_seq_length) if not run.trained else max_length
+    module = module.to("cpu")
+    if validate:
+        from causal2vec.training.validation import validation_mrr
+
+        records["validation.json"] = validation_mrr(module, pairs / "validation.parquet", prompts, device=device)
+    revision = save_model(module, output, manifest=manifest, records=records)
+    shutil.rmtree(state, ignore_errors=True)
+    return revision
+
+
+def train(
+    module: Embedder,
+    run: Run,
+    pairs: Path,
+    prompts: Prompts,
+    budget: Budget,
+    state: Path,
+    *,
+    device: str,
+    dtype: str,
+) -> dict[str, Any]:
+    """Train a module in place, adapters merged at the end.
+
+    Returns:
+        The record: loss per step, seconds, counts, and ``order_sha256``, the digest of which pairs were seen in
+        which order, which must be the same for every method with this seed.
+    """
+    from sentence_transformers import SentenceTransformer
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from causal2vec.training.trainer import EqualTermsTrainer
+
+    attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
+    model = SentenceTransformer(modules=[module], device=device)
+    data = load_training_data(pairs / "train.parquet")
+    arguments = training_arguments(module, budget, prompts, list(data), run.seed, state, device=device, dtype=dtype)
+    trainer = EqualTermsTrainer(model=model, args=arguments, train_dataset=data, loss=make_loss(model, budget))
+    order = order_digest(trainer, budget.steps)
+    counts = {"trainable_parameters": trainable_count(module)}
+    checkpoint = get_last_checkpoint(str(state)) if state.is_dir() else None
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    merge_lora(module)
+    module.eval()
+    losses = [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
+    return {
+        "method": run.method,
+        "base": run.base,
+        "seed": run.seed,
+        "steps": budget.steps,
+        "pairs": budget.steps * budget.batch_size,
+        "seconds": round(seconds, 1),
+        "resumed": checkpoint is not None,
+        "loss": losses,
+        "order_sha256": order,
+        "dtype": dtype,
+        **counts,
+    }
+
+
+def load_training_data(path: Path) -> DatasetDict:
+    """Training pairs as one data set per source, so that a batch comes from one source only."""
+    from datasets import Dataset, DatasetDict
+
+    table = read_pairs(path).to_pandas()
+    sources = {}
+    for source, rows in table.groupby("source", sort=True):
+        negatives = [c for c in rows.columns if c.startswith("negative") and rows[c].notna().all()]
+        sources[str(source)] = Dataset.from_pandas(rows[["query", "positive", *negatives]], preserve_index=False)
+    return DatasetDict(sources)
+
+
+def make_loss(model: SentenceTransformer, budget: Budget) -> Any:
+    """InfoNCE with cosine similarity; in chunks with cached gradients when ``mini_batch_size`` is set."""
+    from sentence_transformers.sentence_transformer import losses
+
+    scale = 1 / budget.temperature
+    if budget.mini_batch_size is None or budget.mini_batch_size >= budget.batch_size:
+        return losses.MultipleNegativesRankingLoss(model, scale=scale)
+    return losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=budget.mini_batch_size)
+
+
+def training_arguments(
+    module: Embedder,
+    budget: Budget,
+    prompts: Prompts,
+    sources: list[str],
+    seed: int,
+    state: Path,
+    *,
+    device: str,
+    dtype: str,
+) -> Any:
+    """The budget in the trainer's words."""
+    from sentence_transformers import SentenceTransformerTrainingArguments
+    from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
+
+    rates = budget.learning_rates
+    mapping = {"encoder": rates.encoder, "projection": rates.projection}
+    present = {name.split(".")[0] for name, p in module.named_parameters() if p.requires_grad}
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(state),
+        max_steps=budget.steps,
+        per_device_train_batch_size=budget.batch_size,
+        learning_rate=rates.lora,
+        learning_rate_mapping={rf"\.0\.{part}\.": rate for part, rate in mapping.items() if part in present},
+        warmup_steps=budget.warmup_steps,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        bf16=dtype == "bfloat16",
+        use_cpu=device == "cpu",
+        seed=seed,
+        data_seed=seed,
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+        dataloader_drop_last=True,
+        dataloader_pin_memory=device == "cuda",
+        prompts={source: prompts.for_training(source) for source in sources},
+        logging_steps=1,
+        save_steps=budget.save_steps,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=False,
+    )
+
+
+def order_digest(trainer: Any, steps: int) -> str:
+    """SHA-256 over the pairs' positions, batch by batch, as the trainer will draw them."""
+    digest, drawn = hashlib.sha256(), 0
+    while drawn < steps:
+        before = drawn
+        for batch in trainer.get_train_dataloader().batch_sampler:
+            digest.update(repr(list(batch)).encode())
+            drawn += 1
+            if drawn == steps:
+                break
+        if drawn == before:
+            raise UserError("the training pairs do not fill one batch; lower budget.batch_size or add pairs")
+    return digest.hexdigest()
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Stop at the first loss that is not a number: everything after it would be worthless.
+
+    Raises:
+        UserError: The loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the training loss is {loss} at step {step}; lower budget.learning_rates, raise budget.temperature, "
+            "or set compute.dtype: float32"
+        )

@@ -1,0 +1,47 @@
+"""Low-rank adapters (Hu et al., arXiv 2106.09685) on the LLM: the same for every method that has one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from causal2vec.config import Lora
+from causal2vec.errors import UserError
+
+if TYPE_CHECKING:
+    from causal2vec.embedder import Embedder
+
+
+def adapted(llm: Any, lora: Lora) -> Any:
+    """The LLM with fresh adapters, everything else frozen.
+
+    Raises:
+        UserError: None of the named layers is in this LLM.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
+    try:
+        return get_peft_model(llm, config)
+    except ValueError as error:
+        raise UserError(f"budget.lora.targets {lora.targets} fit no layer of {type(llm).__name__}; name its linear layers") from error
+
+
+def attach_lora(module: Embedder, lora: Lora, *, gradient_checkpointing: bool = False) -> None:
+    """Put adapters on the module's LLM, if it has one, and set everything up to train."""
+    if "llm" in module.parts:
+        if gradient_checkpointing:
+            module.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        module.add_module("llm", adapted(module.llm, lora))
+    module.train()
+
+
+def merge_lora(module: Embedder) -> None:
+    """Add the adapters to the weights and drop them."""
+    if "llm" in module.parts:
+        module.llm.gradient_checkpointing_disable()
+        module.add_module("llm", module.llm.merge_and_unload())
+
+
+def trainable_count(module: Any) -> int:
+    """Number of weights that learn."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

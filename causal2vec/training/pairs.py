@@ -1,0 +1,250 @@
+"""Prepare training pairs: collect, clean, decontaminate, split off validation, write parquet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from causal2vec.corpora.splits import Split, read_split
+from causal2vec.corpora.text import plain, shorten, tidy
+from causal2vec.errors import UserError
+from causal2vec.files import atomic_folder, sha256_file, write_json
+from causal2vec.training.decontaminate import NgramIndex, contaminated, index_files
+from causal2vec.training.sources import CORPUS, SOURCES, SYMMETRIC, RawPair
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["MAX_CHARACTERS", "SOURCES", "SYMMETRIC", "Pair", "prepare_pairs", "read_pairs"]
+
+MAX_CHARACTERS = 2000
+"""Longer texts are cut at a sentence: no configured model reads more of a training text."""
+MIN_CHARACTERS = 3
+REQUIRED_COLUMNS = ("query", "positive", "source", "pair_id")
+
+
+class Pair(NamedTuple):
+    """A training pair as it is written; ``record`` names what it was made from and is not written."""
+
+    query: str
+    positive: str
+    source: str
+    pair_id: str
+    record: str
+
+
+def prepare_pairs(
+    packages: Path,
+    output: Path,
+    *,
+    sources: dict[str, int],
+    validation: int,
+    seed: int,
+    eval_texts: list[Path],
+    ngram: int,
+) -> dict[str, Any]:
+    """Write ``train.parquet``, ``validation.parquet`` and ``report.json`` into the folder ``output``.
+
+    ``packages`` holds one folder per data package, ``sources`` gives the most pairs wanted per source (after
+    cleaning, validation included), ``validation`` the number of validation pairs over all sources, spread
+    evenly. Pairs that share a run of ``ngram`` words with a text in ``eval_texts`` (parquet files with a
+    column ``text``) are left out. Equal input gives equal bytes. Returns the report.
+
+    Raises:
+        UserError: A source is unknown, a cap or count is not positive, a file is missing or damaged, or there
+            are too few pairs to split off the validation pairs.
+    """
+    _check(sources, validation)
+    index = index_files(eval_texts, ngram)
+    split = read_split(packages, evaluation=False, corpora={CORPUS[name] for name in sources})
+    report: dict[str, dict[str, int]] = {}
+    chosen: dict[str, list[Pair]] = {}
+    seen: set[str] = set()
+    for name in sorted(sources):
+        chosen[name], report[name] = _source_pairs(name, sources[name], split, index, seen, seed)
+    held = _validation_pairs(chosen, validation, seed)
+    train = _without(chosen, held, report)
+    return _write(output, _shuffled(train, seed), _shuffled(held, seed), report, seed, ngram)
+
+
+def _check(sources: dict[str, int], validation: int) -> None:
+    unknown = sorted(set(sources) - set(SOURCES))
+    if unknown:
+        raise UserError(f"there is no source of pairs {unknown[0]!r}; choose from {', '.join(SOURCES)}")
+    if not sources:
+        raise UserError(f"no source of pairs is named; choose from {', '.join(SOURCES)}")
+    for name, cap in sources.items():
+        if cap < 1:
+            raise UserError(
+                f"source {name!r} has the cap {cap}; use a positive number or leave the source out"
+            )
+    if validation < 0:
+        raise UserError(f"validation is {validation}; use 0 or a positive number of pairs")
+
+
+def _source_pairs(
+    name: str, cap: int, split: Split, index: NgramIndex, seen: set[str], seed: int
+) -> tuple[list[Pair], dict[str, int]]:
+    """The pairs of one source after cleaning, at most ``cap``, and how many were lost at each step."""
+    cleaned = [pair for raw in SOURCES[name](split) if (pair := _clean(raw, name))]
+    distinct = _distinct(_shuffled(cleaned, seed), seen)
+    leaked = contaminated((p.query for p in distinct), index) | contaminated(
+        (p.positive for p in distinct), index
+    )
+    clean = [pair for pair, bad in zip(distinct, leaked, strict=True) if not bad]
+    counts = {
+        "available": len(cleaned),
+        "dropped_duplicates": len(cleaned) - len(distinct),
+        "dropped_contaminated": int(leaked.sum()),
+        "dropped_over_cap": max(0, len(clean) - cap),
+    }
+    return clean[:cap], counts
+
+
+def _clean(raw: RawPair, source: str) -> Pair | None:
+    """The tidied pair, or None if a side is too short or both say the same."""
+    query, positive = (shorten(tidy(text), MAX_CHARACTERS) for text in (raw.query, raw.positive))
+    if min(len(query), len(positive)) < MIN_CHARACTERS or plain(query) == plain(positive):
+        return None
+    if not plain(query) or not plain(positive):
+        return None
+    digest = hashlib.sha256(f"{source}\0{query}\0{positive}".encode()).hexdigest()
+    return Pair(query, positive, source, digest[:16], raw.record)
+
+
+def _shuffled(pairs: list[Pair], seed: int) -> list[Pair]:
+    """``pairs`` in an order that depends on the seed and the pairs only, on every machine and version."""
+    return sorted(pairs, key=lambda p: hashlib.sha256(f"{seed} {p.pair_id}".encode()).digest())
+
+
+def _distinct(pairs: list[Pair], seen: set[str]) -> list[Pair]:
+    """Pairs whose query and positive are new to their source and whose combination is new to all sources.
+
+    A text that came twice would be its own false negative in a batch.
+    """
+    queries: set[str] = set()
+    positives: set[str] = set()
+    kept = []
+    for pair in pairs:
+        query, positive = plain(pair.query), plain(pair.positive)
+        both = f"{query}\0{positive}"
+        if query in queries or positive in positives or both in seen:
+            continue
+        queries.add(query)
+        positives.add(positive)
+        seen.add(both)
+        kept.append(pair)
+    return kept
+
+
+def _validation_pairs(chosen: dict[str, list[Pair]], validation: int, seed: int) -> list[Pair]:
+    """``validation`` pairs, evenly from all sources; what a small source lacks the others give."""
+    held: list[Pair] = []
+    by_size = sorted(chosen, key=lambda name: (len(chosen[name]), name))
+    for position, name in enumerate(by_size):
+        share = (validation - len(held)) // (len(by_size) - position)
+        held += _shuffled(chosen[name], seed + 1)[: min(share, len(chosen[name]) // 2)]
+    if len(held) < validation:
+        total = sum(map(len, chosen.values()))
+        raise UserError(f"validation asks for {validation} of {total} pairs; ask for fewer or raise the caps")
+    return held
+
+
+def _without(
+    chosen: dict[str, list[Pair]], held: list[Pair], report: dict[str, dict[str, int]]
+) -> list[Pair]:
+    """The pairs that share neither record nor text with validation; completes the report."""
+    records = {pair.record for pair in held}
+    texts = {plain(text) for pair in held for text in (pair.query, pair.positive)}
+    held_count = Counter(pair.source for pair in held)
+    train: list[Pair] = []
+    for name, pairs in chosen.items():
+        kept = [
+            p for p in pairs if p.record not in records and not {plain(p.query), plain(p.positive)} & texts
+        ]
+        report[name]["validation"] = held_count[name]
+        report[name]["dropped_shared_with_validation"] = len(pairs) - held_count[name] - len(kept)
+        report[name]["kept"] = len(kept)
+        train += kept
+    return train
+
+
+def _write(
+    output: Path,
+    train: list[Pair],
+    held: list[Pair],
+    sources: dict[str, dict[str, int]],
+    seed: int,
+    ngram: int,
+) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "sources": {name: counts | {"symmetric": name in SYMMETRIC} for name, counts in sources.items()},
+        "train": len(train),
+        "validation": len(held),
+        "seed": seed,
+        "ngram": ngram,
+    }
+    with atomic_folder(output) as draft:
+        for name, pairs in (("train", train), ("validation", held)):
+            path = draft / f"{name}.parquet"
+            _write_parquet(path, pairs)
+            report[f"{name}_sha256"] = sha256_file(path)
+        write_json(draft / "report.json", report)
+    return report
+
+
+def _write_parquet(path: Path, pairs: list[Pair]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.string()) for name in (*REQUIRED_COLUMNS, "negative_1")])
+    columns = {name: [getattr(pair, name) for pair in pairs] for name in REQUIRED_COLUMNS}
+    # no source has hard negatives yet, but readers may count on the column
+    pq.write_table(
+        pa.table(columns | {"negative_1": [None] * len(pairs)}, schema=schema), path, compression="zstd"
+    )
+
+
+def read_pairs(path: Path) -> pa.Table:
+    """Read and check a file of pairs, ours or the user's own.
+
+    Columns ``query``, ``positive``, ``source`` and ``pair_id`` hold non-empty text; ``negative_1`` and so on
+    are optional and may be null.
+
+    Raises:
+        UserError: The file is missing or no parquet file, a column is missing or no text, or a text is empty;
+            the message names the file, the column and the row (counted from 0).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; prepare the pairs first") from error
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is not a parquet file ({error}); prepare the pairs again") from error
+    missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}; it needs {', '.join(REQUIRED_COLUMNS)}")
+    for name in table.column_names:
+        if name in REQUIRED_COLUMNS or name.startswith("negative_"):
+            _check_column(path, name, table[name])
+    return table
+
+
+def _check_column(path: Path, name: str, column: Any) -> None:
+    import pyarrow as pa
+
+    optional = name.startswith("negative_")
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        if optional and pa.types.is_null(column.type):
+            return
+        raise UserError(f"{path}: column {name!r} holds {column.type}, not text; correct the file")
+    for row, text in enumerate(column.to_pylist()):
+        if text is None and optional:
+            continue
+        if text is None or not text.strip():
+            raise UserError(f"{path}: column {name!r} is empty in row {row}; fill it or leave the row out")

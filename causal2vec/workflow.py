@@ -1,0 +1,34 @@
+"""What every workflow script shares: a log, and errors in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from causal2vec.errors import UserError
+
+
+@contextlib.contextmanager
+def job(snakemake: Any) -> Iterator[Any]:
+    """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
+
+    Progress bars stay on the terminal. The full traceback of any failure stands in the log.
+    """
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log, mode="w", encoding="utf-8")
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(asctime)s %(name)s %(message)s", force=True)
+    try:
+        yield snakemake
+    except UserError as error:
+        logging.getLogger(__name__).error(traceback.format_exc())
+        sys.stderr.write(f"error: {error} (log: {log})\n")
+        sys.exit(1)
+    except Exception:
+        logging.getLogger(__name__).error(traceback.format_exc())
+        raise

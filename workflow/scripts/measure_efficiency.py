@@ -1,0 +1,21 @@
+from pathlib import Path
+
+from causal2vec.compute import set_up
+from causal2vec.config import Compute, Efficiency
+from causal2vec.efficiency.__main__ import describe
+from causal2vec.efficiency.measure import measure_efficiency
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    compute = Compute(**s.params.compute)
+    device, dtype = set_up(Path(s.input.hardware), compute)
+    measure_efficiency(
+        [describe(Path(folder)) for folder in s.input.models],
+        Path(s.input.pairs) / "validation.parquet",
+        Path(s.input.tokenizer),
+        Efficiency(**s.params.efficiency),
+        Path(s.output[0]),
+        device=device,
+        dtype=dtype,
+        threads=compute.threads,
+    )

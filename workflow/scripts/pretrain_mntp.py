@@ -1,0 +1,21 @@
+from pathlib import Path
+
+from causal2vec.compute import set_up
+from causal2vec.config import Compute, Lora, Mntp
+from causal2vec.files import sha256_json
+from causal2vec.training.mntp import pretrain_mntp
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
+    pretrain_mntp(
+        Path(s.input.base),
+        Path(s.input.pairs) / "train.parquet",
+        Mntp(**s.params.mntp),
+        Lora(**s.params.lora),
+        s.params.seed,
+        Path(s.output[0]),
+        Path("work/state/mntp") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        device=device,
+        dtype=dtype,
+    )

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+from causal2vec.compute import set_up
+from causal2vec.config import Budget, Compute, Run
+from causal2vec.evaluation.prompts import Prompts
+from causal2vec.files import sha256_json
+from causal2vec.training.contrastive import make_model
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
+    make_model(
+        Run.model_validate(s.params.run),
+        {part: Path(s.input[part]) for part in ("llm", "encoder") if part in s.input.keys()},
+        Path(s.input.pairs),
+        Prompts(**s.params.prompts),
+        Budget(**s.params.budget),
+        Path(s.output[0]),
+        Path("work/state/train") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        add_bos=s.params.add_bos,
+        max_length=s.params.max_length,
+        device=device,
+        dtype=dtype,
+        validate=s.params.validate,
+    )

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from causal2vec.manifest import write_manifest
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    write_manifest(
+        Path(s.output[0]),
+        config=s.params.config,
+        models=[Path(folder) for folder in s.input.models],
+        sources=[Path(folder) for folder in s.input.sources],
+        pairs=Path(s.input.pairs),
+        scores=Path(s.input.scores),
+        hardware=Path(s.input.hardware),
+        benchmarks=Path("work/benchmarks"),
+    )
