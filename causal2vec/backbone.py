@@ -42,7 +42,9 @@ def _obtain(name: str, source: ModelSource, scratch: Path) -> tuple[Path, str | 
     if source.source == "local":
         folder = Path(source.path or "").expanduser()
         if not (folder / "config.json").is_file():
-            raise UserError(f"models.{name}.path: {folder} holds no config.json; name a folder in Hugging Face's format")
+            raise UserError(
+                f"models.{name}.path: {folder} holds no config.json; name a folder in Hugging Face's format"
+            )
         return folder, None
     if source.source == "hub":
         return _from_hub(name, source), None
@@ -60,7 +62,9 @@ def _from_hub(name: str, source: ModelSource) -> Path:
     try:
         return Path(
             snapshot_download(
-                source.repository or "", revision=source.revision, ignore_patterns=["*.bin", "*.pth", "*.onnx", "*.gguf"]
+                source.repository or "",
+                revision=source.revision,
+                ignore_patterns=["*.bin", "*.pth", "*.onnx", "*.gguf"],
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -84,7 +88,9 @@ def _convert(name: str, source: ModelSource, folder: Path, gguf: str | None, out
         model = cls.from_pretrained(folder, **extra)
         tokenizer = AutoTokenizer.from_pretrained(folder, **({"gguf_file": gguf} if gguf else {}))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"models.{name}: {gguf or folder} cannot be read as a {source.kind} ({_first_line(error)})") from error
+        raise UserError(
+            f"models.{name}: {gguf or folder} cannot be read as a {source.kind} ({_first_line(error)})"
+        ) from error
     if gguf:
         _forget_quantisation(model)
     available = int(model.config.num_hidden_layers)

@@ -73,10 +73,13 @@ def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:
     """Median rate of (512 x 576) @ (576 x 1536) in GFLOP/s."""
     import torch
 
-    a, b = torch.randn(512, 576, device=device, dtype=dtype), torch.randn(576, 1536, device=device, dtype=dtype)
+    a, b = (
+        torch.randn(512, 576, device=device, dtype=dtype),
+        torch.randn(576, 1536, device=device, dtype=dtype),
+    )
     for _ in range(3):
         a @ b
-    times = []
+    times: list[float] = []
     stop = time.perf_counter() + seconds
     while time.perf_counter() < stop or len(times) < 5:
         start = time.perf_counter()

@@ -44,7 +44,11 @@ class ModelSource(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> ModelSource:
-        needed = {"pypi": ("package", "sha256", "file"), "hub": ("repository", "revision"), "local": ("path",)}
+        needed = {
+            "pypi": ("package", "sha256", "file"),
+            "hub": ("repository", "revision"),
+            "local": ("path",),
+        }
         missing = [key for key in needed[self.source] if getattr(self, key) is None]
         if missing:
             raise ValueError(f"source '{self.source}' also needs {', '.join(missing)}")
@@ -167,7 +171,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for where, name, kind in [*(("bases", b, "llm") for b in self.bases), ("encoder", self.encoder, "encoder")]:
+        for where, name, kind in [
+            *(("bases", b, "llm") for b in self.bases),
+            ("encoder", self.encoder, "encoder"),
+        ]:
             if name not in self.models:
                 raise ValueError(f"{where}: '{name}' is not among models{_hint(name, list(self.models))}")
             if self.models[name].kind != kind:
@@ -176,11 +183,15 @@ class Config(Section):
             _check_class(name, method.module)
             for base in [*(method.bases or []), *(method.zero_shot_bases or [])]:
                 if base not in self.models:
-                    raise ValueError(f"methods.{name}: base '{base}' is not among models{_hint(base, list(self.models))}")
+                    raise ValueError(
+                        f"methods.{name}: base '{base}' is not among models{_hint(base, list(self.models))}"
+                    )
             if method.mntp and self.mntp is None:
                 raise ValueError(f"methods.{name}.mntp is true, but the mntp section is missing; add it")
             if name.endswith(ZERO_SHOT):
-                raise ValueError(f"methods.{name}: the suffix {ZERO_SHOT} is made by 'zero_shot', drop it from the name")
+                raise ValueError(
+                    f"methods.{name}: the suffix {ZERO_SHOT} is made by 'zero_shot', drop it from the name"
+                )
         return self
 
 
@@ -289,7 +300,9 @@ def _check_class(name: str, path: str) -> None:
     except ModuleNotFoundError:
         found = False
     if not found:
-        raise ValueError(f"methods.{name}.module: no Python module '{module or path}' can be found; check its import path")
+        raise ValueError(
+            f"methods.{name}.module: no Python module '{module or path}' can be found; check its import path"
+        )
 
 
 def _hint(word: str, known: list[str]) -> str:

@@ -7,10 +7,10 @@ every saved model, so that `SentenceTransformer(path, trust_remote_code=True)` o
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -82,14 +82,17 @@ class Embedder(InputModule):
         """Write the settings, each part into its own folder, and whatever weights the parts do not hold."""
         self.save_config(output_path)
         for part in self.parts:
-            folder = os.path.join(output_path, part)
+            folder = Path(output_path) / part
             getattr(self, part).save_pretrained(folder)
             self.tokenizers[part].save_pretrained(folder)
         if own := self._own_weights():
-            save_file({key: value.contiguous() for key, value in own.items()}, os.path.join(output_path, "own.safetensors"))
+            save_file(
+                {key: value.contiguous() for key, value in own.items()},
+                Path(output_path) / "own.safetensors",
+            )
 
     @classmethod
-    def load(
+    def load(  # type: ignore[override]
         cls,
         model_name_or_path: str,
         subfolder: str = "",
@@ -101,11 +104,14 @@ class Embedder(InputModule):
         **kwargs: Any,
     ) -> Embedder:
         """Open what `save` wrote, from a folder or the hub; see sentence-transformers' ``Module.load``."""
-        place = {"token": token, "revision": revision, "local_files_only": local_files_only}
+        place: dict[str, Any] = {"token": token, "revision": revision, "local_files_only": local_files_only}
         config = cls.load_config(model_name_or_path, subfolder=subfolder, cache_folder=cache_folder, **place)
         loaded = {
             part: _open(
-                model_name_or_path, os.path.join(subfolder, part), model_kwargs or {}, {**place, "cache_dir": cache_folder}
+                model_name_or_path,
+                f"{subfolder}/{part}".lstrip("/"),
+                model_kwargs or {},
+                {**place, "cache_dir": cache_folder},
             )
             for part in cls.parts
         }

@@ -47,9 +47,7 @@ def quiet_transformers() -> None:
     logging.set_verbosity_error()
 
 
-def build_embedder(
-    path: str, folders: dict[str, Path], settings: dict[str, Any], dtype: str = "float32"
-) -> Embedder:
+def build_embedder(path: str, folders: dict[str, Path], settings: dict[str, Any], dtype: str = "float32") -> Embedder:
     """An untrained method on pre-trained parts.
 
     Args:
@@ -68,7 +66,9 @@ def build_embedder(
     allowed = [name for name in inspect.signature(cls).parameters if name != "loaded"]
     usable = {key: value for key, value in settings.items() if key in allowed}
     if unknown := sorted(set(settings) - set(allowed) - {"add_bos"}):
-        raise UserError(f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings")
+        raise UserError(
+            f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings"
+        )
     try:
         return cls.build({part: str(folders[part]) for part in cls.parts}, usable, dtype=getattr(torch, dtype))
     except (ValueError, OSError, KeyError) as error:

@@ -60,11 +60,13 @@ class Causal2Vec(DecoderEmbedder):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is '{pooling}', but must be one of {', '.join(POOLINGS)}")
         if place == "after_bos" and not self.bos:
-            raise ValueError("place is after_bos, but this LLM's input has no BOS; set add_bos: true or place: before_bos")
+            raise ValueError(
+                "place is after_bos, but this LLM's input has no BOS; set add_bos: true or place: before_bos"
+            )
         self.place, self.pooling = place, pooling
         self.encoder_sees_instruction, self.freeze_encoder = encoder_sees_instruction, freeze_encoder
         width, inner = int(self.llm.config.hidden_size), int(self.encoder.config.hidden_size)
-        self.projection = nn.Sequential(nn.Linear(inner, width), nn.GELU(), nn.Linear(width, width))
+        self.projection: Any = nn.Sequential(nn.Linear(inner, width), nn.GELU(), nn.Linear(width, width))
         self.projection.to(next(self.llm.parameters()).dtype)
         self.encoder.requires_grad_(not freeze_encoder)
 

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures_corpora import packages_folder  # noqa: F401 - a fixture
 
 from causal2vec.config import ModelSource, load_config
+
+pytest_plugins = ["fixtures_corpora"]
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -43,9 +43,7 @@ def tar_info(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfil
 
 
 def test_unpacks_only_what_matches(tmp_path: Path) -> None:
-    archive = make_zip(
-        tmp_path / "a.whl", {"p/data/x.json": b"{}", "p/code.py": b"boom", "p/data/y.txt": b"no"}
-    )
+    archive = make_zip(tmp_path / "a.whl", {"p/data/x.json": b"{}", "p/code.py": b"boom", "p/data/y.txt": b"no"})
     out = tmp_path / "out"
     out.mkdir()
     assert archives.unpack(archive, ["p/data/*.json"], out) == ["p/data/x.json"]
@@ -103,9 +101,7 @@ def test_damaged_archive_and_no_match(tmp_path: Path) -> None:
 
 
 def test_inner_tar_is_bounded(tmp_path: Path) -> None:
-    archive = make_tar(
-        tmp_path / "a.tar.gz", (tar_info("d/x.txt"), b"12345"), (tar_info("d/l", tarfile.SYMTYPE), b"")
-    )
+    archive = make_tar(tmp_path / "a.tar.gz", (tar_info("d/x.txt"), b"12345"), (tar_info("d/l", tarfile.SYMTYPE), b""))
     assert archives.read_inner_tar(archive, "*/x.txt") == b"12345"
     with pytest.raises(UserError, match="larger than 4 bytes"):
         archives.read_inner_tar(archive, "*/x.txt", limit=4)
@@ -228,10 +224,7 @@ def test_importing_is_light() -> None:
 
 
 def test_text_tools() -> None:
-    assert (
-        strip_html("<p>Adds a <a href='x'>tag</a>.</p><note>See &amp; read</note>")
-        == "Adds a tag. See & read"
-    )
+    assert strip_html("<p>Adds a <a href='x'>tag</a>.</p><note>See &amp; read</note>") == "Adds a tag. See & read"
     assert split_first_sentence("Dr. Who met J. Smith. They left.") == ("Dr. Who met J. Smith.", "They left.")
     assert split_first_sentence("One only") == ("One only", "")
     assert shorten("One two. Three four. Five six seven.", 22) == "One two. Three four."
@@ -259,10 +252,7 @@ def test_prose_readers(packages_folder: Path) -> None:
     news = readers.read_lee_news(packages_folder / "gensim")
     assert news.similarity[0][1] == 0.3 and len(news.texts) == 50
     assert readers.read_wordsim(packages_folder / "gensim")[1] == ("tiger", "cat", 7.35)
-    counts = {
-        kind: len(readers.read_vader(packages_folder / "vaderSentiment", kind))
-        for kind in readers.VADER_KINDS
-    }
+    counts = {kind: len(readers.read_vader(packages_folder / "vaderSentiment", kind)) for kind in readers.VADER_KINDS}
     assert counts == {"tweets": 4200, "amazon": 3708, "movies": 10605, "nyt": 5190}
     with pytest.raises(UserError, match="choose one of tweets"):
         readers.read_vader(packages_folder / "vaderSentiment", "books")

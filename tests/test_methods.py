@@ -175,7 +175,12 @@ def test_causal2vec_pooling_takes_the_states_it_names(pooling, tiny):
     contextual = states[features["roles"] == Role.CONTEXTUAL]
     end = states[:, -1]
     text = torch.stack([s[r == Role.TEXT].mean(dim=0) for s, r in zip(states, features["roles"], strict=True)])
-    wanted = {"concat": torch.cat([contextual, end], dim=-1), "contextual": contextual, "eos": end, "mean": text}
+    wanted = {
+        "concat": torch.cat([contextual, end], dim=-1),
+        "contextual": contextual,
+        "eos": end,
+        "mean": text,
+    }
     assert torch.allclose(result, wanted[pooling], atol=1e-6)
     assert result.shape[1] == module.get_embedding_dimension()
 

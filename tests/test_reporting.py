@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.costplots import pareto
+from causal2vec.reporting.compare import compare
+from causal2vec.reporting.costplots import cost_points, mixed_costs, pareto, remarks
+from causal2vec.reporting.costtables import efficiency_table, training_table
 from causal2vec.reporting.grid import (
     GAP,
     Cell,
@@ -30,12 +32,11 @@ from causal2vec.reporting.plots import write_plots
 from causal2vec.reporting.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS, read_efficiency, read_training
 from causal2vec.reporting.scores import collect_scores, read_scores
+from causal2vec.reporting.style import label, looks
 from causal2vec.reporting.summary import summarise
 from causal2vec.reporting.tables import (
-    efficiency_table,
     main_table,
     tasks_table,
-    training_table,
     write_tables,
 )
 
@@ -98,8 +99,9 @@ def make_job(root, method, seed=0, scores=None, base="tiny", subsets=("default",
 
 
 def make_efficiency(path, methods, base="tiny"):
+    """Costs of ``methods``: names on ``base``, or pairs of name and base."""
     rows = []
-    for i, method in enumerate(methods):
+    for i, (method, base) in enumerate((m, base) if isinstance(m, str) else m for m in methods):
         for length in ["mixed", "32", "512"]:
             seconds = (i + 1) * (1 if length == "mixed" else int(length) / 100)
             row = dict.fromkeys(EFFICIENCY_COLUMNS, "")
@@ -125,13 +127,11 @@ def make_efficiency(path, methods, base="tiny"):
     return path
 
 
-def make_training(path, method, seed=0, seconds=10.0):
+def make_training(path, method, seed=0, seconds=10.0, base="tiny"):
     path.parent.mkdir(parents=True, exist_ok=True)
     loss = [{"step": step, "loss": 1 / step} for step in range(1, 21)]
-    record = {"method": method, "base": "tiny", "seed": seed, "steps": 20, "pairs": 640, "seconds": seconds}
-    path.write_text(
-        json.dumps({**record, "loss": loss, "trainable_parameters": 1234567, "peak_memory_mb": None})
-    )
+    record = {"method": method, "base": base, "seed": seed, "steps": 20, "pairs": 640, "seconds": seconds}
+    path.write_text(json.dumps({**record, "loss": loss, "trainable_parameters": 1234567, "peak_memory_mb": None}))
     return path
 
 
@@ -259,9 +259,7 @@ def test_summary_averages_seeds_then_tasks(scores):
 
 def test_best_and_second_are_marked_within_groups_with_ties(scores):
     text = to_markdown(main_table(summarise(read_scores(scores), ORDER)))
-    rows = {
-        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in _table_lines(text)
-    }
+    rows = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in _table_lines(text)}
     # Retrieval: 62.5, 55.0, 50.0; STS: 85.0 twice, then 70.0.
     assert rows["causal2vec"] == ["**62.5**", "**85.0**", "**70.0**"]
     assert rows[r"last\_token"] == ["<u>55.0</u>", "**85.0**", "<u>65.0</u>"]
@@ -291,8 +289,7 @@ def test_incomplete_average_is_a_gap_that_the_notes_explain(tmp_path):
     summary = summarise(collect_scores(jobs, tmp_path / "mteb", tmp_path / "scores.csv"), ORDER)
     table = main_table(summary)
     shown = {
-        r[0].value: [format_cell(c, col) for c, col in zip(r, table.columns, strict=True)]
-        for r in table.groups[0].rows
+        r[0].value: [format_cell(c, col) for c, col in zip(r, table.columns, strict=True)] for r in table.groups[0].rows
     }
     assert shown["echo"] == ["echo", GAP, "90.0", GAP]
     assert shown["causal2vec"] == ["causal2vec", GAP, "70.0", GAP]
@@ -351,9 +348,7 @@ def test_efficiency_is_relative_to_causal2vec(tmp_path):
 
 
 def test_training_is_averaged_over_seeds(tmp_path):
-    paths = [
-        make_training(tmp_path / f"{s}.json", "echo", s, seconds) for s, seconds in [(0, 10.0), (1, 20.0)]
-    ]
+    paths = [make_training(tmp_path / f"{s}.json", "echo", s, seconds) for s, seconds in [(0, 10.0), (1, 20.0)]]
     table = training_table(read_training(paths), ORDER)
     row = dict(zip([c.key for c in table.columns], table.groups[0].rows[0], strict=True))
     assert (row["seconds"].value, row["final_loss"].value, row["pairs"].value) == (15.0, 0.05, 640.0)
@@ -377,9 +372,7 @@ def test_numbers_keep_three_significant_digits():
 
 def test_wide_tables_are_split_at_groups():
     columns = [Column("M", "m", label=True)]
-    columns += [
-        Column(f"{g}{i}", f"{g}{i}", group=g) for g, n in [("A", 3), ("B", 4), ("C", 11)] for i in range(n)
-    ]
+    columns += [Column(f"{g}{i}", f"{g}{i}", group=g) for g, n in [("A", 3), ("B", 4), ("C", 11)] for i in range(n)]
     found = panels(Table("t", "T", columns, [], []), [0] + [1] * 18, 8)
     assert [len(panel) - 1 for panel in found] == [7, 6, 5]
     assert sorted(i for panel in found for i in panel[1:]) == list(range(1, 19))
@@ -399,6 +392,166 @@ def test_latex_headings_take_several_lines_and_parts_are_numbered():
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
     assert r"\label{tab:wide-2}" in latex and "(part 2 of 2)" in latex and latex.count("The note.") == 1
     assert "Method & 0 & 1 &" in latex and r" & Quite a & Quite a" in latex
+
+
+LLM, OTHER_LLM = "SmolLM2-135M-Instruct", "Qwen3-0.6B"
+SMALL, SHIPPED = "all-MiniLM-L6-v2-2-layers", "all-MiniLM-L6-v2"
+SUITE_ORDER = ["causal2vec", "last_token", "echo", "bidirectional", "encoder_only"]
+CONTROLS = {
+    ("encoder_only", SMALL): [0.55, 0.56, 0.62],
+    ("encoder_only-zero_shot", SMALL): [0.35, 0.38, 0.45],
+    ("encoder_only-zero_shot", SHIPPED): [0.65, 0.6, 0.7],
+}
+"""The control: one method whose untrained twin stands on two encoders."""
+
+
+def on_llm(base, extra=0.0):
+    """Scores of the methods on one LLM."""
+    found = {
+        "causal2vec": [0.6, 0.59, 0.75],
+        "last_token": [0.48, 0.52, 0.66],
+        "echo": [0.52, 0.53, 0.7],
+        "bidirectional": [0.5, 0.53, 0.69],
+        "last_token-zero_shot": [0.12, 0.1, 0.3],
+        "echo-zero_shot": [0.2, 0.25, 0.45],
+        "bidirectional-zero_shot": [0.1, 0.12, 0.32],
+    }
+    return {(method, base): [value + extra for value in values] for method, values in found.items()}
+
+
+def make_suite(tmp_path, scores):
+    """scores.csv, efficiency.csv and training.json files as the workflow makes them: a twin is not measured again."""
+    root = tmp_path / "jobs"
+    jobs = [make_job(root, m, 0, dict(zip(TYPES, v, strict=True)), base=b) for (m, b), v in scores.items()]
+    collect_scores(jobs, tmp_path / "mteb", tmp_path / "scores.csv")
+    measured = [e for e in scores if (e[0].removesuffix("-zero_shot"), e[1]) not in scores or "-" not in e[0]]
+    efficiency = make_efficiency(tmp_path / "efficiency.csv", measured)
+    trained = [e for e in scores if not e[0].endswith("-zero_shot")]
+    training = [make_training(tmp_path / f"{m}-{b}.json", m, base=b) for m, b in trained]
+    return tmp_path / "scores.csv", efficiency, training
+
+
+@pytest.fixture
+def suite(tmp_path):
+    return make_suite(tmp_path, on_llm(LLM) | CONTROLS)
+
+
+@pytest.fixture
+def two_llms(tmp_path):
+    return make_suite(tmp_path, on_llm(LLM) | on_llm(OTHER_LLM, 0.05) | CONTROLS)
+
+
+def _named(table):
+    """Rows by group, each a dictionary of values and marks by column key."""
+    found = {}
+    for group, group_marks in zip(table.groups, marks(table), strict=True):
+        for row, row_marks in zip(group.rows, group_marks, strict=True):
+            cells = zip(table.columns, row, row_marks, strict=True)
+            found.setdefault(group.title, []).append({c.key: (cell.value, mark) for c, cell, mark in cells})
+    return found
+
+
+def test_controls_are_compared_with_everything_on_the_llm(suite):
+    table = main_table(summarise(read_scores(suite[0]), SUITE_ORDER), bases=[LLM])
+    groups = _named(table)
+    assert list(groups) == ["Trained on the same pairs", "Untrained (-zero_shot)"]
+    trained, untrained = ([(r["method"][0], r["base"][0]) for r in rows] for rows in groups.values())
+    assert trained == [(method, LLM) for method in SUITE_ORDER[:4]] + [("encoder_only", SMALL)]
+    assert untrained[-2:] == [("encoder_only-zero_shot", SHIPPED), ("encoder_only-zero_shot", SMALL)]
+    best = {title: [r["method"][0] for r in rows if r["Retrieval"][1]] for title, rows in groups.items()}
+    assert best["Trained on the same pairs"] == ["causal2vec", "encoder_only"]  # 59.5 and 55.5
+    assert best["Untrained (-zero_shot)"] == ["encoder_only-zero_shot"] * 2
+    assert any(
+        note.startswith(f"Controls, on another base than {LLM}: encoder_only ({SMALL}), ") for note in table.notes
+    )
+
+
+def test_controls_stand_beside_each_of_several_llms(two_llms):
+    summary = summarise(read_scores(two_llms[0]), SUITE_ORDER)
+    groups = _named(main_table(summary, bases=[LLM, OTHER_LLM]))
+    parts = [
+        f"{t}, base {b}" for t in ("Trained on the same pairs", "Untrained (-zero_shot)") for b in (LLM, OTHER_LLM)
+    ]
+    assert list(groups) == parts
+    for title, rows in groups.items():
+        assert {r["base"][0] for r in rows} - {SMALL, SHIPPED} == {title.split(", base ")[1]}
+        assert [r["base"][0] for r in rows if "encoder" in r["method"][0]] in ([SMALL], [SHIPPED, SMALL])
+    assert len(_named(main_table(summary))) == 3 + 4  # every base alone
+    keys = [column.key for column in tasks_table(summary, bases=[LLM, OTHER_LLM]).columns]
+    assert len(keys) == len(set(keys)) and {"encoder_only", f"encoder_only, base {OTHER_LLM}"} < set(keys)
+    assert len(write_plots(*two_llms, two_llms[0].parent / "p", note="", order=[], bases=[LLM, OTHER_LLM])) == 10
+
+
+def test_tasks_name_a_base_only_where_a_method_has_several(suite):
+    table = tasks_table(summarise(read_scores(suite[0]), SUITE_ORDER), bases=[LLM])
+    shown = [column.title for column in table.columns[1:]]
+    assert shown[:5] == SUITE_ORDER
+    assert shown[-2:] == [f"encoder_only-zero_shot ({base})" for base in (SHIPPED, SMALL)]
+    assert list(dict.fromkeys(column.group for column in table.columns[1:])) == [
+        "Trained on the same pairs",
+        "Untrained (-zero_shot)",
+    ]
+    assert to_markdown(table).count("| Task ") == 1  # in one part
+
+
+def test_costs_of_controls_are_relative_to_causal2vec_on_the_llm(suite):
+    table = efficiency_table(read_efficiency(suite[1]), SUITE_ORDER, [LLM])
+    groups = _named(table)
+    assert list(groups) == ["Texts of mixed length", "Texts of 32 tokens", "Texts of 512 tokens"]
+    for rows in groups.values():
+        ratios = {(r["method"][0], r["base"][0]): r["time_ratio"][0] for r in rows}
+        assert ratios == {
+            ("causal2vec", LLM): 1.0,
+            ("last_token", LLM): 2.0,
+            ("echo", LLM): 3.0,
+            ("bidirectional", LLM): 4.0,
+            ("encoder_only", SMALL): 5.0,
+            ("encoder_only-zero_shot", SHIPPED): 6.0,
+        }
+
+
+def test_training_of_controls_is_compared_with_everything(suite):
+    training = read_training(suite[2])
+    groups = _named(training_table(training, SUITE_ORDER, [LLM]))
+    assert [len(rows) for rows in groups.values()] == [5]
+    assert len(_named(training_table(training, SUITE_ORDER))) == 2
+
+
+def test_twins_without_a_row_cost_what_their_methods_cost(suite):
+    summary = summarise(read_scores(suite[0]), SUITE_ORDER)
+    costs = mixed_costs(read_efficiency(suite[1]), "seconds_per_1000_texts")
+    points = cost_points(summary, costs)
+    assert set(points) == set(summary.entries)
+    assert points["echo-zero_shot", LLM] == pytest.approx((3.0, 30.0))
+    assert points["encoder_only-zero_shot", SMALL][0] == costs["encoder_only", SMALL] == 5.0
+    assert points["encoder_only-zero_shot", SHIPPED][0] == 6.0
+    assert remarks(summary, points, costs)[2:] == ["dotted: Pareto front", "untrained twins: cost of their method"]
+    # The reverse: only the twin was measured. And what neither has stays out.
+    costs = {("echo-zero_shot", LLM): 2.0}
+    points = cost_points(summary, costs)
+    assert {entry: x for entry, (x, _) in points.items()} == {("echo", LLM): 2.0, ("echo-zero_shot", LLM): 2.0}
+    assert "methods not measured: cost of their untrained twin" in remarks(summary, points, costs)
+    assert remarks(summary, points, costs)[-1].startswith("not shown, incomplete: causal2vec, ")
+
+
+def test_figures_tell_bases_of_one_method_apart(suite):
+    summary = summarise(read_scores(suite[0]), SUITE_ORDER)
+    (panel,) = compare(summary.entries, [LLM])
+    names = {entry: label(entry, panel) for entry in panel.entries}
+    assert names["echo-zero_shot", LLM] == "echo" and names["encoder_only", SMALL] == "encoder_only"
+    assert names["encoder_only-zero_shot", SHIPPED] == f"encoder_only-zero_shot\n({SHIPPED})"
+    style = looks(summary.entries, SUITE_ORDER, [LLM])
+    assert style["encoder_only", SMALL] == replace(style["encoder_only-zero_shot", SMALL], hollow=False)
+    twins = [style["encoder_only-zero_shot", base] for base in (SMALL, SHIPPED)]
+    assert twins[0].colour == twins[1].colour and twins[0].marker != twins[1].marker
+    with pytest.raises(UserError, match=rf"base 'Smol' has no scores; name some of these: .*{LLM}"):
+        write_plots(*suite, suite[0].parent / "plots", note="", order=[], bases=["Smol"])
+
+
+def test_everything_with_controls_is_the_same_bytes_twice(tmp_path, suite):
+    first = _everything(suite, tmp_path / "a", bases=[LLM])
+    assert first == _everything(suite, tmp_path / "b", bases=[LLM])
+    assert len(first) == 4 * 3 + 5 * 2
 
 
 def _table_lines(text):
@@ -465,19 +618,17 @@ def test_every_table_round_trips_its_numbers_from_csv(inputs):
                 assert escape_latex(cell) in latex
 
 
-def _everything(inputs, output, note="small-scale: a note"):
-    scores, efficiency, training = inputs
-    write_tables(scores, efficiency, training, output / "tables", notes=[note, "Manifest 12ab."], order=ORDER)
-    write_plots(scores, efficiency, training, output / "plots", note=note, order=ORDER)
+def _everything(inputs, output, note="small-scale: a note", bases=None):
+    given = {"order": ORDER, "bases": bases}
+    write_tables(*inputs, output / "tables", notes=[note, "Manifest 12ab."], **given)
+    write_plots(*inputs, output / "plots", note=note, **given)
     return {path.relative_to(output).as_posix(): path.read_bytes() for path in sorted(output.rglob("*.*"))}
 
 
 def test_files_are_the_same_bytes_twice_and_tell_no_date(tmp_path, inputs):
     first = _everything(inputs, tmp_path / "a")
     assert first == _everything(inputs, tmp_path / "b")
-    tables = [
-        f"tables/{n}.{s}" for n in ("efficiency", "main", "tasks", "training") for s in ("csv", "md", "tex")
-    ]
+    tables = [f"tables/{n}.{s}" for n in ("efficiency", "main", "tasks", "training") for s in ("csv", "md", "tex")]
     names = ["loss_curves", "score_vs_length", "score_vs_time", "scores_by_type", "throughput_vs_length"]
     assert sorted(first) == sorted(tables + [f"plots/{n}.{s}" for n in names for s in ("png", "svg")])
     for name, data in first.items():
@@ -511,8 +662,8 @@ def test_pareto_front_keeps_what_nothing_beats():
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path, inputs):
-    _everything(inputs, tmp_path)
+def test_latex_compiles(tmp_path, suite):
+    _everything(suite, tmp_path, bases=[LLM])
     (tmp_path / "tables" / "hostile.tex").write_text(to_latex(hostile_table()))
     wide = replace(hostile_table(), columns=[*hostile_table().columns[:1], *hostile_table().columns[1:] * 8])
     rows = [[row[0], *row[1:] * 8] for row in hostile_table().groups[0].rows]
@@ -532,15 +683,14 @@ def _run(*arguments):
 
 
 def test_command_line(tmp_path, jobs):
-    assert (
-        _run("scores", "--jobs", *jobs, "--mteb", tmp_path / "m", "--output", tmp_path / "s.csv").returncode
-        == 0
-    )
+    assert _run("scores", "--jobs", *jobs, "--mteb", tmp_path / "m", "--output", tmp_path / "s.csv").returncode == 0
     given = ["--scores", tmp_path / "s.csv", "--order", *ORDER]
     done = _run("tables", *given, "--output", tmp_path / "t", "--note", "one", "--note", "two")
     assert done.returncode == 0, done.stderr
     assert sorted(path.stem for path in (tmp_path / "t").glob("*.md")) == ["main", "tasks"]
     assert "- one\n- two\n" in (tmp_path / "t" / "main.md").read_text()
+    refused = _run("tables", *given, "--output", tmp_path / "t", "--bases", "huge")
+    assert refused.returncode == 2 and "'huge' has no scores; name some of these: tiny" in refused.stderr
     failed = _run("plots", "--scores", tmp_path / "none.csv", "--output", tmp_path / "p")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
@@ -552,9 +702,7 @@ def test_reporting_needs_no_model_library():
         "found = {'torch', 'mteb', 'transformers', 'matplotlib.pyplot'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(found)) or 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
 

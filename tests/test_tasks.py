@@ -61,9 +61,7 @@ class WordCounts:
         rotated = basis * np.sqrt(np.clip(values, 0, None))
         self.vector = dict(zip(ordered, rotated.astype(np.float32), strict=True))
         self.calls = 0
-        self.mteb_model_meta = ModelMeta.create_empty(
-            overwrites={"name": "test/word-counts", "revision": "1"}
-        )
+        self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": "test/word-counts", "revision": "1"})
 
     def encode(self, inputs: Any, **kwargs: Any) -> np.ndarray:
         self.calls += 1
@@ -110,9 +108,7 @@ def test_build_is_deterministic_and_reported(packages_folder: Path, task_data: P
     assert report == json.loads((task_data / "report.json").read_text())
     assert sha256_tree(tmp_path / "again") == sha256_tree(task_data)
     assert report["characters"] < MAX_CHARACTERS
-    assert all(
-        entry["package_sha256"] and min(entry["rows"].values()) > 0 for entry in report["tasks"].values()
-    )
+    assert all(entry["package_sha256"] and min(entry["rows"].values()) > 0 for entry in report["tasks"].values())
 
 
 @pytest.mark.parametrize("name", PACKAGED_TASKS)
@@ -241,9 +237,7 @@ def test_aggregated_tasks_are_the_sum_of_their_parts() -> None:
 
 
 def test_names_of_mteb_and_benchmarks(tmp_path: Path) -> None:
-    names = [
-        task.metadata.name for task in get_tasks(["STS12", "MTEB(eng, v1)", "STS12", "LeeNewsSTS"], tmp_path)
-    ]
+    names = [task.metadata.name for task in get_tasks(["STS12", "MTEB(eng, v1)", "STS12", "LeeNewsSTS"], tmp_path)]
     assert names[0] == "STS12" and names[-1] == "LeeNewsSTS"
     assert len(names) == len(set(names)) == 57
 

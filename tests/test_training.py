@@ -26,7 +26,12 @@ RATES = LearningRates(lora=5e-3, encoder=5e-3, projection=5e-3)
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     rows = [
-        {"query": f"question {i} of {s}", "positive": f"{TEXTS[i % 4]} answer {i}", "source": s, "pair_id": f"{s}{i}"}
+        {
+            "query": f"question {i} of {s}",
+            "positive": f"{TEXTS[i % 4]} answer {i}",
+            "source": s,
+            "pair_id": f"{s}{i}",
+        }
         for s in ("a", "b")
         for i in range(24)
     ]
@@ -100,7 +105,9 @@ def test_cached_gradients_equal_plain_gradients(method, tiny):
         module.eval()  # without dropout the two must agree; with it, each chunk draws its own
         model = SentenceTransformer(modules=[module], device="cpu")
         budget = BUDGET.model_copy(update={"mini_batch_size": mini_batch_size})
-        features = [module.preprocess([f"{t} {side}" for t in TEXTS], "Instruct: find\nQuery: ") for side in ("x", "y z")]
+        features = [
+            module.preprocess([f"{t} {side}" for t in TEXTS], "Instruct: find\nQuery: ") for side in ("x", "y z")
+        ]
         contrastive.make_loss(model, budget)(features, None).backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     plain, cached = gradients
@@ -148,6 +155,12 @@ def test_lora_targets_that_are_not_there(tiny, pairs, tmp_path):
         make(run_of("last_token"), tiny, pairs, tmp_path, budget)
 
 
+def test_instruction_that_fills_the_whole_length_is_found_before_training(tiny, pairs, tmp_path):
+    budget = BUDGET.model_copy(update={"max_length": 8})
+    with pytest.raises(UserError, match="the instruction of the pairs' source a: .* leave none for the text"):
+        make(run_of("last_token"), tiny, pairs, tmp_path, budget)
+
+
 def test_too_few_pairs_for_a_batch(tiny, pairs, tmp_path):
     budget = BUDGET.model_copy(update={"batch_size": 64})
     with pytest.raises(UserError, match="do not fill one batch"):
@@ -158,9 +171,7 @@ def test_masked_next_token_training_makes_a_better_bidirectional_base(tiny, pair
     from causal2vec.training.mntp import pretrain_mntp
 
     mntp = Mntp(steps=12, batch_size=8, max_length=32, learning_rate=1e-2)
-    pretrain_mntp(
-        tiny["llm"], pairs / "train.parquet", mntp, BUDGET.lora, 0, tmp_path / "base", tmp_path / "state"
-    )
+    pretrain_mntp(tiny["llm"], pairs / "train.parquet", mntp, BUDGET.lora, 0, tmp_path / "base", tmp_path / "state")
     losses = [entry["loss"] for entry in json.loads((tmp_path / "base" / "mntp.json").read_text())["loss"]]
     assert len(losses) == 12 and sum(losses[-4:]) < sum(losses[:4])
     module = build("bidirectional", {"llm": tmp_path / "base"})

@@ -61,9 +61,7 @@ def _members(archive: Path) -> Iterator[Member]:
         with zipfile.ZipFile(archive) as zipped:
             for entry in zipped.infolist():
                 if not entry.is_dir():
-                    yield Member(
-                        entry.filename, entry.file_size, _is_plain(entry), _zip_opener(zipped, entry)
-                    )
+                    yield Member(entry.filename, entry.file_size, _is_plain(entry), _zip_opener(zipped, entry))
         return
     with tarfile.open(archive) as tarred:
         for info in tarred:

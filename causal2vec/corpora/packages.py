@@ -146,9 +146,7 @@ def _selection(wheel: bool, platform: str | None) -> list[str]:
     try:
         python, abi, tag = platform.split("-", 2)
     except ValueError as error:
-        raise UserError(
-            f"platform {platform!r} is not of the form cp311-cp311-manylinux_2_28_x86_64"
-        ) from error
+        raise UserError(f"platform {platform!r} is not of the form cp311-cp311-manylinux_2_28_x86_64") from error
     implementation, version = python[:2], python[2:]
     flags = ["--implementation", implementation, "--python-version", version, "--abi", abi, "--platform", tag]
     return ["--only-binary", ":all:", *flags]

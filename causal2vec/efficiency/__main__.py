@@ -35,7 +35,10 @@ def main() -> None:
         options.pairs,
         options.tokenizer,
         Efficiency(
-            lengths=options.lengths, texts=options.texts, repeats=options.repeats, batch_size=options.batch_size
+            lengths=options.lengths,
+            texts=options.texts,
+            repeats=options.repeats,
+            batch_size=options.batch_size,
         ),
         options.output,
         device=options.device,

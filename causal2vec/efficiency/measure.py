@@ -109,7 +109,7 @@ def _question(workload: Workload, settings: Efficiency) -> Question:
 def _worker(model: Model, device: str, dtype: str, threads: int) -> Iterator[Any]:
     import multiprocessing
 
-    context = multiprocessing.get_context("spawn" if device == "cuda" else "forkserver")
+    context: Any = multiprocessing.get_context("spawn" if device == "cuda" else "forkserver")
     if device != "cuda":
         # One server imports the libraries; every worker starts from it in no time.
         context.set_forkserver_preload(["causal2vec.efficiency.worker", "sentence_transformers"])

@@ -9,6 +9,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
+from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 
 CACHE_LIMIT = 200_000
@@ -50,13 +51,17 @@ class PromptedEncoder(AbsEncoder):
             self._known.clear()
         fresh = [text for text in dict.fromkeys(texts) if (prompt, text) not in self._known]
         if fresh:
-            vectors = self.model.encode(
-                fresh,
-                prompt=prompt or None,
-                batch_size=self.batch_size,
-                show_progress_bar=kwargs.get("show_progress_bar", False),
-                convert_to_numpy=True,
-            )
+            try:
+                vectors = self.model.encode(
+                    fresh,
+                    prompt=prompt or None,
+                    batch_size=self.batch_size,
+                    show_progress_bar=kwargs.get("show_progress_bar", False),
+                    convert_to_numpy=True,
+                )
+            except ValueError as error:  # what a method says of a text or instruction that it cannot read
+                raise UserError(f"{self.mteb_model_meta.name} cannot embed {task_metadata.name}: {error}") from error
+            _check_finite(vectors, fresh, self.mteb_model_meta.name)
             self._known.update(((prompt, text), vector) for text, vector in zip(fresh, vectors, strict=True))
         return np.stack([self._known[prompt, text] for text in texts])
 
@@ -68,6 +73,21 @@ class PromptedEncoder(AbsEncoder):
             prompt = self.prompts.for_task(task.name, task.type, task.prompt, document=document)
         self.used_prompts.setdefault(task.name, {})["document" if document else "query"] = prompt
         return prompt
+
+
+def _check_finite(vectors: np.ndarray, texts: list[str], model: str | None) -> None:
+    """Stop at the first vector that is not finite: a score from it would look like any other.
+
+    Raises:
+        UserError: With the model and the text.
+    """
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        text = texts[int(bad.argmax())]
+        raise UserError(
+            f"{model} gives a vector that is not finite for the text {text[:60]!r}; its weights are broken "
+            "or overflow, train it again or set compute.dtype: float32"
+        )
 
 
 def model_meta(name: str, revision: str, embed_dim: int | None, max_tokens: int | None) -> ModelMeta:

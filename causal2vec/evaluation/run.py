@@ -44,7 +44,11 @@ def evaluate_run(
         state,
         prompts=prompts,
         batch_size=settings.batch_size,
-        record={**run.model_dump(include={"method", "base", "seed", "trained"}), "dtype": dtype, "device": device},
+        record={
+            **run.model_dump(include={"method", "base", "seed", "trained"}),
+            "dtype": dtype,
+            "device": device,
+        },
     )
 
 
@@ -133,8 +137,9 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None
         for row in rows:
             if row["main_score"] is None or not math.isfinite(row["main_score"]):
                 raise UserError(
-                    f"task {meta.name} ({split}) gave the score {row['main_score']} for {encoder.mteb_model_meta.name}; "
-                    "its vectors are probably all alike or not finite, look at the model's training.json"
+                    f"task {meta.name} ({split}) gave the score {row['main_score']} for "
+                    f"{encoder.mteb_model_meta.name}; its vectors are probably all alike or not finite, "
+                    "look at the model's training.json"
                 )
     write_json(
         done,
@@ -164,8 +169,8 @@ def load_task(task: Any) -> None:
         path = task.metadata.dataset.get("path")
         raise UserError(
             f"the data of task {task.metadata.name} ({path}) cannot be loaded from the model hub "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:160]}); check the network, or set HF_ENDPOINT to a "
-            "mirror, or drop the task from evaluation.tasks"
+            f"({type(error).__name__}: {' '.join(str(error).split())[:160]}); check the network, or set "
+            "HF_ENDPOINT to a mirror, or drop the task from evaluation.tasks"
         ) from error
 
 

@@ -15,12 +15,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     scores = commands.add_parser("scores", help="gather evaluation jobs into an mteb tree and scores.csv")
-    scores.add_argument(
-        "--jobs", type=Path, nargs="+", required=True, metavar="FOLDER", help="evaluation jobs"
-    )
-    scores.add_argument(
-        "--mteb", type=Path, required=True, metavar="DIR", help="root of the common mteb tree"
-    )
+    scores.add_argument("--jobs", type=Path, nargs="+", required=True, metavar="FOLDER", help="evaluation jobs")
+    scores.add_argument("--mteb", type=Path, required=True, metavar="DIR", help="root of the common mteb tree")
     scores.add_argument("--output", type=Path, required=True, metavar="FILE", help="the scores.csv to write")
 
     tables = commands.add_parser("tables", help="write tables as Markdown, CSV and LaTeX")
@@ -49,6 +45,12 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--order", nargs="*", default=[], metavar="METHOD", help="methods in display order; others follow"
     )
+    command.add_argument(
+        "--bases",
+        nargs="+",
+        metavar="BASE",
+        help="the compared bases; controls, on other bases, are shown beside each (default: every base alone)",
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,12 +76,19 @@ def main(arguments: list[str] | None = None) -> None:
             notes=given.note,
             order=given.order,
             decimals=given.decimals,
+            bases=given.bases,
         )
     else:
         from causal2vec.reporting.plots import write_plots
 
         write_plots(
-            given.scores, given.efficiency, given.training, given.output, note=given.note, order=given.order
+            given.scores,
+            given.efficiency,
+            given.training,
+            given.output,
+            note=given.note,
+            order=given.order,
+            bases=given.bases,
         )
 
 

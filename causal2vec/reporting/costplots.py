@@ -10,35 +10,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from causal2vec.errors import UserError
+from causal2vec.reporting.compare import compare, counterpart
 from causal2vec.reporting.labels import freeze_layout, place_labels
 from causal2vec.reporting.schema import MIXED, UNTRAINED_SUFFIX
-from causal2vec.reporting.style import handle, legend_below, looks, new_figure, set_scale
-from causal2vec.reporting.summary import (
-    Entry,
-    Summary,
-    entry_name,
-    is_untrained,
-    sort_entries,
-    twin_of,
-)
+from causal2vec.reporting.style import Design, handle, label, legend_below, new_figure, set_scale
+from causal2vec.reporting.summary import Entry, Summary, entry_name, is_untrained, listed, pairs, sort_entries
 
 FILLED = "filled: trained"
 HOLLOW = f"hollow: untrained ({UNTRAINED_SUFFIX})"
 
+Point = tuple[float, float]
 
-def score_vs_time(summary: Summary, efficiency: pd.DataFrame, note: str, order: list[str]) -> Figure:
+
+def score_vs_time(summary: Summary, efficiency: pd.DataFrame, design: Design) -> Figure:
     """Average score against seconds per 1,000 texts of mixed length."""
-    label = "seconds per 1,000 texts (mixed lengths)"
-    return _score_against(summary, efficiency, "seconds_per_1000_texts", label, note, order)
+    text = "seconds per 1,000 texts (mixed lengths)"
+    return _score_against(summary, efficiency, "seconds_per_1000_texts", text, design)
 
 
-def score_vs_length(summary: Summary, efficiency: pd.DataFrame, note: str, order: list[str]) -> Figure:
+def score_vs_length(summary: Summary, efficiency: pd.DataFrame, design: Design) -> Figure:
     """Average score against the tokens that the LLM reads per text."""
-    label = "tokens into the LLM per text (mean, mixed lengths)"
-    return _score_against(summary, efficiency, "llm_tokens", label, note, order)
+    text = "tokens into the LLM per text (mean, mixed lengths)"
+    return _score_against(summary, efficiency, "llm_tokens", text, design)
 
 
-def pareto(points: list[tuple[float, float]]) -> list[int]:
+def pareto(points: list[Point]) -> list[int]:
     """Indices of the points (cost, score) that no other beats in both, from cheap to dear."""
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
@@ -47,56 +43,72 @@ def pareto(points: list[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _score_against(
-    summary: Summary, efficiency: pd.DataFrame, column: str, label: str, note: str, order: list[str]
-) -> Figure:
-    points = _cost_points(summary, efficiency, column)
+def _score_against(summary: Summary, efficiency: pd.DataFrame, column: str, text: str, design: Design) -> Figure:
+    costs = mixed_costs(efficiency, column)
+    points = cost_points(summary, costs)
     if not points:
         raise UserError(
             f"no method has both an average over all tasks and a number in {column!r} of a row with "
             f"text_tokens {MIXED!r} of the efficiency file; complete its evaluation or its measurement"
         )
-    left_out = [entry_name(e, summary.entries) for e in summary.entries if e not in points]
-    style = looks([method for method, _ in points], order)
-    figure, panels = new_figure(list(dict.fromkeys(base for _, base in points)), 2.6)
-    paths = {}
-    for base, axes in panels.items():
-        here = {method: point for (method, b), point in points.items() if b == base}
-        spots = list(here.values())
-        paths[base] = _steps([spots[i] for i in pareto(spots)])
-        axes.plot(*zip(*paths[base], strict=True), color="#777777", linestyle=":", linewidth=1, zorder=1)
-        for method, (x, y) in here.items():
-            axes.plot([x], [y], linestyle="none", zorder=3, **style[method].marker_style())
+    panels = compare(list(points), design.bases)
+    figure, grid = new_figure(panels, 2.6)
+    paths = []
+    for panel, axes in zip(panels, grid, strict=True):
+        spots = [points[entry] for entry in panel.entries]
+        paths.append(_steps([spots[i] for i in pareto(spots)]))
+        axes.plot(*zip(*paths[-1], strict=True), color="#777777", linestyle=":", linewidth=1, zorder=1)
+        for entry in panel.entries:
+            x, y = points[entry]
+            axes.plot([x], [y], linestyle="none", zorder=3, **design.looks[entry].marker_style())
         set_scale(axes, "x", [x for x, _ in spots])
         axes.margins(x=0.12, y=0.12)
         axes.set_ylabel(f"average score (tasks: {len(summary.tasks)})")
-    axes.set_xlabel(label)
-    twins = [FILLED, HOLLOW] if any(look.hollow for look in style.values()) else []
-    rest = [f"not shown, incomplete: {', '.join(left_out)}"] if left_out else []
-    legend_below(figure, {}, ["; ".join([*twins, "dotted: Pareto front", *rest]), note])
+    grid[-1].set_xlabel(text)
+    legend_below(figure, {}, ["; ".join(remarks(summary, points, costs)), design.note])
     freeze_layout(figure)
-    for base, axes in panels.items():
-        here = {method: point for (method, b), point in points.items() if b == base}
-        names = [twin_of(method) for method in here]
-        place_labels(figure, axes, list(here.values()), names, _along(axes, paths[base]))
+    for panel, axes, path in zip(panels, grid, paths, strict=True):
+        names = [label(entry, panel) for entry in panel.entries]
+        place_labels(figure, axes, [points[e] for e in panel.entries], names, _along(axes, path))
     return figure
 
 
-def _cost_points(summary: Summary, efficiency: pd.DataFrame, column: str) -> dict[Entry, tuple[float, float]]:
-    """Cost and average score (0 to 100) of every entry that has both."""
+def mixed_costs(efficiency: pd.DataFrame, column: str) -> dict[Entry, float]:
+    """A cost of every entry measured on texts of mixed length."""
     mixed = efficiency[efficiency["text_tokens"] == MIXED]
-    costs = {
-        (m, b): float(cost) for m, b, cost in zip(mixed["method"], mixed["base"], mixed[column], strict=True)
-    }
+    return {entry: float(cost) for entry, cost in zip(pairs(mixed), mixed[column], strict=True)}
+
+
+def cost_points(summary: Summary, costs: dict[Entry, float]) -> dict[Entry, Point]:
+    """Cost and average score (0 to 100) of every entry that has both.
+
+    A method and its untrained twin run the same computation, so that one of them stands for both.
+    """
     points = {}
     for entry in summary.entries:
         average = summary.average(entry, summary.tasks)
-        if average is not None and not math.isnan(costs.get(entry, math.nan)):
-            points[entry] = (costs[entry], 100 * average)
+        cost = costs.get(entry, costs.get(counterpart(entry), math.nan))
+        if average is not None and not math.isnan(cost):
+            points[entry] = (cost, 100 * average)
     return points
 
 
-def _steps(front: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def remarks(summary: Summary, points: dict[Entry, Point], costs: dict[Entry, float]) -> list[str]:
+    """What the reader must know of the markers: their look, borrowed costs, what is not there."""
+    borrowed = [method for method, base in points if (method, base) not in costs]
+    left_out = [entry_name(e, summary.entries) for e in summary.entries if e not in points]
+    found = {
+        FILLED: any(is_untrained(method) for method, _ in points),
+        HOLLOW: any(is_untrained(method) for method, _ in points),
+        "dotted: Pareto front": True,
+        "untrained twins: cost of their method": any(is_untrained(method) for method in borrowed),
+        "methods not measured: cost of their untrained twin": not all(is_untrained(method) for method in borrowed),
+        f"not shown, incomplete: {listed(left_out)}": bool(left_out),
+    }
+    return [text for text, needed in found.items() if needed]
+
+
+def _steps(front: list[Point]) -> list[Point]:
     """The front as a staircase: between two points, the cheaper one's score is what its cost buys."""
     path = front[:1]
     for (_, before), (x, y) in itertools.pairwise(front):
@@ -104,7 +116,7 @@ def _steps(front: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return path
 
 
-def _along(axes: Axes, path: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _along(axes: Axes, path: list[Point]) -> list[Point]:
     """Places along a line on the screen, a few pixels apart, for labels to keep clear of."""
     places = []
     corners = [axes.transData.transform(point) for point in path]
@@ -114,7 +126,7 @@ def _along(axes: Axes, path: list[tuple[float, float]]) -> list[tuple[float, flo
     return places
 
 
-def throughput_vs_length(efficiency: pd.DataFrame, note: str, order: list[str]) -> Figure:
+def throughput_vs_length(efficiency: pd.DataFrame, design: Design) -> Figure:
     """Texts per second against text length, with the range over repeats, on logarithmic axes.
 
     An untrained twin is drawn only where its trained method is not there, as the two would coincide.
@@ -123,38 +135,43 @@ def throughput_vs_length(efficiency: pd.DataFrame, note: str, order: list[str]) 
     if rows.empty:
         raise UserError("the efficiency file has no row of a fixed text length; measure at least one length")
     rows = rows.assign(length=rows["text_tokens"].astype(int)).sort_values("length")
-    entries = sort_entries(list(dict.fromkeys(zip(rows["method"], rows["base"], strict=True))), order)
-    drawn = [e for e in entries if not is_untrained(e[0]) or (twin_of(e[0]), e[1]) not in entries]
-    methods = list(dict.fromkeys(method for method, _ in drawn))
-    style = looks(methods, order)
-    figure, panels = new_figure(list(dict.fromkeys(base for _, base in drawn)), 2.5)
-    for base, axes in panels.items():
-        for number, method in enumerate(methods):
-            mine = rows[(rows["method"] == method) & (rows["base"] == base)]
-            middle = mine["texts_per_second"]
-            axes.errorbar(
-                mine["length"],
-                middle,
-                yerr=[
-                    (middle - mine["texts_per_second_min"]).clip(lower=0).fillna(0),
-                    (mine["texts_per_second_max"] - middle).clip(lower=0).fillna(0),
-                ],
-                color=style[method].colour,
-                linestyle=style[method].line,
-                # Later lines are thinner and have smaller markers, so that one that is covered still shows.
-                markersize=max(3.5, 7.5 - number),
-                linewidth=max(0.8, 1.8 - 0.25 * number),
-                elinewidth=0.8,
-                capsize=2,
-                **style[method].marker_style(),
+    entries = sort_entries(list(dict.fromkeys(pairs(rows))), design.order)
+    drawn = [e for e in entries if not is_untrained(e[0]) or counterpart(e) not in entries]
+    panels = compare(drawn, design.bases)
+    figure, grid = new_figure(panels, 2.5)
+    samples = {}
+    for panel, axes in zip(panels, grid, strict=True):
+        for number, entry in enumerate(panel.entries):
+            _draw_throughput(
+                axes, rows[(rows["method"] == entry[0]) & (rows["base"] == entry[1])], entry, number, design
             )
-        here = rows[rows["base"] == base]
+            samples[label(entry, panel)] = handle(design.looks[entry], line=True)
+        here = rows[[entry in panel.entries for entry in pairs(rows)]]
         set_scale(axes, "x", here["length"].tolist(), always=True)
         set_scale(axes, "y", here["texts_per_second"].tolist(), always=True)
         axes.set_xticks(sorted(set(here["length"])))
         axes.set_ylabel("texts per second")
-    axes.set_xlabel("text length (tokens of the base's tokenizer)")
+    grid[-1].set_xlabel("text length (tokens of the base's tokenizer)")
     hidden = ["untrained twins not drawn"] if len(drawn) < len(entries) else []
-    remarks = ["; ".join(["bars: lowest and highest repeat", *hidden]), note]
-    legend_below(figure, {method: handle(style[method], line=True) for method in methods}, remarks)
+    legend_below(figure, samples, ["; ".join(["bars: lowest and highest repeat", *hidden]), design.note])
     return figure
+
+
+def _draw_throughput(axes: Axes, rows: pd.DataFrame, entry: Entry, number: int, design: Design) -> None:
+    look, middle = design.looks[entry], rows["texts_per_second"]
+    axes.errorbar(
+        rows["length"],
+        middle,
+        yerr=[
+            (middle - rows["texts_per_second_min"]).clip(lower=0).fillna(0),
+            (rows["texts_per_second_max"] - middle).clip(lower=0).fillna(0),
+        ],
+        color=look.colour,
+        linestyle=look.line,
+        # Later lines are thinner and have smaller markers, so that one that is covered still shows.
+        markersize=max(3.5, 7.5 - number),
+        linewidth=max(0.8, 1.8 - 0.25 * number),
+        elinewidth=0.8,
+        capsize=2,
+        **look.marker_style(),
+    )

@@ -17,6 +17,8 @@ Mark = Literal["", "best", "second"]
 GAP = "–"
 """What a missing value looks like."""
 
+MARKS_NOTE = "Within each group the best value is bold and the second underlined."
+
 
 @dataclass(frozen=True)
 class Column:
@@ -201,8 +203,4 @@ def _rank(values: dict[Place, float]) -> dict[Place, Mark]:
     ranks = sorted(set(values.values()), reverse=True)
     if len(ranks) < 2:
         return {}
-    return {
-        place: "best" if value == ranks[0] else "second"
-        for place, value in values.items()
-        if value in ranks[:2]
-    }
+    return {place: "best" if value == ranks[0] else "second" for place, value in values.items() if value in ranks[:2]}

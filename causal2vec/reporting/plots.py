@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from causal2vec.errors import UserError
+from causal2vec.reporting.compare import check_bases, compare
 from causal2vec.reporting.costplots import (
     FILLED,
     HOLLOW,
@@ -18,8 +19,8 @@ from causal2vec.reporting.costplots import (
 )
 from causal2vec.reporting.schema import read_efficiency, read_training
 from causal2vec.reporting.scores import read_scores
-from causal2vec.reporting.style import handle, legend_below, looks, new_figure, save, set_scale, styled
-from causal2vec.reporting.summary import Summary, sort_entries, summarise, twin_of
+from causal2vec.reporting.style import Design, handle, label, legend_below, looks, new_figure, save, set_scale, styled
+from causal2vec.reporting.summary import Entry, Summary, is_untrained, pairs, sort_entries, summarise, twin_of
 
 
 def write_plots(
@@ -30,6 +31,7 @@ def write_plots(
     *,
     note: str,
     order: list[str],
+    bases: list[str] | None = None,
 ) -> list[Path]:
     """Draw every figure as SVG and PNG into the folder ``output``.
 
@@ -40,25 +42,29 @@ def write_plots(
         output: The folder for the figures.
         note: One line for every figure, such as the config's scale note.
         order: Methods in display order; others follow alphabetically.
+        bases: The compared bases, one panel each; entries on other bases are controls, shown in every panel.
+            Without any, every base has a panel.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: A file is missing or does not hold what it should.
+        UserError: A file is missing or does not hold what it should, or a compared base has no scores.
     """
     summary = summarise(read_scores(scores), order)
-    figures: dict[str, Callable[[], Figure]] = {
-        "scores_by_type": lambda: scores_by_type(summary, note, order)
-    }
-    if efficiency is not None:
-        costs = read_efficiency(efficiency)
-        figures["score_vs_time"] = lambda: score_vs_time(summary, costs, note, order)
-        figures["score_vs_length"] = lambda: score_vs_length(summary, costs, note, order)
-        figures["throughput_vs_length"] = lambda: throughput_vs_length(costs, note, order)
-    if training:
-        records = read_training(training)
-        figures["loss_curves"] = lambda: loss_curves(records, note, order)
+    check_bases(summary.entries, bases)
+    costs = None if efficiency is None else read_efficiency(efficiency)
+    records = read_training(training) if training else None
+    # Over everything there is, so that an entry looks the same in all figures.
+    entries = [*summary.entries, *(e for frame in (costs, records) if frame is not None for e in pairs(frame))]
+    design = Design(looks(list(dict.fromkeys(entries)), order, bases), order, bases, note)
+    figures: dict[str, Callable[[], Figure]] = {"scores_by_type": lambda: scores_by_type(summary, design)}
+    if costs is not None:
+        figures["score_vs_time"] = lambda: score_vs_time(summary, costs, design)
+        figures["score_vs_length"] = lambda: score_vs_length(summary, costs, design)
+        figures["throughput_vs_length"] = lambda: throughput_vs_length(costs, design)
+    if records is not None:
+        figures["loss_curves"] = lambda: loss_curves(records, design)
     paths = []
     with styled():
         for name, draw in figures.items():
@@ -66,66 +72,83 @@ def write_plots(
     return paths
 
 
-def scores_by_type(summary: Summary, note: str, order: list[str]) -> Figure:
-    """Average score per task type, one line of markers per method."""
-    style = looks([method for method, _ in summary.entries], order)
-    bases = list(dict.fromkeys(base for _, base in summary.entries))
-    families = list(dict.fromkeys(twin_of(method) for method, _ in summary.entries))
-    figure, panels = new_figure(bases, 0.5 + len(summary.types) * (0.08 + 0.085 * len(families)))
+def scores_by_type(summary: Summary, design: Design) -> Figure:
+    """Average score per task type, one line of markers per method and its untrained twin."""
+    panels = compare(summary.entries, design.bases)
+    rows = [list(dict.fromkeys(_row_of(entry) for entry in panel.entries)) for panel in panels]
+    height = 0.08 + 0.085 * max(len(names) for names in rows)
+    figure, grid = new_figure(panels, 0.5 + len(summary.types) * height)
+    samples: dict[str, Entry] = {}
     gaps = False
-    for base, axes in panels.items():
-        for row, tasks in enumerate(summary.types.values()):
-            axes.axhspan(row - 0.5, row + 0.5, color="#F3F3F3" if row % 2 else "white", zorder=0)
-            for method, _ in (entry for entry in summary.entries if entry[1] == base):
-                value = summary.average((method, base), tasks)
+    for panel, axes, names in zip(panels, grid, rows, strict=True):
+        for number, tasks in enumerate(summary.types.values()):
+            axes.axhspan(number - 0.5, number + 0.5, color="#F3F3F3" if number % 2 else "white", zorder=0)
+            for entry in panel.entries:
+                value = summary.average(entry, tasks)
                 if value is None:
                     gaps = True
                     continue
-                y = row + 0.8 * ((families.index(twin_of(method)) + 0.5) / len(families) - 0.5)
-                axes.plot([100 * value], [y], linestyle="none", zorder=3, **style[method].marker_style())
+                y = number + 0.8 * ((names.index(_row_of(entry)) + 0.5) / len(names) - 0.5)
+                axes.plot([100 * value], [y], linestyle="none", zorder=3, **design.looks[entry].marker_style())
         axes.set_yticks(range(len(summary.types)), [f"{t} ({len(n)})" for t, n in summary.types.items()])
         axes.set_ylim(len(summary.types) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         set_scale(axes, "x", [])
-    axes.set_xlabel("average score")
-    twins = [FILLED, HOLLOW] if any(look.hollow for look in style.values()) else []
-    remarks = ["; ".join([*twins, *(["incomplete averages not shown"] if gaps else [])]), note]
-    # One sample per method and twin pair: the filled one, if there is one.
-    samples = {f: handle(style.get(f) or next(style[m] for m in style if twin_of(m) == f)) for f in families}
-    legend_below(figure, samples, remarks)
+        # One sample per line of markers: the filled one, if there is one.
+        for name in names:
+            first, *_ = sorted((e for e in panel.entries if _row_of(e) == name), key=lambda e: is_untrained(e[0]))
+            samples.setdefault(label(first, panel), first)
+    grid[-1].set_xlabel("average score")
+    twins = [FILLED, HOLLOW] if any(is_untrained(method) for method, _ in summary.entries) else []
+    remarks = ["; ".join([*twins, *(["incomplete averages not shown"] if gaps else [])]), design.note]
+    legend_below(figure, {text: handle(design.looks[entry]) for text, entry in samples.items()}, remarks)
     return figure
 
 
-def loss_curves(training: pd.DataFrame, note: str, order: list[str]) -> Figure:
+def _row_of(entry: Entry) -> Entry:
+    """The line of markers that an entry shares with its twin on the same base."""
+    return twin_of(entry[0]), entry[1]
+
+
+def loss_curves(training: pd.DataFrame, design: Design) -> Figure:
     """Training loss against step, one line per run; several seeds of a method share its look."""
-    runs = list(zip(training["method"], training["base"], training["loss"], strict=True))
-    entries = sort_entries(list(dict.fromkeys((m, b) for m, b, points in runs if points)), order)
-    if not entries:
+    runs = [(entry, points) for entry, points in zip(pairs(training), training["loss"], strict=True) if points]
+    if not runs:
         raise UserError("no training record holds any loss; train with at least one logged step")
-    methods = list(dict.fromkeys(method for method, _ in entries))
-    style = looks(methods, order)
-    figure, panels = new_figure(list(dict.fromkeys(base for _, base in entries)), 2.3)
-    for base, axes in panels.items():
+    panels = compare(sort_entries(list(dict.fromkeys(entry for entry, _ in runs)), design.order), design.bases)
+    figure, grid = new_figure(panels, 2.3)
+    samples = {}
+    for panel, axes in zip(panels, grid, strict=True):
         values: list[float] = []
-        for number, method in enumerate(methods):
-            for points in (p for m, b, p in runs if (m, b) == (method, base) and p):
-                ordered = sorted(points, key=lambda point: point["step"])
-                losses = pd.Series([float(point["loss"]) for point in ordered])
-                # A centred mean over 2 % of the run: enough to tell lines apart, too little to move them.
-                smooth = losses.rolling(max(1, len(losses) // 50), center=True, min_periods=1).mean()
-                values += smooth.tolist()
+        for number, entry in enumerate(panel.entries):
+            look = design.looks[entry]
+            samples[label(entry, panel)] = handle(look, line=True)
+            for points in (found for owner, found in runs if owner == entry):
+                steps, losses = _smooth(points)
+                values += losses
                 every = max(1, len(losses) // 6)
                 axes.plot(
-                    [point["step"] for point in ordered],
-                    smooth,
-                    color=style[method].colour,
-                    linestyle=style[method].line,
-                    markevery=(number * every // len(methods), every),
-                    **style[method].marker_style(),
+                    steps,
+                    losses,
+                    color=look.colour,
+                    linestyle=look.line,
+                    markevery=(number * every // len(panel.entries), every),
+                    **look.marker_style(),
                 )
         set_scale(axes, "x", [])
         set_scale(axes, "y", values)
         axes.set_ylabel("training loss")
-    axes.set_xlabel("training step")
-    legend_below(figure, {method: handle(style[method], line=True) for method in methods}, [note])
+    grid[-1].set_xlabel("training step")
+    legend_below(figure, samples, [design.note])
     return figure
+
+
+def _smooth(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+    """Steps and losses, the latter as a centred mean over 2 % of the run.
+
+    That is enough to tell lines apart, and too little to move them.
+    """
+    ordered = sorted(points, key=lambda point: point["step"])
+    losses = pd.Series([float(point["loss"]) for point in ordered])
+    smooth = losses.rolling(max(1, len(losses) // 50), center=True, min_periods=1).mean()
+    return [point["step"] for point in ordered], smooth.tolist()

@@ -134,9 +134,7 @@ def read_table(path: Path, columns: dict[str, Parser], key: list[str]) -> pd.Dat
 def _check_header(path: Path, header: list[str], columns: dict[str, Parser]) -> None:
     missing = [name for name in columns if name not in header]
     if missing:
-        raise UserError(
-            f"{path}, line 1: column {missing[0]!r} is missing; run the stage that writes it again"
-        )
+        raise UserError(f"{path}, line 1: column {missing[0]!r} is missing; run the stage that writes it again")
 
 
 def _parse_row(path: Path, line: int, raw: dict[str, str], columns: dict[str, Parser]) -> dict[str, Any]:

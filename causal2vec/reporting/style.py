@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
+import itertools
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from causal2vec.files import atomic_file
-from causal2vec.reporting.summary import is_untrained, sort_entries, twin_of
+from causal2vec.reporting.compare import Panel, short_name
+from causal2vec.reporting.summary import Entry, is_untrained, sort_entries, twin_of
 
 WIDTH = 3.5
 """Inches; one column of a two-column page, so that an 8 pt font is 8 pt in print."""
@@ -85,17 +86,51 @@ class Look:
         }
 
 
-def looks(methods: list[str], order: list[str]) -> dict[str, Look]:
-    """A look for each method, distinct by colour, marker and line while there are no more than eight."""
-    families = list(dict.fromkeys(twin_of(m) for m, _ in sort_entries([(m, "") for m in methods], order)))
-    free = iter([i for i in range(len(KNOWN) + len(families)) if i >= len(KNOWN)])
+@dataclass(frozen=True)
+class Design:
+    """What all figures of one report share.
+
+    Attributes:
+        looks: The look of every entry.
+        order: Methods in display order.
+        bases: The compared bases, if they are named.
+        note: One line below every figure.
+    """
+
+    looks: dict[Entry, Look]
+    order: list[str]
+    bases: list[str] | None
+    note: str
+
+
+def looks(entries: list[Entry], order: list[str], bases: list[str] | None) -> dict[Entry, Look]:
+    """A look for each entry, distinct by colour, marker and line while there are no more than eight methods.
+
+    Entries of one method on several bases look the same where each has a panel of its own; where they share one,
+    they have their method's colour and differ by marker and line.
+    """
+    families = list(dict.fromkeys(twin_of(method) for method, _ in sort_entries(entries, order)))
+    free = iter(range(len(KNOWN), len(KNOWN) + len(families)))
     numbers = {f: KNOWN.index(f) if f in KNOWN else next(free) for f in families}
     result = {}
-    for method in methods:
-        n = numbers[twin_of(method)]
-        marker, line = MARKERS[n % len(MARKERS)], LINES[n % len(LINES)]
-        result[method] = Look(OKABE_ITO[n % len(OKABE_ITO)], marker, line, is_untrained(method))
+    for entry in entries:
+        n = numbers[twin_of(entry[0])]
+        # A step of three leads to a marker that differs at first sight.
+        shape = n + 3 * _variant(entry, entries, bases)
+        marker, line = MARKERS[shape % len(MARKERS)], LINES[shape % len(LINES)]
+        result[entry] = Look(OKABE_ITO[n % len(OKABE_ITO)], marker, line, is_untrained(entry[0]))
     return result
+
+
+def _variant(entry: Entry, entries: list[Entry], bases: list[str] | None) -> int:
+    """Which of its method's bases an entry is on, counting those that share a panel; 0 is the plain one."""
+    method, base = entry
+    if not bases or base in bases:
+        return 0
+    family = [(m, b) for m, b in entries if twin_of(m) == twin_of(method)]
+    trained = {b for m, b in family if not is_untrained(m)}
+    others = sorted({b for _, b in family if b not in bases}, key=lambda b: (b not in trained, b))
+    return others.index(base) + any(b in bases for _, b in family)
 
 
 @contextlib.contextmanager
@@ -107,18 +142,19 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(bases: list[str], height: float) -> tuple[Figure, dict[str, Axes]]:
-    """A figure of column width with one panel per base, each ``height`` inches high.
+def new_figure(panels: list[Panel], height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of column width with the axes of each panel, each ``height`` inches high."""
+    figure = Figure(figsize=(WIDTH, height * len(panels)), layout="constrained")
+    grid = [row[0] for row in figure.subplots(len(panels), 1, squeeze=False)]
+    for panel, axes in zip(panels, grid, strict=True):
+        if panel.title:
+            axes.set_title(panel.title, loc="left")
+    return figure, grid
 
-    Methods are compared on the same base, so several bases in one panel would only cover each other.
-    """
-    figure = Figure(figsize=(WIDTH, height * len(bases)), layout="constrained")
-    grid = figure.subplots(len(bases), 1, squeeze=False)
-    panels = {base: grid[i][0] for i, base in enumerate(bases)}
-    if len(bases) > 1:
-        for base, axes in panels.items():
-            axes.set_title(base, loc="left")
-    return figure, panels
+
+def label(entry: Entry, panel: Panel) -> str:
+    """What a figure calls an entry; the base, where it is needed, on a line of its own."""
+    return short_name(entry, panel.entries).replace(" (", "\n(")
 
 
 def handle(look: Look, *, line: bool = False) -> Line2D:
@@ -129,8 +165,8 @@ def handle(look: Look, *, line: bool = False) -> Line2D:
 def legend_below(figure: Figure, samples: dict[str, Line2D], remarks: list[str]) -> None:
     """The legend below the panels, under the remarks; the figure grows by what they need."""
     # Matplotlib drops labels that start with an underscore; a space in front keeps them.
-    labels = [f" {label}" if label.startswith("_") else label for label in samples]
-    longest = max((len(label) for label in labels), default=0)
+    labels = [f" {text}" if text.startswith("_") else text for text in samples]
+    longest = max((len(line) for text in labels for line in text.splitlines()), default=0)
     columns = 3 if longest <= 10 else 2 if longest <= 22 else 1
     title = "\n".join(textwrap.fill(remark, _LINE) for remark in remarks if remark)
     legend = figure.legend(
@@ -148,7 +184,12 @@ def legend_below(figure: Figure, samples: dict[str, Line2D], remarks: list[str])
         alignment="left",
     )
     legend.get_title().set_color("#444444")
-    lines = len(title.splitlines()) + math.ceil(len(labels) / columns) * 1.2 + 0.8
+    heights = [1 + text.count("\n") for text in labels]
+    # Matplotlib fills column by column, the first ones with what does not divide evenly.
+    deep, more = divmod(len(labels), columns)
+    starts = [deep * i + min(i, more) for i in range(columns + 1)]
+    rows = max(sum(heights[start:end]) for start, end in itertools.pairwise(starts))
+    lines = len(title.splitlines()) + rows * 1.2 + 0.8
     figure.set_figheight(figure.get_figheight() + lines * 0.135)
 
 

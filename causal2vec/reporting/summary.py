@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -36,16 +37,21 @@ def twin_of(method: str) -> str:
 
 
 def sort_entries(entries: list[Entry], order: list[str]) -> list[Entry]:
-    """Entries by base, then in display order; a twin goes where its method does, the unknown last."""
+    """Entries in display order, then by base; a twin goes where its method does, the unknown last."""
 
-    def rank(entry: Entry) -> tuple[str, int, str]:
+    def rank(entry: Entry) -> tuple[int, str, str]:
         method, base = entry
         for name in (method, twin_of(method)):
             if name in order:
-                return base, order.index(name), method
-        return base, len(order), method
+                return order.index(name), method, base
+        return len(order), method, base
 
     return sorted(entries, key=rank)
+
+
+def pairs(frame: pd.DataFrame) -> list[Entry]:
+    """The entry of each row."""
+    return list(zip(frame["method"], frame["base"], strict=True))
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def summarise(scores: pd.DataFrame, order: list[str]) -> Summary:
             lacking = [s for s in sorted(seeds[entry]) if set(runs.get(s, {})) != expected[task]]
             if lacking:
                 # A mean over other seeds, splits or subsets than the rival's would not be comparable.
-                some = f" (seed {_listed(lacking)})" if len(lacking) < len(seeds[entry]) else ""
+                some = f" (seed {listed(lacking)})" if len(lacking) < len(seeds[entry]) else ""
                 gaps.setdefault(entry, []).append(f"{task}{some}")
                 continue
             means = [math.fsum(run.values()) / len(run) for run in runs.values()]
@@ -119,9 +125,9 @@ def summarise(scores: pd.DataFrame, order: list[str]) -> Summary:
 
 
 def entry_name(entry: Entry, entries: list[Entry]) -> str:
-    """The method's name, with its base where ``entries`` have several bases."""
+    """The method's name, with its base where ``entries`` have this method on several bases."""
     method, base = entry
-    return f"{method} ({base})" if len({b for _, b in entries}) > 1 else method
+    return f"{method} ({base})" if len({b for m, b in entries if m == method}) > 1 else method
 
 
 def seed_note(entries: list[Entry], seeds: dict[Entry, set[int]]) -> str:
@@ -131,24 +137,20 @@ def seed_note(entries: list[Entry], seeds: dict[Entry, set[int]]) -> str:
         groups.setdefault(tuple(sorted(seeds[entry])), []).append(entry_name(entry, entries))
     texts = []
     for found, names in groups.items():
-        text = (
-            f"mean over {len(found)} seeds ({_listed(found)})" if len(found) > 1 else f"one seed ({found[0]})"
-        )
+        text = f"mean over {len(found)} seeds ({listed(found)})" if len(found) > 1 else f"one seed ({found[0]})"
         texts.append(text if len(groups) == 1 else f"{', '.join(names)}: {text}")
     sentence = "; ".join(texts)
     return f"Seeds: {sentence}." if len(groups) > 1 else f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _types(main: pd.DataFrame) -> dict[str, list[str]]:
-    pairs = main[["task", "task_type"]].drop_duplicates().sort_values(["task", "task_type"])
-    twice = pairs[pairs.duplicated("task")]
+    found = main[["task", "task_type"]].drop_duplicates().sort_values(["task", "task_type"])
+    twice = found[found.duplicated("task")]
     if len(twice):
-        raise UserError(
-            f"task {twice.iloc[0]['task']!r} has two task types in the scores; collect them again"
-        )
-    names = set(pairs["task_type"])
+        raise UserError(f"task {twice.iloc[0]['task']!r} has two task types in the scores; collect them again")
+    names = set(found["task_type"])
     ordered = [t for t in TYPE_ORDER if t in names] + sorted(names - set(TYPE_ORDER))
-    return {t: sorted(pairs[pairs["task_type"] == t]["task"]) for t in ordered}
+    return {t: sorted(found[found["task_type"] == t]["task"]) for t in ordered}
 
 
 def _version_notes(main: pd.DataFrame) -> list[str]:
@@ -165,5 +167,6 @@ def _gap_notes(entries: list[Entry], gaps: dict[Entry, list[str]]) -> list[str]:
     return [f"Missing for {entry_name(e, entries)}: {', '.join(gaps[e])}." for e in entries if e in gaps]
 
 
-def _listed(values: list[int] | tuple[int, ...]) -> str:
+def listed(values: Sequence[object]) -> str:
+    """The values as one text, with commas."""
     return ", ".join(str(value) for value in values)

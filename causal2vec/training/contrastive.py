@@ -68,7 +68,11 @@ def make_model(
     set_seed(run.seed)
     settings = {"max_seq_length": budget.max_length, "add_bos": add_bos, **run.settings}
     module = build_embedder(run.spec.module, folders, settings)
-    manifest = {**run.model_dump(exclude={"spec", "settings"}), "settings": run.settings, "module": run.spec.module}
+    manifest = {
+        **run.model_dump(exclude={"spec", "settings"}),
+        "settings": run.settings,
+        "module": run.spec.module,
+    }
     manifest["assumed"] = run.spec.assumed
     manifest["parts"] = {part: str(folders[part].name) for part in module.parts}
     records: dict[str, Any] = {}
@@ -113,6 +117,7 @@ def train(
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
     model = SentenceTransformer(modules=[module], device=device)
     data = load_training_data(pairs / "train.parquet")
+    _check_room(module, prompts, list(data))
     arguments = training_arguments(module, budget, prompts, list(data), run.seed, state, device=device, dtype=dtype)
     trainer = EqualTermsTrainer(model=model, args=arguments, train_dataset=data, loss=make_loss(model, budget))
     order = order_digest(trainer, budget.steps)
@@ -137,6 +142,15 @@ def train(
         "dtype": dtype,
         **counts,
     }
+
+
+def _check_room(module: Embedder, prompts: Prompts, sources: list[str]) -> None:
+    """Every source's instruction must leave room for the text: found out now, not at step 900."""
+    for source in sources:
+        try:
+            module.preprocess(["text"], prompts.for_training(source)["query"])
+        except ValueError as error:
+            raise UserError(f"the instruction of the pairs' source {source}: {error} (budget.max_length)") from error
 
 
 def load_training_data(path: Path) -> DatasetDict:

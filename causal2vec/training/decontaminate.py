@@ -41,9 +41,7 @@ def index_texts(texts: Iterable[str], ngram: int) -> NgramIndex:
         UserError: ``ngram`` is less than `MIN_WORDS`, which would match everyday phrases.
     """
     if ngram < MIN_WORDS:
-        raise UserError(
-            f"ngram is {ngram}, but runs of fewer than {MIN_WORDS} words match everything; use about 8"
-        )
+        raise UserError(f"ngram is {ngram}, but runs of fewer than {MIN_WORDS} words match everything; use about 8")
     grams = [np.empty(0, np.uint64)]
     wholes = [np.empty(0, np.uint64)]
     for chunk in _chunks(texts):
@@ -77,9 +75,7 @@ def read_texts(path: Path) -> list[str]:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; write the evaluation texts first") from error
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise UserError(
-            f"{path} is not a parquet file with a column 'text' ({error}); write it again"
-        ) from error
+        raise UserError(f"{path} is not a parquet file with a column 'text' ({error}); write it again") from error
 
 
 def contaminated(texts: Iterable[str], index: NgramIndex) -> NDArray[np.bool_]:
@@ -156,9 +152,7 @@ def _wholes(
     factors = np.array(_multipliers(ngram), np.uint64)
     lengths = np.diff(starts)
     owners = np.flatnonzero((lengths >= MIN_WORDS) & (lengths < ngram))
-    values = [
-        (hashes[starts[i] : starts[i + 1]] * factors[: lengths[i]]).sum(dtype=np.uint64) for i in owners
-    ]
+    values = [(hashes[starts[i] : starts[i + 1]] * factors[: lengths[i]]).sum(dtype=np.uint64) for i in owners]
     return np.array(values, np.uint64), owners
 
 

@@ -23,7 +23,9 @@ def adapted(llm: Any, lora: Lora) -> Any:
     try:
         return get_peft_model(llm, config)
     except ValueError as error:
-        raise UserError(f"budget.lora.targets {lora.targets} fit no layer of {type(llm).__name__}; name its linear layers") from error
+        raise UserError(
+            f"budget.lora.targets {lora.targets} fit no layer of {type(llm).__name__}; name its linear layers"
+        ) from error
 
 
 def attach_lora(module: Embedder, lora: Lora, *, gradient_checkpointing: bool = False) -> None:

@@ -72,7 +72,7 @@ def pretrain_mntp(
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(state)) if state.is_dir() else None)
     losses = [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
     for entry in losses:
-        check_finite(entry["loss"], entry["step"])
+        check_finite(entry["loss"], int(entry["step"]))
     merged = model.merge_and_unload()
     with atomic_folder(output) as draft:
         merged.save_pretrained(draft)

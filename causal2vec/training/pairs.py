@@ -77,9 +77,7 @@ def _check(sources: dict[str, int], validation: int) -> None:
         raise UserError(f"no source of pairs is named; choose from {', '.join(SOURCES)}")
     for name, cap in sources.items():
         if cap < 1:
-            raise UserError(
-                f"source {name!r} has the cap {cap}; use a positive number or leave the source out"
-            )
+            raise UserError(f"source {name!r} has the cap {cap}; use a positive number or leave the source out")
     if validation < 0:
         raise UserError(f"validation is {validation}; use 0 or a positive number of pairs")
 
@@ -90,9 +88,7 @@ def _source_pairs(
     """The pairs of one source after cleaning, at most ``cap``, and how many were lost at each step."""
     cleaned = [pair for raw in SOURCES[name](split) if (pair := _clean(raw, name))]
     distinct = _distinct(_shuffled(cleaned, seed), seen)
-    leaked = contaminated((p.query for p in distinct), index) | contaminated(
-        (p.positive for p in distinct), index
-    )
+    leaked = contaminated((p.query for p in distinct), index) | contaminated((p.positive for p in distinct), index)
     clean = [pair for pair, bad in zip(distinct, leaked, strict=True) if not bad]
     counts = {
         "available": len(cleaned),
@@ -152,18 +148,14 @@ def _validation_pairs(chosen: dict[str, list[Pair]], validation: int, seed: int)
     return held
 
 
-def _without(
-    chosen: dict[str, list[Pair]], held: list[Pair], report: dict[str, dict[str, int]]
-) -> list[Pair]:
+def _without(chosen: dict[str, list[Pair]], held: list[Pair], report: dict[str, dict[str, int]]) -> list[Pair]:
     """The pairs that share neither record nor text with validation; completes the report."""
     records = {pair.record for pair in held}
     texts = {plain(text) for pair in held for text in (pair.query, pair.positive)}
     held_count = Counter(pair.source for pair in held)
     train: list[Pair] = []
     for name, pairs in chosen.items():
-        kept = [
-            p for p in pairs if p.record not in records and not {plain(p.query), plain(p.positive)} & texts
-        ]
+        kept = [p for p in pairs if p.record not in records and not {plain(p.query), plain(p.positive)} & texts]
         report[name]["validation"] = held_count[name]
         report[name]["dropped_shared_with_validation"] = len(pairs) - held_count[name] - len(kept)
         report[name]["kept"] = len(kept)
@@ -202,9 +194,7 @@ def _write_parquet(path: Path, pairs: list[Pair]) -> None:
     schema = pa.schema([(name, pa.string()) for name in (*REQUIRED_COLUMNS, "negative_1")])
     columns = {name: [getattr(pair, name) for pair in pairs] for name in REQUIRED_COLUMNS}
     # no source has hard negatives yet, but readers may count on the column
-    pq.write_table(
-        pa.table(columns | {"negative_1": [None] * len(pairs)}, schema=schema), path, compression="zstd"
-    )
+    pq.write_table(pa.table(columns | {"negative_1": [None] * len(pairs)}, schema=schema), path, compression="zstd")
 
 
 def read_pairs(path: Path) -> pa.Table:

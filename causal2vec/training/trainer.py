@@ -30,7 +30,7 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: p.detach().contiguous() for name, p in self._trainable().items()}, folder / WEIGHTS)
 

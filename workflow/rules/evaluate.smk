@@ -6,15 +6,6 @@ rule evaluate_model:
         hardware="work/hardware.json",
     output:
         directory("work/evaluation/{method}/{base}/seed{seed}/shard{shard}"),
-    params:
-        run=lambda wildcards: run_of(wildcards).model_dump(),
-        evaluation=section("evaluation"),
-        compute=section("compute"),
-        prompts=PROMPTS.model_dump(),
-        shard=lambda wildcards: int(wildcards.shard),
-        shards=len(SHARDS),
-        code=fingerprint("causal2vec.evaluation.run", "causal2vec.evaluation.encoder", "causal2vec.evaluation.tasks"),
-        mteb_version=installed_version("mteb"),
     log:
         "work/logs/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.log",
     benchmark:
@@ -23,6 +14,19 @@ rule evaluate_model:
     resources:
         mem_mb=8000,
         gpu=1 if CONFIG.compute.device == "cuda" else 0,
+    params:
+        run=lambda wildcards: run_of(wildcards).model_dump(),
+        evaluation=section("evaluation"),
+        compute=section("compute"),
+        prompts=PROMPTS.model_dump(),
+        shard=lambda wildcards: int(wildcards.shard),
+        shards=len(SHARDS),
+        code=fingerprint(
+            "causal2vec.evaluation.run",
+            "causal2vec.evaluation.encoder",
+            "causal2vec.evaluation.tasks",
+        ),
+        mteb_version=installed_version("mteb"),
     message:
         "Evaluating {wildcards.method} on {wildcards.base}, seed {wildcards.seed}, shard {wildcards.shard}"
     script:
@@ -37,18 +41,20 @@ rule measure_efficiency:
         hardware="work/hardware.json",
     output:
         "results/efficiency.csv",
-    params:
-        efficiency=section("efficiency"),
-        compute=section("compute"),
-        code=fingerprint("causal2vec.efficiency.measure", "causal2vec.efficiency.worker"),
     log:
         "work/logs/measure_efficiency.log",
     benchmark:
         "work/benchmarks/measure_efficiency.jsonl"
-    threads: workflow.cores or 1 # nothing else may run beside a measurement
+    threads: workflow.cores or 1  # nothing else may run beside a measurement
     resources:
         mem_mb=16000,
         gpu=1 if CONFIG.compute.device == "cuda" else 0,
+    params:
+        efficiency=section("efficiency"),
+        compute=section("compute"),
+        code=fingerprint(
+            "causal2vec.efficiency.measure", "causal2vec.efficiency.worker"
+        ),
     message:
         "Measuring what each method costs, side by side"
     script:

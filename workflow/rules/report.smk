@@ -1,16 +1,18 @@
 # From results to tables and plots: reads files, never models.
 rule collect_scores:
     input:
-        jobs=[f"work/evaluation/{path}/shard{shard}" for path in RUNS for shard in SHARDS],
+        jobs=[
+            f"work/evaluation/{path}/shard{shard}" for path in RUNS for shard in SHARDS
+        ],
     output:
         scores="results/scores.csv",
         mteb=directory("results/mteb"),
-    params:
-        code=fingerprint("causal2vec.reporting.scores"),
     log:
         "work/logs/collect_scores.log",
     benchmark:
         "work/benchmarks/collect_scores.jsonl"
+    params:
+        code=fingerprint("causal2vec.reporting.scores"),
     message:
         "Gathering all scores"
     script:
@@ -24,14 +26,14 @@ rule make_tables:
         training=[f"results/models/{path}" for path, run in RUNS.items() if run.trained],
     output:
         directory("results/tables"),
-    params:
-        notes=table_notes(),
-        order=list(dict.fromkeys(run.method for run in RUNS.values())),
-        code=fingerprint("causal2vec.reporting"),
     log:
         "work/logs/make_tables.log",
     benchmark:
         "work/benchmarks/make_tables.jsonl"
+    params:
+        notes=table_notes(),
+        order=list(dict.fromkeys(run.method for run in RUNS.values())),
+        code=fingerprint("causal2vec.reporting"),
     message:
         "Writing the tables"
     script:
@@ -45,14 +47,14 @@ rule make_plots:
         training=[f"results/models/{path}" for path, run in RUNS.items() if run.trained],
     output:
         directory("results/plots"),
-    params:
-        note=CONFIG.scale_note,
-        order=list(dict.fromkeys(run.method for run in RUNS.values())),
-        code=fingerprint("causal2vec.reporting"),
     log:
         "work/logs/make_plots.log",
     benchmark:
         "work/benchmarks/make_plots.jsonl"
+    params:
+        note=CONFIG.scale_note,
+        order=list(dict.fromkeys(run.method for run in RUNS.values())),
+        code=fingerprint("causal2vec.reporting"),
     message:
         "Drawing the plots"
     script:
@@ -70,11 +72,11 @@ rule write_manifest:
         hardware="work/hardware.json",
     output:
         "results/manifest.json",
+    log:
+        "work/logs/write_manifest.log",
     params:
         config=CONFIG.model_dump(),
         code=fingerprint("causal2vec.manifest"),
-    log:
-        "work/logs/write_manifest.log",
     message:
         "Recording how everything was made"
     script:

@@ -6,12 +6,6 @@ rule pretrain_mntp:
         hardware="work/hardware.json",
     output:
         directory("work/mntp/{base}/seed{seed}"),
-    params:
-        mntp=CONFIG.mntp.model_dump() if CONFIG.mntp else None,
-        lora=CONFIG.budget.lora.model_dump(),
-        compute=section("compute"),
-        seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint("causal2vec.training.mntp", "causal2vec.training.lora"),
     log:
         "work/logs/pretrain_mntp/{base}/seed{seed}.log",
     benchmark:
@@ -20,6 +14,12 @@ rule pretrain_mntp:
     resources:
         mem_mb=8000,
         gpu=1 if CONFIG.compute.device == "cuda" else 0,
+    params:
+        mntp=CONFIG.mntp.model_dump() if CONFIG.mntp else None,
+        lora=CONFIG.budget.lora.model_dump(),
+        compute=section("compute"),
+        seed=lambda wildcards: int(wildcards.seed),
+        code=fingerprint("causal2vec.training.mntp", "causal2vec.training.lora"),
     message:
         "Masked-next-token pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -33,6 +33,14 @@ rule train_model:
         hardware="work/hardware.json",
     output:
         directory("results/models/{method}/{base}/seed{seed}"),
+    log:
+        "work/logs/train_model/{method}/{base}/seed{seed}.log",
+    benchmark:
+        "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=8000,
+        gpu=1 if CONFIG.compute.device == "cuda" else 0,
     params:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         budget=section("budget"),
@@ -49,14 +57,6 @@ rule train_model:
             "causal2vec.training.trainer",
             "causal2vec.training.lora",
         ),
-    log:
-        "work/logs/train_model/{method}/{base}/seed{seed}.log",
-    benchmark:
-        "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
-    threads: CONFIG.compute.threads
-    resources:
-        mem_mb=8000,
-        gpu=1 if CONFIG.compute.device == "cuda" else 0,
     message:
         "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
     script:

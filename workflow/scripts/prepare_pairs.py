@@ -7,7 +7,7 @@ from causal2vec.workflow import job
 with job(snakemake) as s:
     pairs = Pairs(**s.params.pairs)
     prepare_pairs(
-        Path(s.params.packages),
+        Path(s.input.packages[0]).parent,
         Path(s.output[0]),
         sources=pairs.sources,
         validation=pairs.validation,

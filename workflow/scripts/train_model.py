@@ -11,7 +11,7 @@ with job(snakemake) as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
     make_model(
         Run.model_validate(s.params.run),
-        {part: Path(s.input[part]) for part in ("llm", "encoder") if part in s.input.keys()},
+        {part: Path(s.input[part]) for part in ("llm", "encoder") if hasattr(s.input, part)},
         Path(s.input.pairs),
         Prompts(**s.params.prompts),
         Budget(**s.params.budget),

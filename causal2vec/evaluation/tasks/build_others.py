@@ -107,9 +107,7 @@ def icd10_chapter_classification(split: Split) -> Tables:
     categories: dict[str, list[str]] = {
         chapter: by_hash({d.category for d in short if d.chapter == chapter}, str) for chapter in chapters
     }
-    training = {
-        c for group in categories.values() for c in group[: max(1, round(TRAIN_CATEGORIES * len(group)))]
-    }
+    training = {c for group in categories.values() for c in group[: max(1, round(TRAIN_CATEGORIES * len(group)))]}
     sides: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
     for entry in short:
         sides[entry.category in training].append((entry.title, chapters[entry.chapter]))

@@ -35,9 +35,7 @@ class PackagedTask:
             UserError: The task is not bound to a folder, or the file is missing or damaged.
         """
         if self.data_folder is None:
-            raise UserError(
-                f"task {self.metadata.name} has no data folder; get it through get_tasks(names, data)"
-            )
+            raise UserError(f"task {self.metadata.name} has no data folder; get it through get_tasks(names, data)")
         path = self.data_folder / self.metadata.name / f"{name}.parquet"
         try:
             return Dataset(pq.read_table(path))
@@ -68,9 +66,7 @@ class PackagedRetrieval(PackagedTask, AbsTaskRetrieval):
         relevant: dict[str, dict[str, int]] = {}
         for row in self.table("relevance"):
             relevant.setdefault(row["query_id"], {})[row["document_id"]] = row["score"]
-        candidates = (
-            {r["query_id"]: r["document_ids"] for r in self.table("candidates")} if self.reranking else None
-        )
+        candidates = {r["query_id"]: r["document_ids"] for r in self.table("candidates")} if self.reranking else None
         split = {
             "queries": self.table("queries"),
             "corpus": self.table("corpus"),

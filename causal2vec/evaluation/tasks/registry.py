@@ -64,17 +64,17 @@ def _tasks_of(name: str, data: Path) -> list[Any]:
     known = [*PACKAGED_TASKS, *tasks, *benchmarks]
     lowered = {entry.lower(): entry for entry in known}
     close = [lowered[entry] for entry in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
-    offer = (
-        f"did you mean {' or '.join(map(repr, close))}?" if close else "docs/data.md lists the packaged ones"
-    )
+    offer = f"did you mean {' or '.join(map(repr, close))}?" if close else "docs/data.md lists the packaged ones"
     raise UserError(f"there is no task or benchmark {name!r}; {offer}")
 
 
 def _mteb_names() -> tuple[set[str], set[str]]:
     """Names of mteb's tasks and of its benchmarks with their aliases."""
     import mteb
-    from mteb.get_tasks import _TASKS_REGISTRY
+    from mteb import tasks
+    from mteb.abstasks import AbsTask
 
     benchmarks = mteb.get_benchmarks()
     aliases = {alias for benchmark in benchmarks for alias in benchmark.aliases or ()}
-    return set(_TASKS_REGISTRY), {benchmark.name for benchmark in benchmarks} | aliases
+    classes = [entry for entry in vars(tasks).values() if isinstance(entry, type) and issubclass(entry, AbsTask)]
+    return {task.metadata.name for task in classes}, {benchmark.name for benchmark in benchmarks} | aliases

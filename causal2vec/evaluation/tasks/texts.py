@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 _COLUMN_ATTRIBUTES = ("input_column_name", "input1_column_name", "input2_column_name", "column_names")
-_NOT_CONTENT = frozenset(
-    ("id", "_id", "label", "labels", "score", "relevance", "query-id", "corpus-id", "lang")
-)
+_NOT_CONTENT = frozenset(("id", "_id", "label", "labels", "score", "relevance", "query-id", "corpus-id", "lang"))
 
 
 def task_texts(task: AbsTask) -> Iterator[str]:
@@ -103,9 +101,7 @@ def _content_columns(task: Any, data: Any) -> tuple[str, ...]:
     declared: list[str] = []
     for attribute in _COLUMN_ATTRIBUTES:
         value = getattr(task, attribute, None)
-        declared += (
-            [value] if isinstance(value, str) else [name for name in value or () if isinstance(name, str)]
-        )
+        declared += [value] if isinstance(value, str) else [name for name in value or () if isinstance(name, str)]
     present = [name for name in declared if name in data.column_names]
     if present:
         return tuple(present)

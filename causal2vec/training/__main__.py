@@ -1,0 +1,82 @@
+"""``python -m causal2vec.training``: make one model, without Snakemake."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from causal2vec.config import ZERO_SHOT, Config, Run, load_config, runs_of
+from causal2vec.errors import UserError, run_cli
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m causal2vec.training", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"), help="the experiment")
+    parser.add_argument("--method", required=True, help=f"a method of the config; NAME{ZERO_SHOT} for its twin")
+    parser.add_argument("--base", help="a model of the config; default: the method's first")
+    parser.add_argument("--seed", type=int, help="default: the config's first")
+    parser.add_argument("--models", type=Path, default=Path("work/models"), help="prepared models, a folder each")
+    parser.add_argument("--llm", type=Path, help="another folder for the LLM, for example a pre-trained one")
+    parser.add_argument("--pairs", type=Path, default=Path("work/pairs"), help="folder with train.parquet")
+    parser.add_argument("--output", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--state", type=Path, help="checkpoints; default: OUTPUT.state")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--validate", action="store_true", help="also measure retrieval on the validation pairs")
+    options = parser.parse_args()
+    config = load_config(options.config)
+    run = _run(config, options)
+    train_from_command_line(config, run, options)
+
+
+def _run(config: Config, options: argparse.Namespace) -> Run:
+    """The run that the options name.
+
+    Raises:
+        UserError: The config has no such run.
+    """
+    runs = runs_of(config)
+    for run in runs:
+        wanted = (options.method, options.base or run.base, run.seed if options.seed is None else options.seed)
+        if wanted == (run.method, run.base, run.seed):
+            return run
+    known = ", ".join(sorted({f"{run.method} on {run.base}" for run in runs}))
+    raise UserError(
+        f"{options.config} has no run of {options.method} on {options.base or 'any base'} with seed {options.seed}; "
+        f"it has {known} with seeds {config.seeds}"
+    )
+
+
+def train_from_command_line(config: Config, run: Run, options: argparse.Namespace) -> None:
+    """What ``main`` does, for a parsed command line."""
+    import torch
+
+    from causal2vec.compute import resolve_device
+    from causal2vec.evaluation.prompts import load_prompts
+    from causal2vec.training.contrastive import make_model
+
+    torch.set_num_threads(config.compute.threads)
+    base = options.llm or options.models / run.base
+    is_llm = config.models[run.base].kind == "llm"
+    folders = {"llm": base, "encoder": options.models / config.encoder} if is_llm else {"encoder": base}
+    for part, folder in folders.items():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"the {part} is not in {folder}; prepare it with 'snakemake --cores all {folder}'")
+    make_model(
+        run,
+        folders,
+        options.pairs,
+        load_prompts(Path(config.evaluation.prompts)),
+        config.budget,
+        options.output,
+        options.state or options.output.with_name(f"{options.output.name}.state"),
+        add_bos=config.models[run.base].add_bos,
+        max_length=config.evaluation.max_length,
+        device=resolve_device(config.compute),
+        dtype=options.dtype,
+        validate=options.validate,
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,131 @@
+"""Configuration: every file in config/ is right, every slip is named in one sentence."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from causal2vec.config import load_config, runs_of
+from causal2vec.errors import UserError
+from causal2vec.evaluation.prompts import load_prompts
+
+DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+
+
+def changed(path: str, value) -> dict:
+    """The demo's configuration with one key set (or removed, for ...)."""
+    config = copy.deepcopy(DEMO)
+    *above, last = path.split("/")
+    section = config
+    for key in above:
+        section = section[key]
+    if value is ...:
+        del section[last]
+    else:
+        section[last] = value
+    return config
+
+
+def test_demo_has_the_runs_that_the_readme_names():
+    runs = [(run.method, run.trained) for run in runs_of(load_config(ROOT / "config" / "demo.yaml"))]
+    trained = ["causal2vec", "last_token", "echo", "bidirectional", "encoder_only"]
+    assert [name for name, is_trained in runs if is_trained] == trained
+    twins = ["last_token", "echo", "bidirectional", "encoder_only", "encoder_only"]
+    assert [name for name, is_trained in runs if not is_trained] == [f"{name}-zero_shot" for name in twins]
+
+
+def test_seeds_multiply_trained_runs_only():
+    runs = runs_of(load_config(changed("seeds", [0, 1, 2])))
+    assert len([run for run in runs if run.trained]) == 15
+    assert len([run for run in runs if not run.trained]) == 5
+
+
+def test_every_source_of_pairs_has_an_instruction():
+    prompts = load_prompts(ROOT / "config" / "prompts.yaml")
+    from causal2vec.training.pairs import SYMMETRIC
+
+    assert set(DEMO["pairs"]["sources"]) == set(prompts.sources)
+    assert set(prompts.symmetric) == set(SYMMETRIC)
+
+
+def test_every_packaged_task_has_an_instruction():
+    from causal2vec.evaluation.tasks import PACKAGED_TASKS
+
+    assert set(PACKAGED_TASKS) <= set(load_prompts(ROOT / "config" / "prompts.yaml").tasks)
+
+
+def test_documents_of_retrieval_get_no_instruction():
+    prompts = load_prompts(ROOT / "config" / "prompts.yaml")
+    assert prompts.for_task("SciFact", "Retrieval", {"query": "q"}) == "Instruct: q\nQuery: "
+    assert prompts.for_task("SciFact", "Retrieval", {"query": "q"}, document=True) == ""
+    assert prompts.for_task("STSBenchmark", "STS").startswith("Instruct: Retrieve semantically")
+    assert prompts.for_training("hpo_synonym")["positive"] and not prompts.for_training("recipe_title")["positive"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("budget/stepps", 3, "unknown key 'budget.stepps' (did you mean 'steps'?)"),
+        ("budget/lora/rang", 3, "unknown key 'budget.lora.rang' (did you mean 'rank'?)"),
+        ("evaluation/task", [], "unknown key 'evaluation.task' (did you mean 'tasks'?)"),
+        ("titel", "x", "unknown key 'titel' (did you mean 'title'?)"),
+        ("budget/steps", ..., "key 'budget.steps' is missing; add it"),
+        ("budget/steps", 0, "budget.steps: Input should be greater than 0"),
+        ("budget/steps", "many", "budget.steps: Input should be a valid integer"),
+        ("budget/temperature", 0, "budget.temperature: Input should be greater than 0"),
+        ("seeds", [], "seeds: List should have at least 1 item"),
+        ("seeds", [-1], "seeds.0: Input should be greater than or equal to 0"),
+        ("bases", ["Smol"], "bases: 'Smol' is not among models"),
+        ("encoder", "SmolLM2-135M-Instruct", "is of kind llm, but encoder is needed"),
+        ("bases", ["all-MiniLM-L6-v2"], "is of kind encoder, but llm is needed"),
+        ("methods/echo/module", "baselines.ecko.Echo", "methods.echo.module: no Python module 'baselines.ecko'"),
+        ("methods/echo/module", "Echo", "methods.echo.module: no Python module 'Echo'"),
+        ("methods/echo/bases", ["nope"], "methods.echo: base 'nope' is not among models"),
+        ("methods/x-zero_shot", {"module": "baselines.echo.Echo"}, "suffix -zero_shot is made by 'zero_shot'"),
+        ("methods/a b", {"module": "baselines.echo.Echo"}, "methods.a b"),
+        ("mntp", None, "methods.bidirectional.mntp is true, but the mntp section is missing"),
+        ("models/all-MiniLM-L6-v2/sha256", "abc", "models.all-MiniLM-L6-v2.sha256: String should match pattern"),
+        ("models/all-MiniLM-L6-v2/sha256", ..., "source 'pypi' also needs sha256"),
+        ("models/all-MiniLM-L6-v2/source", "web", "models.all-MiniLM-L6-v2.source: Input should be 'pypi', 'hub'"),
+        ("models/all-MiniLM-L6-v2/source", "hub", "source 'hub' also needs repository, revision"),
+        ("compute/dtype", "float8", "compute.dtype: Input should be 'auto', 'float32'"),
+        ("evaluation/tasks", [], "evaluation.tasks: List should have at least 1 item"),
+        ("efficiency/repeats", 1, "efficiency.repeats: Input should be greater than or equal to 2"),
+    ],
+)
+def test_slips_are_named(path, value, words):
+    with pytest.raises(UserError) as error:
+        load_config(changed(path, value))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "does not exist"),
+        ("a: [", "is not valid YAML"),
+        ("just text", "must hold a mapping"),
+        ("", "must hold a"),
+    ],
+)
+def test_files_that_are_no_configuration(text, words, tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        load_config(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "does not exist"), ("tusks: {}", "no prompts file")])
+def test_files_that_are_no_prompts(text, words, tmp_path: Path):
+    path = tmp_path / "p.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        load_prompts(path)

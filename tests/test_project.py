@@ -1,0 +1,134 @@
+"""The project itself: environment, style, types, and a plan that is quick to make."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+
+LOCK = {
+    name.lower().replace("_", "-"): version
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+}
+
+
+def run(*words: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, **options, check=False
+    )
+
+
+def test_lock_pins_everything_exactly():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!-]+", line) for line in lines)
+    assert LOCK["torch"] == "2.13.0"
+
+
+def test_lock_fits_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(LOCK[requirement.name.lower()]), line
+
+
+def test_conda_environment_is_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(python.split("=")[1])
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert pip == ["-r requirements.lock"]
+
+
+def test_installed_is_what_is_locked():
+    from importlib.metadata import version
+
+    for name in ("torch", "transformers", "sentence-transformers", "mteb", "snakemake", "peft"):
+        assert version(name).split("+")[0] == LOCK[name], f"{name}: run 'make env'"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("snakefmt", "--check", "Snakefile", "workflow"),
+        ("snakemake", "--lint"),
+    ],
+    ids=["ruff", "ruff-format", "mypy", "snakefmt", "snakemake-lint"],
+)
+def test_style_and_types(words):
+    done = run(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_file_is_too_long():
+    for folder in ("causal2vec", "baselines", "workflow"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".smk"):
+                assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_plan_is_quick_and_does_not_import_torch():
+    start = time.perf_counter()
+    done = run("snakemake", "-n", "--forceall", "--quiet", "rules", env={"PATH": "/usr/bin:/bin", "PYTHONVERBOSE": "0"})
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 5
+    planned = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "--forceall"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = set(re.findall(r"\|\s+([\w.]+)$", planned.stderr, re.MULTILINE))
+    assert "causal2vec.config" in imported
+    assert not imported & {"torch", "transformers", "mteb", "sentence_transformers", "datasets"}
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)$", planned.stdout, re.MULTILINE))
+    assert (counts["train_model"], counts["evaluate_model"], counts["pretrain_mntp"]) == ("10", "10", "1")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ("budget: {stepps: 3}", "unknown key 'budget.stepps' (did you mean 'steps'?)"),
+        ("methods: {mine: {module: nowhere.Mine}}", "methods.mine.module: no Python module 'nowhere'"),
+        ("evaluation: {prompts: nowhere.yaml}", "nowhere.yaml does not exist"),
+    ],
+)
+def test_bad_configuration_stops_the_plan_with_one_sentence(overlay, words, tmp_path):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(overlay)
+    done = run("snakemake", "-n", "--configfile", "config/demo.yaml", str(path))
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["training", "evaluation", "efficiency", "reporting"])
+def test_command_line_twins_explain_themselves(module):
+    done = run(f"causal2vec.{module}", "--help")
+    assert done.returncode == 0
+    assert f"python -m causal2vec.{module}" in done.stdout
+
+
+def test_fingerprint_follows_meaning_not_comments(tmp_path, monkeypatch):
+    from causal2vec import fingerprint
+
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "some_stage.py"
+    prints = []
+    for text in (
+        "def f():\n    return 1\n",
+        '# why\ndef f():\n    """Doc."""\n    return 1\n',
+        "def f():\n    return 2\n",
+    ):
+        source.write_text(text)
+        fingerprint._meaning.cache_clear()
+        prints.append(fingerprint.fingerprint("some_stage"))
+    assert prints[0] == prints[1] != prints[2]
