@@ -32,7 +32,7 @@ from causal2vec.reporting.plots import write_plots
 from causal2vec.reporting.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS, read_efficiency, read_training
 from causal2vec.reporting.scores import collect_scores, read_scores
-from causal2vec.reporting.style import label, looks
+from causal2vec.reporting.style import Design, looks
 from causal2vec.reporting.summary import summarise
 from causal2vec.reporting.tables import (
     main_table,
@@ -386,8 +386,8 @@ def test_long_tables_are_split_between_groups():
 
 def test_latex_headings_take_several_lines_and_parts_are_numbered():
     columns = [Column("Method", "m", label=True)]
-    columns += [Column(f"Quite a long heading {i}", str(i), better="higher") for i in range(14)]
-    rows = [[Cell("echo"), *(Cell(float(i)) for i in range(14))]]
+    columns += [Column(f"Quite a long heading {i}", str(i), better="higher") for i in range(20)]
+    rows = [[Cell("echo"), *(Cell(float(i)) for i in range(20))]]
     latex = to_latex(Table("wide", "T", columns, [RowGroup("", rows)], ["The note."]))
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
     assert r"\label{tab:wide-2}" in latex and "(part 2 of 2)" in latex and latex.count("The note.") == 1
@@ -458,6 +458,7 @@ def test_controls_are_compared_with_everything_on_the_llm(suite):
     trained, untrained = ([(r["method"][0], r["base"][0]) for r in rows] for rows in groups.values())
     assert trained == [(method, LLM) for method in SUITE_ORDER[:4]] + [("encoder_only", SMALL)]
     assert untrained[-2:] == [("encoder_only-zero_shot", SHIPPED), ("encoder_only-zero_shot", SMALL)]
+    assert to_latex(table).count(r"\begin{table}") == 1  # in smaller print, rather than in two parts
     best = {title: [r["method"][0] for r in rows if r["Retrieval"][1]] for title, rows in groups.items()}
     assert best["Trained on the same pairs"] == ["causal2vec", "encoder_only"]  # 59.5 and 55.5
     assert best["Untrained (-zero_shot)"] == ["encoder_only-zero_shot"] * 2
@@ -525,7 +526,7 @@ def test_twins_without_a_row_cost_what_their_methods_cost(suite):
     assert points["echo-zero_shot", LLM] == pytest.approx((3.0, 30.0))
     assert points["encoder_only-zero_shot", SMALL][0] == costs["encoder_only", SMALL] == 5.0
     assert points["encoder_only-zero_shot", SHIPPED][0] == 6.0
-    assert remarks(summary, points, costs)[2:] == ["dotted: Pareto front", "untrained twins: cost of their method"]
+    assert remarks(summary, points, costs)[2:] == ["untrained twins: cost of their method"]
     # The reverse: only the twin was measured. And what neither has stays out.
     costs = {("echo-zero_shot", LLM): 2.0}
     points = cost_points(summary, costs)
@@ -537,10 +538,13 @@ def test_twins_without_a_row_cost_what_their_methods_cost(suite):
 def test_figures_tell_bases_of_one_method_apart(suite):
     summary = summarise(read_scores(suite[0]), SUITE_ORDER)
     (panel,) = compare(summary.entries, [LLM])
-    names = {entry: label(entry, panel) for entry in panel.entries}
-    assert names["echo-zero_shot", LLM] == "echo" and names["encoder_only", SMALL] == "encoder_only"
-    assert names["encoder_only-zero_shot", SHIPPED] == f"encoder_only-zero_shot\n({SHIPPED})"
     style = looks(summary.entries, SUITE_ORDER, [LLM])
+    design = Design(style, SUITE_ORDER, [LLM], "")
+    names = {entry: design.name(entry, panel) for entry in panel.entries}
+    assert names["echo-zero_shot", LLM] == "echo" and names["encoder_only", SMALL] == "encoder_only"
+    assert names["encoder_only-zero_shot", SHIPPED] == f"encoder_only-zero_shot ({SHIPPED})"
+    # The same name where the figure lacks the other base, as no twin is measured twice.
+    assert design.name(("encoder_only-zero_shot", SHIPPED), replace(panel, entries=[])).endswith(f"({SHIPPED})")
     assert style["encoder_only", SMALL] == replace(style["encoder_only-zero_shot", SMALL], hollow=False)
     twins = [style["encoder_only-zero_shot", base] for base in (SMALL, SHIPPED)]
     assert twins[0].colour == twins[1].colour and twins[0].marker != twins[1].marker

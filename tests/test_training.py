@@ -157,7 +157,7 @@ def test_lora_targets_that_are_not_there(tiny, pairs, tmp_path):
 
 def test_instruction_that_fills_the_whole_length_is_found_before_training(tiny, pairs, tmp_path):
     budget = BUDGET.model_copy(update={"max_length": 8})
-    with pytest.raises(UserError, match="the instruction of the pairs' source a: .* leave none for the text"):
+    with pytest.raises(UserError, match=r"the pairs' source a: .* leave none for the text"):
         make(run_of("last_token"), tiny, pairs, tmp_path, budget)
 
 

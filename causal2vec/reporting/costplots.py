@@ -8,13 +8,14 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.compare import compare, counterpart
 from causal2vec.reporting.labels import freeze_layout, place_labels
 from causal2vec.reporting.schema import MIXED, UNTRAINED_SUFFIX
-from causal2vec.reporting.style import Design, handle, label, legend_below, new_figure, set_scale
-from causal2vec.reporting.summary import Entry, Summary, entry_name, is_untrained, listed, pairs, sort_entries
+from causal2vec.reporting.style import Design, handle, legend_below, new_figure, set_scale
+from causal2vec.reporting.summary import Entry, Summary, entry_name, is_untrained, listed, pairs, sort_entries, twin_of
 
 FILLED = "filled: trained"
 HOLLOW = f"hollow: untrained ({UNTRAINED_SUFFIX})"
@@ -53,7 +54,9 @@ def _score_against(summary: Summary, efficiency: pd.DataFrame, column: str, text
         )
     panels = compare(list(points), design.bases)
     figure, grid = new_figure(panels, 2.6)
-    paths = []
+    paths: list[list[Point]] = []
+    direct: list[list[str]] = []
+    samples: dict[str, Line2D] = {}
     for panel, axes in zip(panels, grid, strict=True):
         spots = [points[entry] for entry in panel.entries]
         paths.append(_steps([spots[i] for i in pareto(spots)]))
@@ -61,15 +64,20 @@ def _score_against(summary: Summary, efficiency: pd.DataFrame, column: str, text
         for entry in panel.entries:
             x, y = points[entry]
             axes.plot([x], [y], linestyle="none", zorder=3, **design.looks[entry].marker_style())
+        names = {entry: design.name(entry, panel) for entry in panel.entries}
+        # Names that tell bases apart are too long to stand among the markers.
+        long = {e: name for e, name in names.items() if name != twin_of(e[0])}
+        samples |= {name: handle(design.looks[e]) for e, name in long.items()}
+        direct.append(["" if e in long else name for e, name in names.items()])
         set_scale(axes, "x", [x for x, _ in spots])
         axes.margins(x=0.12, y=0.12)
         axes.set_ylabel(f"average score (tasks: {len(summary.tasks)})")
     grid[-1].set_xlabel(text)
-    legend_below(figure, {}, ["; ".join(remarks(summary, points, costs)), design.note])
+    front = ["dotted: Pareto front"] if any(len(path) > 1 for path in paths) else []
+    legend_below(figure, samples, ["; ".join([*front, *remarks(summary, points, costs)]), design.note])
     freeze_layout(figure)
-    for panel, axes, path in zip(panels, grid, paths, strict=True):
-        names = [label(entry, panel) for entry in panel.entries]
-        place_labels(figure, axes, [points[e] for e in panel.entries], names, _along(axes, path))
+    for panel, axes, path, texts in zip(panels, grid, paths, direct, strict=True):
+        place_labels(figure, axes, [points[e] for e in panel.entries], texts, _along(axes, path))
     return figure
 
 
@@ -100,7 +108,6 @@ def remarks(summary: Summary, points: dict[Entry, Point], costs: dict[Entry, flo
     found = {
         FILLED: any(is_untrained(method) for method, _ in points),
         HOLLOW: any(is_untrained(method) for method, _ in points),
-        "dotted: Pareto front": True,
         "untrained twins: cost of their method": any(is_untrained(method) for method in borrowed),
         "methods not measured: cost of their untrained twin": not all(is_untrained(method) for method in borrowed),
         f"not shown, incomplete: {listed(left_out)}": bool(left_out),
@@ -145,7 +152,7 @@ def throughput_vs_length(efficiency: pd.DataFrame, design: Design) -> Figure:
             _draw_throughput(
                 axes, rows[(rows["method"] == entry[0]) & (rows["base"] == entry[1])], entry, number, design
             )
-            samples[label(entry, panel)] = handle(design.looks[entry], line=True)
+            samples[design.name(entry, panel)] = handle(design.looks[entry], line=True)
         here = rows[[entry in panel.entries for entry in pairs(rows)]]
         set_scale(axes, "x", here["length"].tolist(), always=True)
         set_scale(axes, "y", here["texts_per_second"].tolist(), always=True)
@@ -169,7 +176,7 @@ def _draw_throughput(axes: Axes, rows: pd.DataFrame, entry: Entry, number: int, 
         color=look.colour,
         linestyle=look.line,
         # Later lines are thinner and have smaller markers, so that one that is covered still shows.
-        markersize=max(3.5, 7.5 - number),
+        markersize=max(4.5, 7.5 - 0.7 * number),
         linewidth=max(0.8, 1.8 - 0.25 * number),
         elinewidth=0.8,
         capsize=2,

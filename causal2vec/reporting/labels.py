@@ -14,6 +14,9 @@ _ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200)
 _LEADER = 10.0
 """Points of distance from which a label gets a thin line to its marker."""
 
+_MISTAKEN = 0.4
+"""What it costs to stand nearer to another marker."""
+
 
 @dataclass(frozen=True)
 class _Box:
@@ -24,6 +27,11 @@ class _Box:
     width: float
     height: float
     weight: float = 0.0
+
+    def gap(self, spot: tuple[float, ...]) -> float:
+        """How far a place is from this rectangle."""
+        across, along = abs(self.x - spot[0]) - self.width / 2, abs(self.y - spot[1]) - self.height / 2
+        return math.hypot(max(0.0, across), max(0.0, along))
 
     def shared(self, other: _Box) -> float:
         """The area that both cover."""
@@ -53,7 +61,7 @@ def place_labels(
         figure: The figure, after `freeze_layout`, since labels must not move what they label.
         axes: The axes with all else drawn.
         points: Where the markers are, in data coordinates.
-        texts: Their labels.
+        texts: Their labels; a point whose label is empty is only kept clear of.
         obstacles: Further places to keep clear of, such as along a line, in screen coordinates.
     """
     canvas = FigureCanvasAgg(figure)
@@ -64,12 +72,13 @@ def place_labels(
     taken += [_Box(x, y, 3 * scale, 3 * scale, weight=0.5) for x, y in obstacles]
     bounds = axes.bbox
     frame = _Box((bounds.x0 + bounds.x1) / 2, (bounds.y0 + bounds.y1) / 2, bounds.width, bounds.height)
-    for i in sorted(range(len(points)), key=lambda i: (-spots[i][1], spots[i][0], texts[i])):
+    for i in sorted((i for i, text in enumerate(texts) if text), key=lambda i: (-spots[i][1], spots[i][0], texts[i])):
         sample = axes.annotate(texts[i], points[i], xytext=(0, 0), textcoords="offset points")
         extent = sample.get_window_extent(canvas.get_renderer())
         sample.remove()
-        size = (extent.width + 2 * scale, extent.height * 0.9)
-        radius, box = _best(spots[i], size, scale, taken, frame)
+        size = (extent.width + 2 * scale, extent.height)
+        others = [spot for j, spot in enumerate(spots) if j != i]
+        radius, box = _best(spots[i], others, size, scale, taken, frame)
         taken.append(box)
         arrow = {"arrowstyle": "-", "color": "#777777", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
@@ -90,7 +99,12 @@ def freeze_layout(figure: Figure) -> None:
 
 
 def _best(
-    spot: tuple[float, ...], size: tuple[float, float], scale: float, taken: list[_Box], frame: _Box
+    spot: tuple[float, ...],
+    others: list[tuple[float, ...]],
+    size: tuple[float, float],
+    scale: float,
+    taken: list[_Box],
+    frame: _Box,
 ) -> tuple[float, _Box]:
     lowest, best = math.inf, (0.0, frame)
     for radius in _RADII:
@@ -101,6 +115,8 @@ def _best(
             # Any touch costs, a larger one more.
             cost = sum(weight * (0.1 + shared / area) for weight, shared in touched if shared > 0)
             cost += 20 * (1 - box.shared(frame) / area) + radius * 0.004 + preference * 0.003
+            # A label that is nearer to another marker than to its own would be taken for the other's.
+            cost += _MISTAKEN * any(box.gap(other) <= box.gap(spot) for other in others)
             if cost < lowest - 1e-9:
                 lowest, best = cost, (radius, box)
     return best

@@ -19,7 +19,7 @@ from causal2vec.reporting.costplots import (
 )
 from causal2vec.reporting.schema import read_efficiency, read_training
 from causal2vec.reporting.scores import read_scores
-from causal2vec.reporting.style import Design, handle, label, legend_below, looks, new_figure, save, set_scale, styled
+from causal2vec.reporting.style import Design, handle, legend_below, looks, new_figure, save, set_scale, styled
 from causal2vec.reporting.summary import Entry, Summary, is_untrained, pairs, sort_entries, summarise, twin_of
 
 
@@ -97,7 +97,7 @@ def scores_by_type(summary: Summary, design: Design) -> Figure:
         # One sample per line of markers: the filled one, if there is one.
         for name in names:
             first, *_ = sorted((e for e in panel.entries if _row_of(e) == name), key=lambda e: is_untrained(e[0]))
-            samples.setdefault(label(first, panel), first)
+            samples.setdefault(design.name(first, panel), first)
     grid[-1].set_xlabel("average score")
     twins = [FILLED, HOLLOW] if any(is_untrained(method) for method, _ in summary.entries) else []
     remarks = ["; ".join([*twins, *(["incomplete averages not shown"] if gaps else [])]), design.note]
@@ -122,7 +122,7 @@ def loss_curves(training: pd.DataFrame, design: Design) -> Figure:
         values: list[float] = []
         for number, entry in enumerate(panel.entries):
             look = design.looks[entry]
-            samples[label(entry, panel)] = handle(look, line=True)
+            samples[design.name(entry, panel)] = handle(look, line=True)
             for points in (found for owner, found in runs if owner == entry):
                 steps, losses = _smooth(points)
                 values += losses

@@ -53,7 +53,7 @@ _LATEX = {
 }
 
 
-_BREAKS = re.compile(r"(?<= )|(?<=[a-z]-)(?=[a-z])|(?<=[a-z])(?=[A-Z][a-z]{5})")
+_BREAKS = re.compile(r"(?<= )|(?<=\w-)(?=\w)|(?<=[a-z])(?=[A-Z][a-z]{5})")
 
 
 def escape_markdown(text: str) -> str:
@@ -111,16 +111,28 @@ def _markdown_cell(cell: Cell, column: Column, mark: Mark) -> str:
 def to_latex(table: Table) -> str:
     r"""The table in LaTeX, for ``\usepackage{booktabs}``; one ``table`` per part if it is large."""
     heads = [_latex_head(table, i) for i in range(len(table.columns))]
-    # Six more for the space between columns.
-    widths = [6 + max(_points(line) for line in [*heads[i], *_texts(table, i)]) for i in range(len(heads))]
-    parts = list(itertools.product(pages(table, LATEX_ROWS), panels(table, widths, LATEX_POINTS)))
+    texts = [[*heads[i], *_texts(table, i)] for i in range(len(heads))]
+    size, found = _latex_size(table, [max(_points(line) for line in column) for column in texts])
+    return _latex_parts(table, heads, size, list(itertools.product(pages(table, LATEX_ROWS), found)))
+
+
+def _latex_size(table: Table, widths: list[int]) -> tuple[str, list[list[int]]]:
+    """The font and the panels: smaller print only where it keeps the table in one piece."""
+    # Twice the space beside a column, tabcolsep, goes between columns.
+    normal, small = ([math.ceil(width * scale) + gap for width in widths] for scale, gap in ((1, 6), (0.875, 4)))
+    if len(panels(table, normal, LATEX_POINTS)) > 1 == len(panels(table, small, LATEX_POINTS)):
+        return r"\scriptsize\setlength{\tabcolsep}{2pt}", panels(table, small, LATEX_POINTS)
+    return r"\footnotesize\setlength{\tabcolsep}{3pt}", panels(table, normal, LATEX_POINTS)
+
+
+def _latex_parts(table: Table, heads: list[list[str]], size: str, parts: list[tuple[list[int], list[int]]]) -> str:
     texts = []
     for number, (groups, chosen) in enumerate(parts, start=1):
         part = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
         label = f"tab:{table.name}-{number}" if len(parts) > 1 else f"tab:{table.name}"
         lines = [
             r"\begin{table}[htbp]",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\centering{size}",
             rf"\caption{{{escape_latex(table.title + part)}}}\label{{{label}}}",
             *_latex_body(table, groups, chosen, heads),
         ]

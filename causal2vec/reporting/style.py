@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from causal2vec.files import atomic_file
-from causal2vec.reporting.compare import Panel, short_name
+from causal2vec.reporting.compare import Panel, compare, short_name
 from causal2vec.reporting.summary import Entry, is_untrained, sort_entries, twin_of
 
 WIDTH = 3.5
@@ -102,6 +102,11 @@ class Design:
     bases: list[str] | None
     note: str
 
+    def name(self, entry: Entry, panel: Panel) -> str:
+        """What a panel calls an entry; the same in every figure, whichever of its rivals the figure lacks."""
+        everyone = {found.base: found.entries for found in compare(list(self.looks), self.bases)}
+        return short_name(entry, everyone[panel.base])
+
 
 def looks(entries: list[Entry], order: list[str], bases: list[str] | None) -> dict[Entry, Look]:
     """A look for each entry, distinct by colour, marker and line while there are no more than eight methods.
@@ -115,9 +120,9 @@ def looks(entries: list[Entry], order: list[str], bases: list[str] | None) -> di
     result = {}
     for entry in entries:
         n = numbers[twin_of(entry[0])]
-        # A step of three leads to a marker that differs at first sight.
-        shape = n + 3 * _variant(entry, entries, bases)
-        marker, line = MARKERS[shape % len(MARKERS)], LINES[shape % len(LINES)]
+        variant = _variant(entry, entries, bases)
+        # These steps lead to a marker and a line that differ at first sight.
+        marker, line = MARKERS[(n + 2 * variant) % len(MARKERS)], LINES[(n + 3 * variant) % len(LINES)]
         result[entry] = Look(OKABE_ITO[n % len(OKABE_ITO)], marker, line, is_untrained(entry[0]))
     return result
 
@@ -152,11 +157,6 @@ def new_figure(panels: list[Panel], height: float) -> tuple[Figure, list[Axes]]:
     return figure, grid
 
 
-def label(entry: Entry, panel: Panel) -> str:
-    """What a figure calls an entry; the base, where it is needed, on a line of its own."""
-    return short_name(entry, panel.entries).replace(" (", "\n(")
-
-
 def handle(look: Look, *, line: bool = False) -> Line2D:
     """A legend's sample of a look."""
     return Line2D([], [], color=look.colour, linestyle=look.line if line else "none", **look.marker_style())
@@ -166,8 +166,11 @@ def legend_below(figure: Figure, samples: dict[str, Line2D], remarks: list[str])
     """The legend below the panels, under the remarks; the figure grows by what they need."""
     # Matplotlib drops labels that start with an underscore; a space in front keeps them.
     labels = [f" {text}" if text.startswith("_") else text for text in samples]
-    longest = max((len(line) for text in labels for line in text.splitlines()), default=0)
-    columns = 3 if longest <= 10 else 2 if longest <= 22 else 1
+    columns = _legend_columns(labels)
+    # A base moves to a line of its own where that lets columns stand side by side, or else would not fit.
+    broken = [text.replace(" (", "\n(") for text in labels]
+    if _legend_columns(broken) > columns or max(map(len, labels), default=0) > _LINE - 5:
+        columns, labels = _legend_columns(broken), broken
     title = "\n".join(textwrap.fill(remark, _LINE) for remark in remarks if remark)
     legend = figure.legend(
         list(samples.values()),
@@ -191,6 +194,11 @@ def legend_below(figure: Figure, samples: dict[str, Line2D], remarks: list[str])
     rows = max(sum(heights[start:end]) for start, end in itertools.pairwise(starts))
     lines = len(title.splitlines()) + rows * 1.2 + 0.8
     figure.set_figheight(figure.get_figheight() + lines * 0.135)
+
+
+def _legend_columns(labels: list[str]) -> int:
+    longest = max((len(line) for text in labels for line in text.splitlines()), default=0)
+    return 3 if longest <= 10 else 2 if longest <= 22 else 1
 
 
 def set_scale(axes: Axes, which: Literal["x", "y"], values: list[float], *, always: bool = False) -> None:
