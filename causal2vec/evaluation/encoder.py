@@ -29,6 +29,7 @@ class PromptedEncoder(AbsEncoder):
     def __init__(self, model: Any, meta: ModelMeta, prompts: Prompts | None, batch_size: int) -> None:
         self.model = model
         self.mteb_model_meta = meta
+        self.name = str(meta.name)
         self.prompts = prompts
         self.batch_size = batch_size
         self.used_prompts: dict[str, dict[str, str]] = {}
@@ -60,8 +61,8 @@ class PromptedEncoder(AbsEncoder):
                     convert_to_numpy=True,
                 )
             except ValueError as error:  # what a method says of a text or instruction that it cannot read
-                raise UserError(f"{self.mteb_model_meta.name} cannot embed {task_metadata.name}: {error}") from error
-            _check_finite(vectors, fresh, self.mteb_model_meta.name)
+                raise UserError(f"{self.name} cannot embed {task_metadata.name}: {error}") from error
+            _check_finite(vectors, fresh, self.name)
             self._known.update(((prompt, text), vector) for text, vector in zip(fresh, vectors, strict=True))
         return np.stack([self._known[prompt, text] for text in texts])
 
@@ -75,7 +76,7 @@ class PromptedEncoder(AbsEncoder):
         return prompt
 
 
-def _check_finite(vectors: np.ndarray, texts: list[str], model: str | None) -> None:
+def _check_finite(vectors: np.ndarray, texts: list[str], model: str) -> None:
     """Stop at the first vector that is not finite: a score from it would look like any other.
 
     Raises:

@@ -33,6 +33,7 @@ rule make_tables:
     params:
         notes=table_notes(),
         order=list(dict.fromkeys(run.method for run in RUNS.values())),
+        bases=CONFIG.bases,
         code=fingerprint("causal2vec.reporting"),
     message:
         "Writing the tables"
@@ -54,6 +55,7 @@ rule make_plots:
     params:
         note=CONFIG.scale_note,
         order=list(dict.fromkeys(run.method for run in RUNS.values())),
+        bases=CONFIG.bases,
         code=fingerprint("causal2vec.reporting"),
     message:
         "Drawing the plots"

@@ -11,4 +11,5 @@ with job(snakemake) as s:
         Path(s.output[0]),
         note=s.params.note,
         order=list(s.params.order),
+        bases=list(s.params.bases),
     )

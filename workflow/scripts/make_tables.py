@@ -11,4 +11,5 @@ with job(snakemake) as s:
         Path(s.output[0]),
         notes=list(s.params.notes),
         order=list(s.params.order),
+        bases=list(s.params.bases),
     )

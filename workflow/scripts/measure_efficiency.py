@@ -6,16 +6,17 @@ from causal2vec.efficiency.__main__ import describe
 from causal2vec.efficiency.measure import measure_efficiency
 from causal2vec.workflow import job
 
-with job(snakemake) as s:
-    compute = Compute(**s.params.compute)
-    device, dtype = set_up(Path(s.input.hardware), compute)
-    measure_efficiency(
-        [describe(Path(folder)) for folder in s.input.models],
-        Path(s.input.pairs) / "validation.parquet",
-        Path(s.input.tokenizer),
-        Efficiency(**s.params.efficiency),
-        Path(s.output[0]),
-        device=device,
-        dtype=dtype,
-        threads=compute.threads,
-    )
+if __name__ == "__main__":  # the workers that measure import this file, and must not start workers themselves
+    with job(snakemake) as s:
+        compute = Compute(**s.params.compute)
+        device, dtype = set_up(Path(s.input.hardware), compute)
+        measure_efficiency(
+            [describe(Path(folder)) for folder in s.input.models],
+            Path(s.input.pairs) / "validation.parquet",
+            Path(s.input.tokenizer),
+            Efficiency(**s.params.efficiency),
+            Path(s.output[0]),
+            device=device,
+            dtype=dtype,
+            threads=compute.threads,
+        )
