@@ -10,8 +10,13 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.fingerprint import fingerprint
 
+# Switches of one invocation (--config validate=true) are no part of the experiment.
+VALIDATE = str(config.get("validate", False)).lower() == "true"
+
 try:
-    CONFIG: Config = load_config(dict(config))
+    CONFIG: Config = load_config(
+        {key: value for key, value in config.items() if key != "validate"}
+    )
     PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
 except UserError as error:
     raise WorkflowError(str(error)) from None

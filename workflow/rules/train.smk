@@ -48,7 +48,7 @@ rule train_model:
         prompts=PROMPTS.model_dump(),
         add_bos=lambda wildcards: CONFIG.models[wildcards.base].add_bos,
         max_length=CONFIG.evaluation.max_length,
-        validate=bool(config.get("validate", False)),
+        validate=VALIDATE,
         code=lambda wildcards: fingerprint(
             run_of(wildcards).spec.module.rpartition(".")[0],
             "causal2vec.embedder",
