@@ -30,15 +30,8 @@ class EncoderOnly(Embedder):
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """Texts to ``input_ids`` and ``attention_mask``, each ``(batch, length)``."""
-        prefix = prompt or "" if self.sees_instruction else ""
-        encoded = self.tokenizers["encoder"](
-            [(prefix + text).encode("utf-8", "replace").decode() for text in inputs],
-            padding=True,
-            truncation=True,
-            max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
-            return_tensors="pt",
-        )
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        ids, mask = self.encoder_inputs(inputs, prompt if self.sees_instruction else None)
+        return {"input_ids": ids, "attention_mask": mask}
 
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` ``(batch, width)``, in float32."""

@@ -49,6 +49,7 @@ class Embedder(InputModule):
     config_file_name: str = "embedder_config.json"
     config_keys: list[str] = ["max_seq_length"]
     max_seq_length: int
+    encoder: Any
 
     def __init__(self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int) -> None:
         super().__init__()
@@ -130,6 +131,20 @@ class Embedder(InputModule):
             for name in {key.split(".")[0] for key in own}:
                 getattr(module, name).to(dtype)
         return module
+
+    def encoder_inputs(self, texts: Sequence[Any], prompt: str | None) -> tuple[Tensor, Tensor]:
+        """Ids and mask ``(batch, length)`` for the part ``encoder``: the instruction, if any, and the text.
+
+        It reads as much of a text as ``max_seq_length`` says, within what its positions allow.
+        """
+        encoded = self.tokenizers["encoder"](
+            [(prompt or "") + _clean(text) for text in texts],
+            padding=True,
+            truncation=True,
+            max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
+            return_tensors="pt",
+        )
+        return encoded["input_ids"], encoded["attention_mask"]
 
     def _own_weights(self) -> dict[str, Tensor]:
         inside = tuple(f"{part}." for part in self.parts)

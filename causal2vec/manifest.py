@@ -11,7 +11,8 @@ from typing import Any
 
 from causal2vec.files import read_json, sha256_file, sha256_json, write_json
 
-LOCK = Path("requirements.lock")
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements.lock"
 
 
 def write_manifest(
@@ -73,7 +74,7 @@ def git_state() -> dict[str, Any]:
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+            done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()

@@ -84,16 +84,8 @@ class Causal2Vec(DecoderEmbedder):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """Adds the encoder's view, ``pre_ids`` and ``pre_mask``, each ``(batch, encoder length)``."""
         features = super().preprocess(inputs, prompt, **kwargs)
-        prefix = prompt or "" if self.encoder_sees_instruction else ""
-        encoded = self.tokenizers["encoder"](
-            [(prefix + text).encode("utf-8", "replace").decode() for text in inputs],
-            padding=True,
-            truncation=True,
-            # The same stretch of text as the LLM reads, within what the encoder's positions allow.
-            max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
-            return_tensors="pt",
-        )
-        return {**features, "pre_ids": encoded["input_ids"], "pre_mask": encoded["attention_mask"]}
+        ids, mask = self.encoder_inputs(inputs, prompt if self.encoder_sees_instruction else None)
+        return {**features, "pre_ids": ids, "pre_mask": mask}
 
     def contextual_token(self, features: dict[str, Tensor]) -> Tensor:
         """The Contextual token's vector ``(batch, width)``: MLP(mean(encoder(text)))."""

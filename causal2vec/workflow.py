@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from causal2vec.errors import UserError
 def job(snakemake: Any) -> Iterator[Any]:
     """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
 
-    Progress bars stay on the terminal. The full traceback of any failure stands in the log.
+    Progress bars stay on the terminal. The log of any other failure holds its traceback; set
+    ``CAUSAL2VEC_TRACEBACK=1`` to get one for a `UserError` too.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +28,8 @@ def job(snakemake: Any) -> Iterator[Any]:
     try:
         yield snakemake
     except UserError as error:
-        logging.getLogger(__name__).error(traceback.format_exc())
+        asked = bool(os.environ.get("CAUSAL2VEC_TRACEBACK"))
+        logging.getLogger(__name__).error(traceback.format_exc() if asked else str(error))
         sys.stderr.write(f"error: {error} (log: {log})\n")
         sys.exit(1)
     except Exception:

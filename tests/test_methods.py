@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import METHODS, TEXTS, build
+from conftest import METHODS, ROOT, TEXTS, build
 
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
@@ -206,14 +206,22 @@ def test_bidirectional_equals_the_llm2vec_package(demo_models):
     assert np.abs(vectors(module, golden["texts"]).numpy() - np.array(golden["vectors"])).max() < 1e-4
 
 
-def test_real_base_knows_what_it_was_taught(demo_models):
-    """The GGUF reader gives back the language model: with all its layers it says Paris, with 8 it still reads."""
-    from transformers import AutoTokenizer
+def test_real_base_knows_what_it_was_taught(demo_models, tmp_path):
+    """The GGUF reader gives back the language model: with all its layers it knows a capital."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = demo_models["SmolLM2-135M-Instruct"]
-    source = json.loads((folder / "source.json").read_text())
+    from causal2vec.backbone import prepare_model
+    from causal2vec.config import load_config
+
+    source = json.loads((demo_models["SmolLM2-135M-Instruct"] / "source.json").read_text())
     assert (source["layers_kept"], source["layers_available"]) == (8, 30)
-    assert AutoTokenizer.from_pretrained(folder)("The capital")["input_ids"] == [504, 3575]
+    demo = load_config(ROOT / "config" / "demo.yaml").models["SmolLM2-135M-Instruct"]
+    prepare_model("whole", demo.model_copy(update={"keep_layers": None}), tmp_path / "whole")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
+    llm = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
+    with torch.no_grad():
+        logits = llm(**tokenizer("The capital of France is", return_tensors="pt")).logits
+    assert tokenizer.decode(logits[0, -1].argmax()) == " Paris"
 
 
 @pytest.mark.parametrize("method", METHODS)

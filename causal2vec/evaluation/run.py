@@ -32,13 +32,15 @@ def evaluate_run(
     dtype: str,
 ) -> None:
     """Evaluate a run's model on one shard of the configured tasks; see `evaluate_model`."""
+    from causal2vec.evaluation.tasks import get_tasks
     from causal2vec.export import load_model, revision_of
 
+    names = [task.metadata.name for task in get_tasks(settings.tasks, data)]  # a benchmark becomes its tasks
     evaluate_model(
         load_model(str(folder), device, dtype, max_length=settings.max_length),
         f"causal2vec-suite/{run.method}__{run.base}",
         revision_of(folder),
-        shard_of(settings.tasks, shard, shards),
+        shard_of(names, shard, shards),
         data,
         output,
         state,
@@ -90,7 +92,7 @@ def evaluate_model(
 
     dimension = model.get_embedding_dimension()
     encoder = PromptedEncoder(model, model_meta(name, revision, dimension, model.max_seq_length), prompts, batch_size)
-    state.mkdir(parents=True, exist_ok=True)
+    (state / "results").mkdir(parents=True, exist_ok=True)
     for task in get_tasks(tasks, data):
         _evaluate_task(encoder, task, state, progress)
     records = {path.stem: read_json(path) for path in sorted((state / "records").glob("*.json"))}

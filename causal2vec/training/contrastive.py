@@ -81,7 +81,7 @@ def make_model(
         manifest["dtype"] = dtype
         manifest["pairs_sha256"] = sha256_file(pairs / "train.parquet")
         records["training.json"] = train(module, run, pairs, prompts, budget, state, device=device, dtype=dtype)
-    module.max_seq_length = min(max_length, module.max_seq_length) if not run.trained else max_length
+    module.max_seq_length = max_length
     module = module.to("cpu")
     if validate:
         from causal2vec.training.validation import validation_mrr

@@ -8,6 +8,7 @@ from causal2vec.config import ZERO_SHOT, Config, Run, load_config, runs_of
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
+from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.fingerprint import fingerprint
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
@@ -22,10 +23,10 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = {run.path: run for run in runs_of(CONFIG)}
-SHARDS = [
-    str(shard)
-    for shard in range(min(CONFIG.evaluation.shards, len(CONFIG.evaluation.tasks)))
-]
+# A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
+PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
+MOST = len(CONFIG.evaluation.tasks) if PACKAGED else CONFIG.evaluation.shards
+SHARDS = [str(shard) for shard in range(min(CONFIG.evaluation.shards, MOST))]
 PACKAGES = load_packages()
 
 
