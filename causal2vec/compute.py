@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,16 @@ def set_up(hardware: Path, compute: Compute) -> tuple[str, str]:
     torch.set_num_threads(compute.threads)
     facts = read_json(hardware)
     return facts["device"], facts["dtype"]
+
+
+def peak_memory_mb(device: str) -> float:
+    """The most memory that this process has held so far, in MB: on the GPU if it computes there, else in all."""
+    import torch
+
+    if device == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
 def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:

@@ -5,8 +5,6 @@ Light on purpose: the Snakefile imports this at parse time, so nothing here may 
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from causal2vec.errors import UserError
+from causal2vec.hints import hint, module_exists
 
 ZERO_SHOT = "-zero_shot"
 """Suffix of a method's untrained twin."""
@@ -176,15 +175,20 @@ class Config(Section):
             ("encoder", self.encoder, "encoder"),
         ]:
             if name not in self.models:
-                raise ValueError(f"{where}: '{name}' is not among models{_hint(name, list(self.models))}")
+                raise ValueError(f"{where}: '{name}' is not among models{hint(name, list(self.models))}")
             if self.models[name].kind != kind:
                 raise ValueError(f"{where}: '{name}' is of kind {self.models[name].kind}, but {kind} is needed")
         for name, method in self.methods.items():
-            _check_class(name, method.module)
+            # The class itself is looked at only when it is built, as that imports torch.
+            if not module_exists(method.module.rpartition(".")[0]):
+                raise ValueError(
+                    f"methods.{name}.module: no Python module '{method.module.rpartition('.')[0] or method.module}' "
+                    "can be found; check its import path"
+                )
             for base in [*(method.bases or []), *(method.zero_shot_bases or [])]:
                 if base not in self.models:
                     raise ValueError(
-                        f"methods.{name}: base '{base}' is not among models{_hint(base, list(self.models))}"
+                        f"methods.{name}: base '{base}' is not among models{hint(base, list(self.models))}"
                     )
             if method.mntp and self.mntp is None:
                 raise ValueError(f"methods.{name}.mntp is true, but the mntp section is missing; add it")
@@ -242,16 +246,16 @@ def runs_of(config: Config) -> list[Run]:
     return runs
 
 
-def load_config(source: Path | dict[str, Any]) -> Config:
+def load_config(source: Path | dict[str, Any], where: str = "the configuration") -> Config:
     """Read and check a configuration.
 
     Args:
         source: A YAML file, or a mapping as Snakemake hands it over.
+        where: What to call a mapping in errors: the files that it was merged from.
 
     Raises:
         UserError: One sentence per fault, with its key; the file's name when there is one.
     """
-    where = "the configuration"
     if isinstance(source, Path):
         where = str(source)
         try:
@@ -274,7 +278,7 @@ def _sentence(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = _fields_at(fault["loc"][:-1])
-        return f"unknown key '{key}'{_hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
+        return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
     if fault["type"] == "missing":
         return f"key '{key}' is missing; add it"
     message = fault["msg"].removeprefix("Value error, ")
@@ -290,21 +294,3 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
             candidates = [section, *getattr(section, "__args__", ())]
             section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
     return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
-
-
-def _check_class(name: str, path: str) -> None:
-    """A method's module must exist; its class is looked at only when it is built, as that imports torch."""
-    module = path.rpartition(".")[0]
-    try:
-        found = bool(module) and importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
-        raise ValueError(
-            f"methods.{name}.module: no Python module '{module or path}' can be found; check its import path"
-        )
-
-
-def _hint(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean '{near[0]}'?)" if near else (f" (known: {', '.join(known)})" if known else "")

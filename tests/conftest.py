@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -104,16 +105,23 @@ def demo_models() -> dict[str, Path]:
     return folders
 
 
-@pytest.fixture(scope="session")
-def mirror():
-    """Environment variables that point the hub's libraries at a mirror on loopback; skips where there is none."""
-    tool, data = SHARED / "tools" / "hubmirror.py", SHARED / "hub"
+@contextlib.contextmanager
+def mirrored(data: Path, home: Path):
+    """Environment variables that point the hub's libraries at a mirror of a folder; skips where there is none."""
+    tool = SHARED / "tools" / "hubmirror.py"
     if not tool.is_file():
         pytest.skip("no mirror of the model hub here")
     server = subprocess.Popen([sys.executable, tool, "--root", data], stdout=subprocess.PIPE, text=True)
     try:
         address = server.stdout.readline().strip()
-        home = CACHE / "hf-home"
         yield {**os.environ, "HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
     finally:
         server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def mirror():
+    """The mirror of real data sets."""
+    with mirrored(SHARED / "hub", CACHE / "hf-home") as environment:
+        yield environment

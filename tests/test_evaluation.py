@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import METHODS, TEXTS, build
+from conftest import METHODS, TEXTS, build, mirrored
 
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
@@ -172,6 +172,34 @@ def test_wrong_checksum_of_a_model_is_named(tmp_path):
     with pytest.raises(UserError, match="0" * 64):
         prepare_model("m", source, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_model_from_the_hub_is_pinned_and_prepared(tiny, tmp_path):
+    """A made-up repository on a mirror on loopback, and one that is not there."""
+    import shutil
+
+    shutil.copytree(tiny["llm"], tmp_path / "hub" / "models" / "org" / "tiny")
+    code = """
+import sys
+from pathlib import Path
+from causal2vec.backbone import prepare_model
+from causal2vec.config import ModelSource
+from causal2vec.errors import run_cli
+source = ModelSource(kind="llm", source="hub", repository=sys.argv[1], revision="a" * 40, keep_layers=1)
+run_cli(lambda: prepare_model("m", source, Path(sys.argv[2])))
+"""
+    with mirrored(tmp_path / "hub", tmp_path / "home") as environment:
+
+        def prepare(repository: str) -> subprocess.CompletedProcess:
+            command = [sys.executable, "-c", code, repository, str(tmp_path / repository)]
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+        there, absent = prepare("org/tiny"), prepare("org/absent")
+    assert there.returncode == 0, there.stderr[-2000:]
+    assert json.loads((tmp_path / "org/tiny/source.json").read_text())["layers_available"] == 2
+    assert absent.returncode == 2
+    assert f"org/absent at revision {'a' * 40} cannot be had from the model hub" in absent.stderr
+    assert not (tmp_path / "org/absent").exists()
 
 
 def test_more_layers_than_there_are(tiny, tmp_path):

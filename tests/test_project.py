@@ -107,6 +107,7 @@ def test_bad_configuration_stops_the_plan_with_one_sentence(overlay, words, tmp_
     done = run("snakemake", "-n", "--configfile", "config/demo.yaml", str(path))
     assert done.returncode != 0
     assert words in done.stderr
+    assert "demo.yaml" in done.stderr or "nowhere.yaml" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -139,16 +139,22 @@ def loss_curves(training: pd.DataFrame, design: Design) -> Figure:
         set_scale(axes, "y", values)
         axes.set_ylabel("training loss")
     grid[-1].set_xlabel("training step")
-    legend_below(figure, samples, [design.note])
+    widths = sorted({_window(len(points)) for _, points in runs})
+    legend_below(figure, samples, [f"lines: running mean over {' to '.join(map(str, widths))} steps", design.note])
     return figure
 
 
-def _smooth(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
-    """Steps and losses, the latter as a centred mean over 2 % of the run.
+def _window(steps: int) -> int:
+    """Steps in the running mean: ten, fewer in a very short run, 2 % of a long one."""
+    return max(1, min(10, steps // 4), steps // 50)
 
-    That is enough to tell lines apart, and too little to move them.
+
+def _smooth(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+    """Steps and losses, the latter as a centred running mean.
+
+    A batch comes from one source of pairs, and sources differ in how hard they are: single steps hide the course.
     """
     ordered = sorted(points, key=lambda point: point["step"])
     losses = pd.Series([float(point["loss"]) for point in ordered])
-    smooth = losses.rolling(max(1, len(losses) // 50), center=True, min_periods=1).mean()
+    smooth = losses.rolling(_window(len(losses)), center=True, min_periods=1).mean()
     return [point["step"] for point in ordered], smooth.tolist()

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal2vec.compute import peak_memory_mb
 from causal2vec.config import Budget, Run
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
@@ -140,6 +141,7 @@ def train(
         "loss": losses,
         "order_sha256": order,
         "dtype": dtype,
+        "peak_memory_mb": peak_memory_mb(device),
         **counts,
     }
 

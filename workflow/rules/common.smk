@@ -1,8 +1,7 @@
 # What all stages use: the checked configuration, its runs, and the fingerprints of the code behind a stage.
+import sys
 from importlib.metadata import version
 from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
 
 from causal2vec.config import ZERO_SHOT, Config, Run, load_config, runs_of
 from causal2vec.corpora.packages import load_packages
@@ -16,11 +15,14 @@ VALIDATE = str(config.get("validate", False)).lower() == "true"
 
 try:
     CONFIG: Config = load_config(
-        {key: value for key, value in config.items() if key != "validate"}
+        {key: value for key, value in config.items() if key != "validate"},
+        where=" with ".join(map(str, workflow.configfiles)) or "--config",
     )
     PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    # A WorkflowError would go to stdout in a dry run.
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
 
 RUNS = {run.path: run for run in runs_of(CONFIG)}
 # A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
@@ -77,6 +79,7 @@ def used_models() -> list[str]:
 
 def table_notes() -> list[str]:
     """What stands under every table."""
+    mntp = [name for name, m in CONFIG.methods.items() if m.mntp]
     assumed = [
         f"{name}: {', '.join(m.assumed)}"
         for name, m in CONFIG.methods.items()
@@ -84,6 +87,14 @@ def table_notes() -> list[str]:
     ]
     return [
         *([CONFIG.scale_note] if CONFIG.scale_note else []),
+        *(
+            [
+                f"{', '.join(mntp)}: after {CONFIG.mntp.steps} steps of masked-next-token pre-training, which the "
+                "cost of training does not count (see manifest.json)"
+            ]
+            if mntp
+            else []
+        ),
         *(
             [f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"]
             if assumed
