@@ -85,6 +85,19 @@ def test_training_lowers_the_loss_and_changes_what_it_should(method, tiny, pairs
     assert not any("embed_tokens" in name for name in changed)
 
 
+def test_hard_negatives_are_used_and_read_as_positives_are(tiny, pairs, tmp_path):
+    table = pd.read_parquet(pairs / "train.parquet")
+    table["negative_1"] = [f"{row.positive} but not quite" for row in table.itertuples()]
+    table.to_parquet(pairs / "train.parquet")
+    data = contrastive.load_training_data(pairs / "train.parquet")
+    assert data["a"].column_names == ["query", "positive", "negative_1"]
+    prompts = contrastive.column_prompts(PROMPTS, data)
+    assert prompts["a"] == {"query": "Instruct: find\nQuery: ", "positive": "", "negative_1": ""}
+    assert len(set(prompts["b"].values())) == 1 and prompts["b"]["negative_1"]
+    losses = json.loads((make(run_of("last_token"), tiny, pairs, tmp_path) / "training.json").read_text())["loss"]
+    assert losses[0]["loss"] > math.log(4), "eight candidates a query, not four"
+
+
 def test_frozen_encoder_stays_as_it_is(tiny, pairs, tmp_path):
     run = run_of("causal2vec")
     run = run.model_copy(update={"settings": {**run.settings, "freeze_encoder": True}})

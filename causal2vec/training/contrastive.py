@@ -119,7 +119,9 @@ def train(
     model = SentenceTransformer(modules=[module], device=device)
     data = load_training_data(pairs / "train.parquet")
     _check_room(module, prompts, list(data))
-    arguments = training_arguments(module, budget, prompts, list(data), run.seed, state, device=device, dtype=dtype)
+    arguments = training_arguments(
+        module, budget, column_prompts(prompts, data), run.seed, state, device=device, dtype=dtype
+    )
     trainer = EqualTermsTrainer(model=model, args=arguments, train_dataset=data, loss=make_loss(model, budget))
     order = order_digest(trainer, budget.steps)
     counts = {"trainable_parameters": trainable_count(module)}
@@ -167,6 +169,15 @@ def load_training_data(path: Path) -> DatasetDict:
     return DatasetDict(sources)
 
 
+def column_prompts(prompts: Prompts, data: DatasetDict) -> dict[str, dict[str, str]]:
+    """The prompt of every column of every source; a hard negative is read as a positive is."""
+    result = {}
+    for source, rows in data.items():
+        own = prompts.for_training(str(source))
+        result[str(source)] = {column: own.get(column, own["positive"]) for column in rows.column_names}
+    return result
+
+
 def make_loss(model: SentenceTransformer, budget: Budget) -> Any:
     """InfoNCE with cosine similarity; in chunks with cached gradients when ``mini_batch_size`` is set."""
     from sentence_transformers.sentence_transformer import losses
@@ -180,15 +191,14 @@ def make_loss(model: SentenceTransformer, budget: Budget) -> Any:
 def training_arguments(
     module: Embedder,
     budget: Budget,
-    prompts: Prompts,
-    sources: list[str],
+    prompts: dict[str, dict[str, str]],
     seed: int,
     state: Path,
     *,
     device: str,
     dtype: str,
 ) -> Any:
-    """The budget in the trainer's words."""
+    """The budget in the trainer's words; ``prompts`` by source and column."""
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
 
@@ -212,7 +222,7 @@ def training_arguments(
         multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
         dataloader_drop_last=True,
         dataloader_pin_memory=device == "cuda",
-        prompts={source: prompts.for_training(source) for source in sources},
+        prompts=prompts,
         logging_steps=1,
         save_steps=budget.save_steps,
         save_total_limit=1,
