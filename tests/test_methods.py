@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -222,6 +223,17 @@ def test_real_base_knows_what_it_was_taught(demo_models, tmp_path):
     with torch.no_grad():
         logits = llm(**tokenizer("The capital of France is", return_tensors="pt")).logits
     assert tokenizer.decode(logits[0, -1].argmax()) == " Paris"
+
+
+def test_method_from_the_readme_works_from_outside_this_project(tiny, tmp_path, monkeypatch):
+    """A stranger's file on the path: built, saved with its code, opened again."""
+    code = re.search(r"```python\n(from causal2vec.embedder.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "my_methods.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = build_embedder("my_methods.MeanCausal", tiny, {"max_seq_length": 64}).eval()
+    folder = save(module, tmp_path / "model", "mean_causal")
+    opened = load_model(str(folder), "cpu", "float32").encode(TEXTS, prompt=PROMPT, batch_size=4)
+    assert np.allclose(vectors(module, TEXTS, PROMPT).numpy(), opened, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
