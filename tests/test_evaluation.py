@@ -237,3 +237,22 @@ def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
     assert tokens["bidirectional"] == 17
     assert tokens["echo"] > 2 * 16 and tokens["encoder_only"] == 0
     assert (table["peak_memory_mb"] > 0).all() and (table["seconds_per_1000_texts"] > 0).all()
+
+
+def test_official_texts_are_collected_for_decontamination(mirror, task_data, tmp_path):
+    """Official and packaged tasks, mixed in one configuration, both keep their texts out of the training."""
+    import pandas as pd
+
+    code = """
+import sys
+from pathlib import Path
+from causal2vec.evaluation.tasks import write_task_texts
+write_task_texts(["STSBenchmark", "SciFact", "WordSim353STS"], Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+    out = tmp_path / "texts.parquet"
+    subprocess.run([sys.executable, "-c", code, task_data, out], env=mirror, check=True, capture_output=True)
+    texts = pd.read_parquet(out)
+    counts = texts.groupby("task").size()
+    assert set(counts.index) == {"STSBenchmark", "SciFact", "WordSim353STS"}
+    assert counts["SciFact"] > 5000, "queries and the 5,183 documents"
+    assert "A girl is styling her hair." in set(texts.text)

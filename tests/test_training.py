@@ -178,6 +178,13 @@ def test_instruction_that_fills_the_whole_length_is_found_before_training(tiny, 
         make(run_of("last_token"), tiny, pairs, tmp_path, budget)
 
 
+@pytest.mark.parametrize("setting", [{"max_seq_length": 512}, {"add_bos": False}])
+def test_no_method_gets_a_budget_of_its_own(setting, tiny, pairs, tmp_path):
+    run = run_of("last_token").model_copy(update={"settings": setting})
+    with pytest.raises(UserError, match="which is the same for every method"):
+        make(run, tiny, pairs, tmp_path)
+
+
 def test_too_few_pairs_for_a_batch(tiny, pairs, tmp_path):
     budget = BUDGET.model_copy(update={"batch_size": 64})
     with pytest.raises(UserError, match="do not fill one batch"):

@@ -67,6 +67,11 @@ def make_model(
     from transformers import set_seed
 
     set_seed(run.seed)
+    if own := {"max_seq_length", "add_bos"} & set(run.settings):
+        raise UserError(
+            f"methods.{run.method}.settings has {sorted(own)[0]}, which is the same for every method; set "
+            "budget.max_length, evaluation.max_length or models.*.add_bos instead"
+        )
     settings = {"max_seq_length": budget.max_length, "add_bos": add_bos, **run.settings}
     module = build_embedder(run.spec.module, folders, settings)
     manifest = {
