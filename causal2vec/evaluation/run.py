@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import random
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from causal2vec.config import Evaluation, Run
+from causal2vec.config import Evaluation
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
-from causal2vec.files import atomic_folder, read_json, write_json
+from causal2vec.files import atomic_file, atomic_folder, read_json, write_json
+from causal2vec.runs import Run
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +40,8 @@ def evaluate_run(
 
     names = [task.metadata.name for task in get_tasks(settings.tasks, data)]  # a benchmark becomes its tasks
     evaluate_model(
-        load_model(str(folder), device, dtype, max_length=settings.max_length),
-        f"causal2vec-suite/{run.method}__{run.base}",
+        load_model(str(folder), device, dtype, max_length=run.max_length),
+        f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}",
         revision_of(folder),
         shard_of(names, shard, shards),
         data,
@@ -46,6 +49,7 @@ def evaluate_run(
         state,
         prompts=prompts,
         batch_size=settings.batch_size,
+        seed=run.seed,
         record={
             **run.model_dump(include={"method", "base", "seed", "trained"}),
             "dtype": dtype,
@@ -66,6 +70,7 @@ def evaluate_model(
     prompts: Prompts | None,
     batch_size: int,
     record: dict[str, Any],
+    seed: int = 0,
     progress: bool = True,
 ) -> None:
     """Run mteb on a model and write its results with a record of how they came about.
@@ -76,11 +81,14 @@ def evaluate_model(
         revision: The model's content hash.
         tasks: Names of packaged or official tasks or benchmarks.
         data: Folder of the packaged tasks' data.
-        output: Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``) and ``record.json``.
+        output: Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``), item-level results
+            (``items/<Task>.parquet``, see `causal2vec.evaluation.items`) and ``record.json``.
         state: Where finished tasks wait until all are done; a restarted evaluation goes on from there.
         prompts: Instructions; ``None`` leaves prompting to the model.
         batch_size: Texts per batch.
         record: What identifies the run (method, base, seed, dtype, ...); written beside the scores.
+        seed: Of the evaluation's own sampling (few-shot examples, clustered documents); 0 is mteb's own choice.
+        progress: Whether to show bars.
 
     Raises:
         UserError: An unknown task, data that cannot be had, or a score that is not a number.
@@ -92,12 +100,14 @@ def evaluate_model(
 
     dimension = model.get_embedding_dimension()
     encoder = PromptedEncoder(model, model_meta(name, revision, dimension, model.max_seq_length), prompts, batch_size)
-    (state / "results").mkdir(parents=True, exist_ok=True)
+    for folder in ("results", "items"):
+        (state / folder).mkdir(parents=True, exist_ok=True)
     for task in get_tasks(tasks, data):
-        _evaluate_task(encoder, task, state, progress)
+        _evaluate_task(encoder, task, state, seed, progress)
     records = {path.stem: read_json(path) for path in sorted((state / "records").glob("*.json"))}
     with atomic_folder(output) as draft:
-        shutil.copytree(state / "results", draft / "results")
+        for folder in ("results", "items"):
+            shutil.copytree(state / folder, draft / folder)
         write_json(
             draft / "record.json",
             {
@@ -113,7 +123,7 @@ def evaluate_model(
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None:
+def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bool) -> None:
     """One task; skipped when its record says that it is done."""
     import mteb
     from mteb.cache import ResultCache
@@ -125,6 +135,7 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None
         return
     meta = task.metadata
     load_task(task)
+    states = _seed_sampling(task, seed)
     start = time.perf_counter()
     result = mteb.evaluate(
         encoder,
@@ -132,6 +143,7 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None
         cache=ResultCache(state),
         overwrite_strategy="always",
         encode_kwargs={"batch_size": encoder.batch_size, "show_progress_bar": progress},
+        prediction_folder=state / "predictions",
         show_progress_bar=progress,
     )
     seconds = time.perf_counter() - start
@@ -143,6 +155,7 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None
                     f"{encoder.mteb_model_meta.name}; its vectors are probably all alike or not finite, "
                     "look at the model's training.json"
                 )
+    _write_items(task, state, states)
     write_json(
         done,
         {
@@ -155,6 +168,55 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, progress: bool) -> None
         },
     )
     logger.info("%s: %.4f in %.0f s", meta.name, result.task_results[0].get_score(), seconds)
+
+
+def _parts(task: Any) -> list[Any]:
+    """The tasks behind an aggregate such as CQADupstackRetrieval, or the task itself."""
+    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
+
+
+def _seed_sampling(task: Any, seed: int) -> dict[str, random.Random]:
+    """Let a loaded task draw its samples by ``seed``; a copy of each part's random state before it draws.
+
+    Set after loading, so that all seeds have the same test items. Seed 0 leaves mteb's own sampling alone.
+    """
+    import numpy as np
+
+    for part in _parts(task):
+        if seed:
+            part.seed += seed
+            part.rng_state, part.np_rng = random.Random(part.seed), np.random.default_rng(part.seed)
+    return {part.metadata.name: copy.deepcopy(part.rng_state) for part in _parts(task)}
+
+
+def _write_items(task: Any, state: Path, states: dict[str, random.Random]) -> None:
+    """Turn the predictions that mteb left into the task's item-level results."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from causal2vec.evaluation.items import task_items_table
+
+    tables = []
+    for part in _parts(task):
+        name = part.metadata.name
+        part.load_data()  # an aggregate drops its parts' data
+        [written] = (state / "results").glob(f"*/*/{name}.json")
+        predictions = state / "predictions" / part.prediction_file_name
+        found = task_items_table(
+            part,
+            read_json(written)["scores"],
+            read_json(predictions) if predictions.is_file() else {},
+            states[name],
+        )
+        if found is not None and part is not task:
+            # The aggregate's score is the mean of its parts' scores, as a task's is of its subsets'.
+            named = pa.array([f"{name}/{subset}" for subset in found["subset"].to_pylist()], pa.string())
+            found = found.set_column(found.column_names.index("subset"), "subset", named)
+        tables.append(found)
+    if all(table is not None for table in tables):
+        with atomic_file(state / "items" / f"{task.metadata.name}.parquet") as draft:
+            pq.write_table(pa.concat_tables(tables), draft, compression="zstd")
+    shutil.rmtree(state / "predictions", ignore_errors=True)
 
 
 def load_task(task: Any) -> None:

@@ -21,7 +21,7 @@ def task_texts(task: AbsTask) -> Iterator[str]:
     That is queries, documents and titles, both sides of pairs, texts to classify or to cluster; not what a
     classifier is trained on. Texts may repeat. An aggregated task yields the texts of its parts.
     """
-    for _, _, data in _evaluation_data(task):
+    for _, _, data in evaluation_data(task):
         if _is_retrieval(data):
             for name, columns in (("queries", ("text", "instruction")), ("corpus", ("title", "text"))):
                 yield from _column_texts(data[name], columns)
@@ -32,7 +32,7 @@ def task_texts(task: AbsTask) -> Iterator[str]:
 def task_items(task: AbsTask) -> dict[tuple[str, str], int]:
     """Scored items of a loaded task per (split, subset): pairs, queries with an answer, or texts."""
     items: dict[tuple[str, str], int] = {}
-    for split, subset, data in _evaluation_data(task):
+    for split, subset, data in evaluation_data(task):
         if _is_retrieval(data):
             count = sum(1 for query in data["queries"]["id"] if data["relevant_docs"].get(query))
         else:
@@ -72,7 +72,7 @@ def _parts(task: Any) -> list[Any]:
     return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
 
 
-def _evaluation_data(task: Any) -> Iterator[tuple[str, str, Any]]:
+def evaluation_data(task: Any) -> Iterator[tuple[str, str, Any]]:
     """(split, subset, data) for each evaluation split, whichever way the task nests them."""
     for part in _parts(task):
         if hasattr(part, "convert_v1_dataset_format_to_v2"):
