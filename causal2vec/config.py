@@ -17,6 +17,9 @@ from causal2vec.hints import hint, module_exists
 ZERO_SHOT = "-zero_shot"
 """Suffix of a method's untrained twin."""
 
+VARIANT = "+"
+"""What separates a method from its ablated setting, as in ``causal2vec+pooling=eos``."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -143,6 +146,28 @@ class Efficiency(Section):
     batch_size: Positive = 16
 
 
+class Statistics(Section):
+    """How uncertainty is computed; see docs/statistics.md."""
+
+    resamples: Annotated[int, Field(ge=100, description="bootstrap resamples, and permutations")] = 2000
+    seed: int = 0
+
+
+class Reporting(Section):
+    """Files that say what the tables show and which claims are checked."""
+
+    tables: str = "config/tables.yaml"
+    claims: str = "config/claims.yaml"
+
+
+class Ablation(Section):
+    """One key of the configuration, varied for one method while all else stays."""
+
+    method: str
+    axis: str = Field(description="settings.KEY of the method, budget.KEY, encoder, or evaluation.max_length")
+    values: list[Any] = Field(min_length=2, description="the method's own value among them")
+
+
 class Compute(Section):
     """What affects numbers but is not science: threads and number format."""
 
@@ -166,6 +191,9 @@ class Config(Section):
     mntp: Mntp | None = None
     evaluation: Evaluation
     efficiency: Efficiency = Efficiency()
+    ablations: dict[Name, Ablation] = Field(default_factory=dict)
+    statistics: Statistics = Statistics()
+    reporting: Reporting = Reporting()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
@@ -192,58 +220,10 @@ class Config(Section):
                     )
             if method.mntp and self.mntp is None:
                 raise ValueError(f"methods.{name}.mntp is true, but the mntp section is missing; add it")
-            if name.endswith(ZERO_SHOT):
-                raise ValueError(
-                    f"methods.{name}: the suffix {ZERO_SHOT} is made by 'zero_shot', drop it from the name"
-                )
+            for sign, maker in ((ZERO_SHOT, "zero_shot"), (VARIANT, "ablations")):
+                if sign in name:
+                    raise ValueError(f"methods.{name}: '{sign}' is put there by '{maker}', drop it from the name")
         return self
-
-
-class Run(Section):
-    """One model to make and evaluate: a method (or its untrained twin) on a base with a seed."""
-
-    method: str
-    base: str
-    seed: int
-    trained: bool
-    spec: Method
-    settings: dict[str, Any]
-
-    @property
-    def path(self) -> str:
-        """The run's folder below ``results/models``."""
-        return f"{self.method}/{self.base}/seed{self.seed}"
-
-
-def runs_of(config: Config) -> list[Run]:
-    """All runs of an experiment, in the order of the configuration.
-
-    An untrained twin has nothing random in it but a projection that was never trained, so it runs once, with
-    the first seed.
-    """
-    runs = []
-    for name, method in config.methods.items():
-        bases = method.bases or config.bases
-        if method.trained:
-            for base in bases:
-                runs += [
-                    Run(method=name, base=base, seed=seed, trained=True, spec=method, settings=method.settings)
-                    for seed in config.seeds
-                ]
-        if method.zero_shot is not False:
-            override = method.zero_shot if isinstance(method.zero_shot, dict) else {}
-            runs += [
-                Run(
-                    method=name + ZERO_SHOT,
-                    base=base,
-                    seed=config.seeds[0],
-                    trained=False,
-                    spec=method,
-                    settings={**method.settings, **override},
-                )
-                for base in (method.zero_shot_bases or bases)
-            ]
-    return runs
 
 
 def load_config(source: Path | dict[str, Any], where: str = "the configuration") -> Config:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
 import platform
 import subprocess
 from importlib.metadata import distributions
@@ -53,6 +55,7 @@ def write_manifest(
     }
     manifest = {
         "id": sha256_json(identity)[:12],
+        "created": today(),
         **identity,
         "git": git_state(),
         "lock_sha256": sha256_file(LOCK) if LOCK.is_file() else None,
@@ -62,6 +65,13 @@ def write_manifest(
     }
     write_json(output, manifest)
     return manifest
+
+
+def today() -> str:
+    """The date in UTC; ``SOURCE_DATE_EPOCH`` overrides it, for builds that must be the same on any day."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.datetime.fromtimestamp(int(given), datetime.UTC) if given else datetime.datetime.now(datetime.UTC)
+    return now.date().isoformat()
 
 
 def installed_versions() -> dict[str, str]:

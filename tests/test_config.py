@@ -9,9 +9,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from causal2vec.config import load_config, runs_of
+from causal2vec.config import load_config
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
+from causal2vec.runs import runs_of
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
 
@@ -32,16 +33,57 @@ def changed(path: str, value) -> dict:
 
 def test_demo_has_the_runs_that_the_readme_names():
     runs = [(run.method, run.trained) for run in runs_of(load_config(ROOT / "config" / "demo.yaml"))]
-    trained = ["causal2vec", "last_token", "echo", "bidirectional", "encoder_only"]
+    variants = ["causal2vec+pooling=contextual", "causal2vec+pooling=eos"]
+    trained = ["causal2vec", *variants, "last_token", "echo", "bidirectional", "encoder_only"]
     assert [name for name, is_trained in runs if is_trained] == trained
     twins = ["last_token", "echo", "bidirectional", "encoder_only", "encoder_only"]
     assert [name for name, is_trained in runs if not is_trained] == [f"{name}-zero_shot" for name in twins]
 
 
-def test_seeds_multiply_trained_runs_only():
-    runs = runs_of(load_config(changed("seeds", [0, 1, 2])))
-    assert len([run for run in runs if run.trained]) == 15
-    assert len([run for run in runs if not run.trained]) == 5
+def test_everything_runs_with_every_seed():
+    once, thrice = (runs_of(load_config(changed("seeds", seeds))) for seeds in ([0], [0, 1, 2]))
+    assert len(thrice) == 3 * len(once)
+    assert {run.seed for run in thrice} == {0, 1, 2}
+    assert len({run.path for run in thrice}) == len(thrice)
+
+
+def ablated(axis: str, values: list, method: str = "causal2vec") -> dict:
+    return changed("ablations", {"x": {"method": method, "axis": axis, "values": values}})
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "where"),
+    [
+        ("settings.pooling", ["concat", "eos"], lambda run: run.settings["pooling"]),
+        ("budget.steps", [60, 30], lambda run: run.budget.steps),
+        ("budget.learning_rates.lora", [2e-3, 1e-4], lambda run: run.budget.learning_rates.lora),
+        ("encoder", ["all-MiniLM-L6-v2-2-layers", "all-MiniLM-L6-v2"], lambda run: run.encoder),
+        ("evaluation.max_length", [128, 64], lambda run: run.max_length),
+    ],
+)
+def test_an_ablation_varies_one_key_of_one_method(axis, values, where):
+    runs = {run.method: run for run in runs_of(load_config(ablated(axis, values))) if run.method.startswith("causal")}
+    assert list(runs) == ["causal2vec", f"causal2vec+{axis.rpartition('.')[2]}={values[1]}"]
+    assert [where(run) for run in runs.values()] == values
+    first, second = (run.model_dump(exclude={"method"}) for run in runs.values())
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ablated("settings.pooling", ["contextual", "eos"]), "the method's own value of settings.pooling, 'concat'"),
+        (ablated("pairs.seed", [0, 1]), "'pairs.seed' cannot be varied for one method alone"),
+        (ablated("settings.pooling", ["concat", "eos"], "causal3vec"), "there is no method 'causal3vec'"),
+        (ablated("budget.steps", [60, -1]), "-1 does not fit budget.steps: Input should be greater than 0"),
+        (ablated("encoder", ["all-MiniLM-L6-v2-2-layers", "BERT"]), "'BERT' does not fit encoder"),
+        (ablated("settings.nothing", ["a", "b"]), "own value of settings.nothing, None, must be among them"),
+    ],
+)
+def test_ablations_that_cannot_be_are_named(config, words):
+    with pytest.raises(UserError) as error:
+        runs_of(load_config(config))
+    assert words in str(error.value) and "ablations.x" in str(error.value)
 
 
 def test_every_source_of_pairs_has_an_instruction():
@@ -85,7 +127,10 @@ def test_documents_of_retrieval_get_no_instruction():
         ("methods/echo/module", "baselines.ecko.Echo", "methods.echo.module: no Python module 'baselines.ecko'"),
         ("methods/echo/module", "Echo", "methods.echo.module: no Python module 'Echo'"),
         ("methods/echo/bases", ["nope"], "methods.echo: base 'nope' is not among models"),
-        ("methods/x-zero_shot", {"module": "baselines.echo.Echo"}, "suffix -zero_shot is made by 'zero_shot'"),
+        ("methods/x-zero_shot", {"module": "baselines.echo.Echo"}, "'-zero_shot' is put there by 'zero_shot'"),
+        ("methods/a+b", {"module": "baselines.echo.Echo"}, "'+' is put there by 'ablations'"),
+        ("ablations", {"x": {"method": "echo", "axes": "a"}}, "unknown key 'ablations.x.axes' (did you mean 'axis'?)"),
+        ("statistics", {"resamples": 9}, "statistics.resamples: Input should be greater than or equal to 100"),
         ("methods/a b", {"module": "baselines.echo.Echo"}, "methods.a b"),
         ("mntp", None, "methods.bidirectional.mntp is true, but the mntp section is missing"),
         ("models/all-MiniLM-L6-v2/sha256", "abc", "models.all-MiniLM-L6-v2.sha256: String should match pattern"),

@@ -12,9 +12,10 @@ import torch
 from conftest import METHODS, TEXTS, build
 from safetensors.torch import load_file
 
-from causal2vec.config import Budget, LearningRates, Lora, Method, Mntp, Run
+from causal2vec.config import Budget, LearningRates, Lora, Method, Mntp
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
+from causal2vec.runs import Run
 from causal2vec.training import contrastive
 from causal2vec.training.lora import attach_lora
 
@@ -45,13 +46,15 @@ def pairs(tmp_path: Path) -> Path:
 def run_of(method: str, *, trained: bool = True, seed: int = 0) -> Run:
     path, settings = METHODS[method]
     spec = Method(module=path, settings=settings)
-    return Run(method=method, base="tiny", seed=seed, trained=trained, spec=spec, settings=settings)
+    return Run(
+        method=method, base="tiny", seed=seed, trained=trained, spec=spec, settings=settings, budget=BUDGET,
+        encoder="tiny-encoder", max_length=64,
+    )  # fmt: skip
 
 
 def make(run: Run, tiny, pairs: Path, folder: Path, budget: Budget = BUDGET, **options) -> Path:
-    contrastive.make_model(
-        run, tiny, pairs, PROMPTS, budget, folder / "model", folder / "state", max_length=64, **options
-    )
+    run = run.model_copy(update={"budget": budget})
+    contrastive.make_model(run, tiny, pairs, PROMPTS, folder / "model", folder / "state", **options)
     return folder / "model"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from causal2vec.config import ZERO_SHOT, Config, Run, load_config, runs_of
+from causal2vec.config import ZERO_SHOT, Config, load_config
 from causal2vec.errors import UserError, run_cli
+from causal2vec.runs import Run, runs_of
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def train_from_command_line(config: Config, run: Run, options: argparse.Namespac
     torch.set_num_threads(config.compute.threads)
     base = options.llm or options.models / run.base
     is_llm = config.models[run.base].kind == "llm"
-    folders = {"llm": base, "encoder": options.models / config.encoder} if is_llm else {"encoder": base}
+    folders = {"llm": base, "encoder": options.models / run.encoder} if is_llm else {"encoder": base}
     for part, folder in folders.items():
         if not (folder / "config.json").is_file():
             raise UserError(f"the {part} is not in {folder}; prepare it with 'snakemake --cores all {folder}'")
@@ -67,11 +68,9 @@ def train_from_command_line(config: Config, run: Run, options: argparse.Namespac
         folders,
         options.pairs,
         load_prompts(Path(config.evaluation.prompts)),
-        config.budget,
         options.output,
         options.state or options.output.with_name(f"{options.output.name}.state"),
         add_bos=config.models[run.base].add_bos,
-        max_length=config.evaluation.max_length,
         device=resolve_device(config.compute),
         dtype=options.dtype,
         validate=options.validate,

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.compute import peak_memory_mb
-from causal2vec.config import Budget, Run
+from causal2vec.config import Budget
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.export import build_embedder, save_model
 from causal2vec.files import sha256_file
+from causal2vec.runs import Run
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
 from causal2vec.training.pairs import read_pairs
 
@@ -34,12 +35,10 @@ def make_model(
     folders: dict[str, Path],
     pairs: Path,
     prompts: Prompts,
-    budget: Budget,
     output: Path,
     state: Path,
     *,
     add_bos: bool | None = None,
-    max_length: int,
     device: str = "cpu",
     dtype: str = "float32",
     validate: bool = False,
@@ -47,14 +46,12 @@ def make_model(
     """Train one run, or just build it if it is an untrained twin, and save it.
 
     Args:
-        run: Method, base, seed.
+        run: Method, base, seed, and the budget that every trained method gets.
         folders: Model folder per part (``llm``, ``encoder``).
         pairs: Folder with ``train.parquet`` and ``validation.parquet``.
-        budget: What every trained method gets.
         output: The model's folder; appears whole or not at all.
         state: Folder for checkpoints; a training that was stopped goes on from there. Removed at the end.
         add_bos: The base's setting, handed to the methods that have an LLM.
-        max_length: Tokens per text that the saved model reads.
         device, dtype: Where and in which format to compute; the weights that learn are float32.
         validate: Also measure retrieval within the validation pairs (for choosing settings).
 
@@ -72,10 +69,10 @@ def make_model(
             f"methods.{run.method}.settings has {sorted(own)[0]}, which is the same for every method; set "
             "budget.max_length, evaluation.max_length or models.*.add_bos instead"
         )
-    settings = {"max_seq_length": budget.max_length, "add_bos": add_bos, **run.settings}
+    settings = {"max_seq_length": run.budget.max_length, "add_bos": add_bos, **run.settings}
     module = build_embedder(run.spec.module, folders, settings)
     manifest = {
-        **run.model_dump(exclude={"spec", "settings"}),
+        **run.model_dump(exclude={"spec", "settings", "budget", "encoder"}),
         "settings": run.settings,
         "module": run.spec.module,
     }
@@ -83,11 +80,11 @@ def make_model(
     manifest["parts"] = {part: str(folders[part].name) for part in module.parts}
     records: dict[str, Any] = {}
     if run.trained:
-        manifest["budget"] = budget.model_dump()
+        manifest["budget"] = run.budget.model_dump()
         manifest["dtype"] = dtype
         manifest["pairs_sha256"] = sha256_file(pairs / "train.parquet")
-        records["training.json"] = train(module, run, pairs, prompts, budget, state, device=device, dtype=dtype)
-    module.max_seq_length = max_length
+        records["training.json"] = train(module, run, pairs, prompts, state, device=device, dtype=dtype)
+    module.max_seq_length = run.max_length
     module = module.to("cpu")
     if validate:
         from causal2vec.training.validation import validation_mrr
@@ -103,7 +100,6 @@ def train(
     run: Run,
     pairs: Path,
     prompts: Prompts,
-    budget: Budget,
     state: Path,
     *,
     device: str,
@@ -120,6 +116,7 @@ def train(
 
     from causal2vec.training.trainer import EqualTermsTrainer
 
+    budget = run.budget
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
     model = SentenceTransformer(modules=[module], device=device)
     data = load_training_data(pairs / "train.parquet")

@@ -43,11 +43,9 @@ rule train_model:
         gpu=1 if CONFIG.compute.device == "cuda" else 0,
     params:
         run=lambda wildcards: run_of(wildcards).model_dump(),
-        budget=section("budget"),
         compute=section("compute"),
         prompts=PROMPTS.model_dump(),
         add_bos=lambda wildcards: CONFIG.models[wildcards.base].add_bos,
-        max_length=CONFIG.evaluation.max_length,
         validate=VALIDATE,
         code=lambda wildcards: fingerprint(
             run_of(wildcards).spec.module.rpartition(".")[0],

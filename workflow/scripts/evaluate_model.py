@@ -1,10 +1,11 @@
 from pathlib import Path
 
 from causal2vec.compute import set_up
-from causal2vec.config import Compute, Evaluation, Run
+from causal2vec.config import Compute, Evaluation
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_run
 from causal2vec.files import sha256_json
+from causal2vec.runs import Run
 from causal2vec.workflow import job
 
 with job(snakemake) as s:

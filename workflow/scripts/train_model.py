@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from causal2vec.compute import set_up
-from causal2vec.config import Budget, Compute, Run
+from causal2vec.config import Compute
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.files import sha256_json
+from causal2vec.runs import Run
 from causal2vec.training.contrastive import make_model
 from causal2vec.workflow import job
 
@@ -14,11 +15,9 @@ with job(snakemake) as s:
         {part: Path(s.input[part]) for part in ("llm", "encoder") if hasattr(s.input, part)},
         Path(s.input.pairs),
         Prompts(**s.params.prompts),
-        Budget(**s.params.budget),
         Path(s.output[0]),
         Path("work/state/train") / sha256_json([s.output[0], dict(s.params.items())])[:16],
         add_bos=s.params.add_bos,
-        max_length=s.params.max_length,
         device=device,
         dtype=dtype,
         validate=s.params.validate,
