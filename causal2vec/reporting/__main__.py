@@ -1,4 +1,4 @@
-"""``python -m causal2vec.reporting``: result files in, scores, tables and plots out."""
+"""``python -m causal2vec.reporting``: result files in; statistics, tables, figures, claims and the report out."""
 
 from __future__ import annotations
 
@@ -7,89 +7,126 @@ from pathlib import Path
 
 from causal2vec.errors import run_cli
 
+LAYOUT, CLAIMS = Path("config/tables.yaml"), Path("config/claims.yaml")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m causal2vec.reporting", description="Turn result files into scores, tables and plots."
+        prog="python -m causal2vec.reporting",
+        description="Turn result files into statistics, tables, figures, verdicts and one page. Models are not needed.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-
-    scores = commands.add_parser("scores", help="gather evaluation jobs into an mteb tree and scores.csv")
-    scores.add_argument("--jobs", type=Path, nargs="+", required=True, metavar="FOLDER", help="evaluation jobs")
-    scores.add_argument("--mteb", type=Path, required=True, metavar="DIR", help="root of the common mteb tree")
-    scores.add_argument("--output", type=Path, required=True, metavar="FILE", help="the scores.csv to write")
-
-    tables = commands.add_parser("tables", help="write tables as Markdown, CSV and LaTeX")
-    _add_inputs(tables)
-    tables.add_argument("--note", action="append", default=[], help="a note for every table; may be repeated")
-    tables.add_argument("--decimals", type=int, default=1, help="decimals of the scores (default: 1)")
-
-    plots = commands.add_parser("plots", help="draw figures as SVG and PNG")
-    _add_inputs(plots)
-    plots.add_argument("--note", default="", help="one line for every figure")
+    gather = commands.add_parser("scores", help="gather evaluation jobs into scores.csv, items/ and an mteb tree")
+    gather.add_argument("--jobs", type=Path, nargs="+", required=True, metavar="FOLDER", help="evaluation jobs")
+    gather.add_argument("--output", type=Path, required=True, metavar="DIR", help="the results folder to write to")
+    for name, text in [
+        ("statistics", "intervals and tests, into RESULTS/statistics"),
+        ("tables", "Markdown, CSV, LaTeX and HTML tables"),
+        ("plots", "figures as SVG and PNG"),
+        ("claims", "verdicts on the papers' claims"),
+        ("report", "everything on one HTML page"),
+    ]:
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="holds scores.csv")
+        if name == "statistics":
+            command.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+            command.add_argument("--resamples", type=int, default=2000, help="resamples (default: 2000)")
+            command.add_argument("--seed", type=int, default=0)
+            continue
+        command.add_argument("--output", type=Path, required=True, help="folder (report: file) to write")
+        if name in ("tables", "report"):
+            command.add_argument("--external", type=Path, metavar="DIR", help="other models, in mteb's results layout")
+            command.add_argument("--layout", type=Path, default=LAYOUT, metavar="FILE")
+        if name in ("claims", "report"):
+            command.add_argument("--claims", type=Path, default=CLAIMS, metavar="FILE")
+        if name == "claims":
+            command.add_argument("--strict", action="store_true", help="fail if a claim is contradicted")
     return parser
-
-
-def _add_inputs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--scores", type=Path, required=True, metavar="FILE", help="scores.csv")
-    command.add_argument("--efficiency", type=Path, metavar="FILE", help="efficiency.csv")
-    command.add_argument(
-        "--training",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="FILE",
-        help="training.json of each trained model",
-    )
-    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
-    command.add_argument(
-        "--order", nargs="*", default=[], metavar="METHOD", help="methods in display order; others follow"
-    )
-    command.add_argument(
-        "--bases",
-        nargs="+",
-        metavar="BASE",
-        help="the compared bases; controls, on other bases, are shown beside each (default: every base alone)",
-    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one sub-command.
 
     Raises:
-        UserError: An input is missing or does not hold what it should.
+        UserError: An input is missing or does not hold what it should; or a claim is contradicted and that was to
+            be refused.
     """
     given = _parser().parse_args(arguments)
-    # Imported late: drawing takes a second to load, and neither --help nor the other commands need it.
-    if given.command == "scores":
-        from causal2vec.reporting.scores import collect_scores
+    {
+        "scores": _scores,
+        "statistics": _statistics,
+        "tables": _tables,
+        "plots": _plots,
+        "claims": _claims,
+        "report": _report,
+    }[given.command](given)
 
-        collect_scores(given.jobs, given.mteb, given.output)
-    elif given.command == "tables":
-        from causal2vec.reporting.tables import write_tables
 
-        write_tables(
-            given.scores,
-            given.efficiency,
-            given.training,
-            given.output,
-            notes=given.note,
-            order=given.order,
-            decimals=given.decimals,
-            bases=given.bases,
-        )
-    else:
-        from causal2vec.reporting.plots import write_plots
+# Each command imports what it needs itself: --help stays quick, and drawing takes a second to load.
 
-        write_plots(
-            given.scores,
-            given.efficiency,
-            given.training,
-            given.output,
-            note=given.note,
-            order=given.order,
-            bases=given.bases,
-        )
+
+def _scores(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.gather import collect_items
+    from causal2vec.reporting.scores import collect_scores
+
+    collect_scores(given.jobs, given.output / "mteb", given.output / "scores.csv")
+    collect_items(given.jobs, given.output / "items")
+
+
+def _statistics(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.benchmarks import load_benchmarks
+    from causal2vec.reporting.statistics import compute_statistics
+    from causal2vec.reporting.study import load_study
+
+    study = load_study(given.results)
+    compute_statistics(
+        given.results / "scores.csv",
+        given.results / "items",
+        given.results / "statistics",
+        bases=study.bases,
+        order=study.order,
+        benchmarks=load_benchmarks(),
+        resamples=given.resamples,
+        seed=given.seed,
+        workers=given.workers,
+    )
+
+
+def _tables(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.study import load_study
+    from causal2vec.reporting.tables.build import write_tables
+    from causal2vec.reporting.tables.layout import load_layout
+
+    write_tables(load_study(given.results, external=given.external), given.output, load_layout(given.layout))
+
+
+def _plots(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.figures.draw import write_plots
+    from causal2vec.reporting.study import load_study
+
+    write_plots(load_study(given.results), given.output)
+
+
+def _claims(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.claims.ledger import load_claims, refuse_contradicted, write_claims
+    from causal2vec.reporting.study import load_study
+
+    write_claims(load_study(given.results), load_claims(given.claims), given.output)
+    if given.strict:
+        refuse_contradicted(given.output / "claims.json")
+
+
+def _report(given: argparse.Namespace) -> None:
+    import tempfile
+
+    from causal2vec.reporting.figures.draw import write_plots
+    from causal2vec.reporting.report.page import report_study
+    from causal2vec.reporting.study import load_study
+
+    study = load_study(given.results, external=given.external)
+    with tempfile.TemporaryDirectory() as folder:
+        write_plots(study, Path(folder))
+        report_study(study, given.layout, given.claims, Path(folder), given.output)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.grid import Cell, Column
 from causal2vec.reporting.schema import UNTRAINED_SUFFIX
-from causal2vec.reporting.summary import Entry, entry_name, is_untrained, listed, twin_of
+from causal2vec.reporting.summary import Entry, entry_name, is_untrained, is_variant, listed, twin_of
+from causal2vec.reporting.tables.grid import Cell, Column
 
 TRAINED_TITLE = "Trained on the same pairs"
 UNTRAINED_TITLE = f"Untrained ({UNTRAINED_SUFFIX})"
+VARIANTS_TITLE = "Ablation variants"
+
+Block = Literal["trained", "untrained", "variants"]
+"""Which entries: trained methods, untrained twins, or ablation variants of either."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,27 @@ def compare(entries: list[Entry], bases: Sequence[str] | None) -> list[Panel]:
     ]
 
 
-def split_trained(panels: list[Panel]) -> list[Panel]:
-    """Each panel's trained entries, then each panel's untrained ones, titled; none of them empty."""
+def block_of(entry: Entry) -> Block:
+    """Which block of a table an entry belongs to."""
+    method, _ = entry
+    return "variants" if is_variant(method) else "untrained" if is_untrained(method) else "trained"
+
+
+def split_blocks(panels: list[Panel], blocks: Sequence[str]) -> list[Panel]:
+    """For each of ``blocks`` (see `Block`), each panel's entries of it, titled; none of them empty."""
+    titles: dict[str, str] = {"trained": TRAINED_TITLE, "untrained": UNTRAINED_TITLE, "variants": VARIANTS_TITLE}
     parts = []
-    for untrained, title in [(False, TRAINED_TITLE), (True, UNTRAINED_TITLE)]:
+    for block in blocks:
         for panel in panels:
-            members = [e for e in panel.entries if is_untrained(e[0]) == untrained]
+            members = [e for e in panel.entries if block_of(e) == block]
             if members:
-                parts.append(Panel(panel.base, members, panel.heading(title)))
+                parts.append(Panel(panel.base, members, panel.heading(titles[block])))
     return parts
+
+
+def split_trained(panels: list[Panel]) -> list[Panel]:
+    """Each panel's trained entries, then each panel's untrained ones, without ablation variants."""
+    return split_blocks(panels, ["trained", "untrained"])
 
 
 def counterpart(entry: Entry) -> Entry:
@@ -102,6 +119,6 @@ def label_columns(entries: list[Entry]) -> list[Column]:
     return columns
 
 
-def labels(entry: Entry, entries: list[Entry]) -> list[Cell]:
-    """The cells of `label_columns`."""
-    return [Cell(text) for text, _ in zip(entry, label_columns(entries), strict=False)]
+def labels(entry: Entry, columns: Sequence[Column]) -> list[Cell]:
+    """The cells of the `label_columns`."""
+    return [Cell(text) for text, _ in zip(entry, columns, strict=False)]

@@ -22,20 +22,23 @@ UNTRAINED_SUFFIX = "-zero_shot"
 Parser = Callable[[str], Any]
 
 
-def _text(raw: str) -> str:
+def text(raw: str) -> str:
+    """A field that may not be empty."""
     if not raw:
         raise ValueError("is empty")
     return raw
 
 
-def _whole(raw: str) -> int:
+def whole(raw: str) -> int:
+    """A whole number."""
     try:
         return int(raw)
     except ValueError:
         raise ValueError(f"is {raw!r}, not a whole number") from None
 
 
-def _number(raw: str) -> float:
+def number(raw: str) -> float:
+    """A finite number."""
     try:
         value = float(raw)
     except ValueError:
@@ -45,9 +48,10 @@ def _number(raw: str) -> float:
     return value
 
 
-def _number_or_gap(raw: str) -> float:
+def number_or_gap(raw: str) -> float:
+    """A finite number, or NaN for an empty field."""
     # What a device cannot tell (peak memory on a CPU, say) is an empty field and becomes a visible gap.
-    return math.nan if raw.strip().lower() in ("", "nan", "none") else _number(raw)
+    return math.nan if raw.strip().lower() in ("", "nan", "none") else number(raw)
 
 
 def _length(raw: str) -> str:
@@ -60,17 +64,17 @@ def _length(raw: str) -> str:
 
 
 SCORE_COLUMNS: dict[str, Parser] = {
-    "method": _text,
-    "base": _text,
-    "seed": _whole,
-    "task": _text,
-    "task_type": _text,
-    "split": _text,
-    "subset": _text,
-    "metric": _text,
-    "value": _number,
-    "items": _whole,
-    "mteb_version": _text,
+    "method": text,
+    "base": text,
+    "seed": whole,
+    "task": text,
+    "task_type": text,
+    "split": text,
+    "subset": text,
+    "metric": text,
+    "value": number,
+    "items": whole,
+    "mteb_version": text,
     "data_revision": str,
 }
 """Columns of ``scores.csv``, in order, with what reads each."""
@@ -79,20 +83,20 @@ SCORE_KEY = ["method", "base", "seed", "task", "split", "subset", "metric"]
 """The columns of ``scores.csv`` that name one score."""
 
 EFFICIENCY_COLUMNS: dict[str, Parser] = {
-    "method": _text,
-    "base": _text,
+    "method": text,
+    "base": text,
     "text_tokens": _length,
-    "llm_tokens": _number_or_gap,
-    "encoder_tokens": _number_or_gap,
-    "texts_per_second": _number,
-    "texts_per_second_min": _number_or_gap,
-    "texts_per_second_max": _number_or_gap,
-    "seconds_per_1000_texts": _number,
-    "seconds_per_1000_texts_min": _number_or_gap,
-    "seconds_per_1000_texts_max": _number_or_gap,
-    "peak_memory_mb": _number_or_gap,
-    "trainable_parameters": _number_or_gap,
-    "total_parameters": _number_or_gap,
+    "llm_tokens": number_or_gap,
+    "encoder_tokens": number_or_gap,
+    "texts_per_second": number,
+    "texts_per_second_min": number_or_gap,
+    "texts_per_second_max": number_or_gap,
+    "seconds_per_1000_texts": number,
+    "seconds_per_1000_texts_min": number_or_gap,
+    "seconds_per_1000_texts_max": number_or_gap,
+    "peak_memory_mb": number_or_gap,
+    "trainable_parameters": number_or_gap,
+    "total_parameters": number_or_gap,
     "dtype": str,
     "batch_size": str,
     "device": str,
@@ -101,10 +105,11 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
 """Columns of ``efficiency.csv``, in order, with what reads each."""
 
 
-def read_table(path: Path, columns: dict[str, Parser], key: list[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: dict[str, Parser], key: list[str], *, empty: bool = False) -> pd.DataFrame:
     """Read a CSV file whose columns are known, refusing what does not fit.
 
-    Columns beyond the known ones are ignored, so that later versions may add some.
+    Columns beyond the known ones are ignored, so that later versions may add some. A file without rows is refused
+    unless ``empty`` allows it.
 
     Raises:
         UserError: The file, a column or a number is missing or wrong, or two lines have the same ``key``.
@@ -121,7 +126,7 @@ def read_table(path: Path, columns: dict[str, Parser], key: list[str]) -> pd.Dat
         raise UserError(f"{path} does not exist; make it first or name another file") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a readable CSV file ({error}); write it again") from error
-    if not rows:
+    if not rows and not empty:
         raise UserError(f"{path} has a header but no rows; run the stage that writes it again")
     frame = pd.DataFrame(rows, columns=list(columns))
     repeated = frame.duplicated(key).tolist()
@@ -168,43 +173,45 @@ _TRAINING_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def read_training(paths: list[Path]) -> pd.DataFrame:
-    """Read ``training.json`` files, one row each, sorted by method, base and seed.
+def read_training(path: Path) -> pd.DataFrame:
+    """Read ``training.json``: a list of the training records, one row each, sorted by method, base and seed.
 
     Raises:
-        UserError: A file or a field is missing or wrong, or two files describe the same run.
+        UserError: The file or a field is missing or wrong, or two records describe the same run.
     """
-    rows = [_training_row(path) for path in paths]
-    frame = pd.DataFrame(rows, columns=[*_TRAINING_FIELDS, "peak_memory_mb", "path"])
+    records = read_json(path)
+    if not isinstance(records, list) or not records:
+        raise UserError(f"{path} must hold a list of training records; collect them again")
+    rows = [_training_row(path, number, record) for number, record in enumerate(records, start=1)]
+    frame = pd.DataFrame(rows, columns=[*_TRAINING_FIELDS, "peak_memory_mb"])
     key = ["method", "base", "seed"]
     repeated = frame[frame.duplicated(key)]
     if len(repeated):
         first = repeated.iloc[0]
         raise UserError(
-            f"{first['path']} describes method {first['method']!r}, base {first['base']!r}, "
-            f"seed {first['seed']} a second time; name each training record once"
+            f"{path} describes method {first['method']!r}, base {first['base']!r}, "
+            f"seed {first['seed']} a second time; collect the records again"
         )
     return frame.sort_values(key, ignore_index=True)
 
 
-def _training_row(path: Path) -> dict[str, Any]:
-    record = read_json(path)
+def _training_row(path: Path, position: int, record: Any) -> dict[str, Any]:
+    where = f"{path}, record {position}"
     if not isinstance(record, dict):
-        raise UserError(f"{path} must hold one JSON object; train this model again")
+        raise UserError(f"{where} must be a JSON object; collect the records again")
     for name, kinds in _TRAINING_FIELDS.items():
         if not isinstance(record.get(name), kinds) or isinstance(record.get(name), bool):
-            raise UserError(f"{path}: {name!r} is {record.get(name)!r}; train this model again")
+            raise UserError(f"{where}: {name!r} is {record.get(name)!r}; train this model again")
     for point in record["loss"]:
         if not isinstance(point, dict) or not all(_finite(point.get(name)) for name in ("step", "loss")):
             raise UserError(
-                f"{path}: the loss entry {point!r} needs a finite 'step' and 'loss'; "
+                f"{where}: the loss entry {point!r} needs a finite 'step' and 'loss'; "
                 "look at this run's training log and train it again"
             )
     memory = record.get("peak_memory_mb")
     return {
         **{name: record[name] for name in _TRAINING_FIELDS},
         "peak_memory_mb": float(memory) if memory is not None and _finite(memory) else math.nan,
-        "path": path.as_posix(),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -26,6 +26,11 @@ Entry = tuple[str, str]
 """A compared model: method and base."""
 
 
+def ordered_types(names: set[str]) -> list[str]:
+    """Task types in display order."""
+    return [t for t in TYPE_ORDER if t in names] + sorted(names - set(TYPE_ORDER))
+
+
 def is_untrained(method: str) -> bool:
     """Whether this is the untrained twin of a method."""
     return method.endswith(UNTRAINED_SUFFIX)
@@ -34,6 +39,11 @@ def is_untrained(method: str) -> bool:
 def twin_of(method: str) -> str:
     """The method's name without the suffix of an untrained twin."""
     return method.removesuffix(UNTRAINED_SUFFIX)
+
+
+def is_variant(method: str) -> bool:
+    """Whether this is an ablation's variant of a method, such as ``causal2vec+pooling=eos``."""
+    return "+" in method
 
 
 def sort_entries(entries: list[Entry], order: list[str]) -> list[Entry]:
@@ -63,7 +73,9 @@ class Summary:
         types: Task type -> its tasks, both in display order.
         values: (entry, task) -> score; absent where any seed, split or subset of it is missing.
         seeds: Entry -> its seeds.
-        notes: What a reader of these scores must know.
+        notes: What a reader of all these scores must know.
+        gaps: Entry -> the tasks that are incomplete, with the seeds that lack them if it is not all.
+        general: What must be known of any of these scores, whatever entries are shown.
     """
 
     entries: list[Entry]
@@ -71,6 +83,8 @@ class Summary:
     values: dict[tuple[Entry, str], float]
     seeds: dict[Entry, list[int]]
     notes: list[str] = field(default_factory=list)
+    gaps: dict[Entry, list[str]] = field(default_factory=dict)
+    general: list[str] = field(default_factory=list)
 
     @property
     def tasks(self) -> list[str]:
@@ -85,6 +99,11 @@ class Summary:
         """Mean over ``tasks``, or None unless every one of them is there."""
         found = [self.values[entry, task] for task in tasks if (entry, task) in self.values]
         return math.fsum(found) / len(found) if found and len(found) == len(tasks) else None
+
+    def notes_on(self, entries: list[Entry]) -> list[str]:
+        """What a reader of these entries' scores must know: seeds, versions, what is missing."""
+        seeds = {entry: set(self.seeds[entry]) for entry in entries}
+        return [seed_note(entries, seeds), *self.general, *_gap_notes(entries, self.gaps)]
 
 
 def summarise(scores: pd.DataFrame, order: list[str]) -> Summary:
@@ -120,8 +139,10 @@ def summarise(scores: pd.DataFrame, order: list[str]) -> Summary:
                 continue
             means = [math.fsum(run.values()) / len(run) for run in runs.values()]
             values[entry, task] = math.fsum(means) / len(means)
-    notes = [seed_note(entries, seeds), *_version_notes(main), *_gap_notes(entries, gaps)]
-    return Summary(entries, types, values, {entry: sorted(seeds[entry]) for entry in entries}, notes)
+    summary = Summary(
+        entries, types, values, {e: sorted(seeds[e]) for e in entries}, gaps=gaps, general=_version_notes(main)
+    )
+    return replace(summary, notes=summary.notes_on(entries))
 
 
 def entry_name(entry: Entry, entries: list[Entry]) -> str:
@@ -132,15 +153,23 @@ def entry_name(entry: Entry, entries: list[Entry]) -> str:
 
 def seed_note(entries: list[Entry], seeds: dict[Entry, set[int]]) -> str:
     """One sentence on the seeds behind each mean."""
-    groups: dict[tuple[int, ...], list[str]] = {}
+    groups: dict[tuple[int, ...], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(tuple(sorted(seeds[entry])), []).append(entry_name(entry, entries))
+        groups.setdefault(tuple(sorted(seeds[entry])), []).append(entry)
     texts = []
-    for found, names in groups.items():
+    for found, members in groups.items():
         text = f"mean over {len(found)} seeds ({listed(found)})" if len(found) > 1 else f"one seed ({found[0]})"
-        texts.append(text if len(groups) == 1 else f"{', '.join(names)}: {text}")
+        texts.append(text if len(groups) == 1 else f"{_together(members, entries)}: {text}")
     sentence = "; ".join(texts)
     return f"Seeds: {sentence}." if len(groups) > 1 else f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _together(members: list[Entry], entries: list[Entry]) -> str:
+    """One word for all trained or for all untrained entries, else their names."""
+    for untrained, words in ((False, "trained methods"), (True, "untrained twins")):
+        if members == [entry for entry in entries if is_untrained(entry[0]) == untrained]:
+            return words
+    return listed([entry_name(entry, entries) for entry in members])
 
 
 def _types(main: pd.DataFrame) -> dict[str, list[str]]:
@@ -148,9 +177,7 @@ def _types(main: pd.DataFrame) -> dict[str, list[str]]:
     twice = found[found.duplicated("task")]
     if len(twice):
         raise UserError(f"task {twice.iloc[0]['task']!r} has two task types in the scores; collect them again")
-    names = set(found["task_type"])
-    ordered = [t for t in TYPE_ORDER if t in names] + sorted(names - set(TYPE_ORDER))
-    return {t: sorted(found[found["task_type"] == t]["task"]) for t in ordered}
+    return {t: sorted(found[found["task_type"] == t]["task"]) for t in ordered_types(set(found["task_type"]))}
 
 
 def _version_notes(main: pd.DataFrame) -> list[str]:

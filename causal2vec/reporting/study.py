@@ -1,0 +1,190 @@
+"""One study, read from its result files: what tables, figures, claims and the report are made of.
+
+A results folder describes itself: the manifest holds the configuration, and with it the order of the methods, the
+compared bases, the ablations, and what is small-scale or assumed. Nothing here reads a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from causal2vec.files import read_json
+from causal2vec.reporting.compare import check_bases
+from causal2vec.reporting.evidence import Evidence, read_evidence
+from causal2vec.reporting.published.imported import External, evaluated, read_external
+from causal2vec.reporting.schema import read_efficiency, read_training
+from causal2vec.reporting.scores import read_scores
+from causal2vec.reporting.summary import Summary, listed, summarise
+from causal2vec.runs import variant_name
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One axis of the configuration, varied for one method.
+
+    Attributes:
+        name: What the configuration calls it.
+        method: The varied method.
+        axis: The varied key, for example ``settings.pooling``.
+        variants: Value, as text -> the method name under which its scores are filed; the method's own name for
+            the value that it has anyway.
+        assumed: Whether the configuration lists the axis among the method's assumed settings.
+    """
+
+    name: str
+    method: str
+    axis: str
+    variants: dict[str, str]
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that reporting reads.
+
+    Attributes:
+        title: The study's name.
+        summary: Main scores of all entries: methods, untrained twins, ablation variants.
+        scores: ``scores.csv`` as it is.
+        evidence: The statistics; empty where they were not computed.
+        costs: ``efficiency.csv``, or None.
+        training: One row per trained model, with its losses, or None.
+        external: Imported models, or None.
+        order: Methods in display order.
+        bases: The compared bases; None compares the entries on each base among themselves.
+        ablations: The ablations of the configuration.
+        notes: What stands under every table: small-scale, assumed values, manifest, date, seeds.
+        stamp: The same in one short line, for figures.
+        manifest: The manifest; empty where there is none.
+    """
+
+    title: str
+    summary: Summary
+    scores: pd.DataFrame
+    evidence: Evidence = field(default_factory=Evidence)
+    costs: pd.DataFrame | None = None
+    training: pd.DataFrame | None = None
+    external: External | None = None
+    order: list[str] = field(default_factory=list)
+    bases: list[str] | None = None
+    ablations: list[Ablation] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stamp: str = ""
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+def load_study(folder: Path, statistics: Path | None = None, external: str | Path | None = None) -> Study:
+    """Read a results folder: ``scores.csv``, and where they are there the other files.
+
+    Args:
+        folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``manifest.json``
+            and ``statistics/``.
+        statistics: The folder of the statistics, if it is another one.
+        external: A folder in mteb's results layout whose models stand beside ours.
+
+    Raises:
+        UserError: A file does not hold what it should, or ``scores.csv`` is missing.
+    """
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    config = manifest.get("config", {})
+    order = method_order(config, manifest.get("order"))
+    scores = read_scores(folder / "scores.csv")
+    summary = summarise(scores, order)
+    bases = config.get("bases")
+    check_bases(summary.entries, bases)
+    statistics = statistics or folder / "statistics"
+    efficiency, training = folder / "efficiency.csv", folder / "training.json"
+    return Study(
+        title=config.get("title", "Comparison of embedding methods"),
+        summary=summary,
+        scores=scores,
+        evidence=read_evidence(statistics) if statistics.is_dir() else Evidence(),
+        costs=read_efficiency(efficiency) if efficiency.is_file() else None,
+        training=read_training(training) if training.is_file() else None,
+        external=read_external(Path(external), ours=evaluated(scores)) if external else None,
+        order=order,
+        bases=bases,
+        ablations=ablations_of(config),
+        notes=closing_notes(manifest),
+        stamp=figure_stamp(manifest),
+        manifest=manifest,
+    )
+
+
+def method_order(config: dict[str, Any], methods: list[str] | None = None) -> list[str]:
+    """Methods in display order (or in the configuration's), each followed by its ablation variants."""
+    variants = [name for ablation in ablations_of(config) for name in ablation.variants.values()]
+    return [
+        name
+        for method in (methods or config.get("methods", {}))
+        for name in (method, *(v for v in variants if _is_of(v, method)))
+    ]
+
+
+def _is_of(variant: str, method: str) -> bool:
+    return variant.startswith(f"{method}+")
+
+
+def ablations_of(config: dict[str, Any]) -> list[Ablation]:
+    """The ablations that a configuration (as plain data) asks for."""
+    found = []
+    for name, spec in (config.get("ablations") or {}).items():
+        method = config["methods"][spec["method"]]
+        own: Any = config
+        path = ["methods", spec["method"], *spec["axis"].split(".")]
+        if spec["axis"].split(".")[0] != "settings":
+            path = spec["axis"].split(".")
+        for key in path:
+            own = own.get(key) if isinstance(own, dict) else None
+        variants = {
+            str(value): spec["method"] if value == own else variant_name(spec["method"], spec["axis"], value)
+            for value in spec["values"]
+        }
+        assumed = spec["axis"].rpartition(".")[2] in method.get("assumed", [])
+        found.append(Ablation(name, spec["method"], spec["axis"], variants, assumed))
+    return found
+
+
+def closing_notes(manifest: dict[str, Any]) -> list[str]:
+    """What stands under every table, from the manifest; empty without one."""
+    if not manifest:
+        return []
+    config = manifest["config"]
+    assumed = [f"{name}: {listed(m['assumed'])}" for name, m in config.get("methods", {}).items() if m.get("assumed")]
+    mntp = [name for name, m in config.get("methods", {}).items() if m.get("mntp")]
+    return [
+        *([config["scale_note"]] if config.get("scale_note") else []),
+        *(
+            [
+                f"{listed(mntp)}: after {config['mntp']['steps']} steps of masked-next-token pre-training, which the "
+                "cost of training does not count (see manifest.json)"
+            ]
+            if mntp
+            else []
+        ),
+        *([f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"] if assumed else []),
+        f"{_identity(manifest)}.",
+    ]
+
+
+def figure_stamp(manifest: dict[str, Any]) -> str:
+    """One short line for every figure; empty without a manifest."""
+    if not manifest:
+        return ""
+    config = manifest["config"]
+    words = [
+        *(["small-scale, not comparable with published scores"] if config.get("scale_note") else []),
+        *(["some settings assumed"] if any(m.get("assumed") for m in config.get("methods", {}).values()) else []),
+        _identity(manifest),
+    ]
+    return "; ".join(words)
+
+
+def _identity(manifest: dict[str, Any]) -> str:
+    seeds = manifest["config"].get("seeds", [])
+    count = f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({listed(seeds)})"
+    return f"manifest {manifest['id']} of {manifest.get('created', 'unknown date')}, {count}"
