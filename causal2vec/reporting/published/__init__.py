@@ -1,0 +1,1 @@
+"""Scores that others measured: printed in papers, or imported from a folder of mteb results."""
