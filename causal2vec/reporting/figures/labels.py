@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 _RADII = (5.5, 11.0, 18.0, 27.0, 38.0, 52.0, 70.0)
 _ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200)
@@ -69,7 +70,7 @@ def place_labels(
     spots = [tuple(float(v) for v in axes.transData.transform(point)) for point in points]
     # A hidden marker or a text on a text is worse than a text on a line.
     taken = [_Box(x, y, 7 * scale, 7 * scale, weight=4.0) for x, y in spots]
-    taken += [_Box(x, y, 3 * scale, 3 * scale, weight=0.5) for x, y in obstacles]
+    taken += [_Box(x, y, 3 * scale, 3 * scale, weight=1.0) for x, y in obstacles]
     bounds = axes.bbox
     frame = _Box((bounds.x0 + bounds.x1) / 2, (bounds.y0 + bounds.y1) / 2, bounds.width, bounds.height)
     for i in sorted((i for i, text in enumerate(texts) if text), key=lambda i: (-spots[i][1], spots[i][0], texts[i])):
@@ -89,13 +90,19 @@ def place_labels(
             ha="center",
             va="center",
             arrowprops=arrow if radius > _LEADER else None,
+            # Where a line must be crossed, the text stays readable.
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         )
 
 
 def freeze_layout(figure: Figure) -> None:
     """Arrange the figure's parts now and never again, so that places on the screen are final."""
-    FigureCanvasAgg(figure).draw()
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    for axes in figure.axes:
+        # The solver's last digits differ from run to run, and an SVG's identifiers depend on them.
+        place = axes.get_position(original=True).bounds
+        axes.set_position([round(value, 6) for value in place])  # type: ignore[arg-type]
 
 
 def _best(

@@ -10,12 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from causal2vec.errors import UserError
-from causal2vec.reporting.compare import compare, counterpart
-from causal2vec.reporting.labels import freeze_layout, place_labels
+from causal2vec.reporting.compare import Panel, compare, counterpart
+from causal2vec.reporting.evidence import ALL
+from causal2vec.reporting.figures.labels import freeze_layout, place_labels
+from causal2vec.reporting.figures.style import (
+    INTERVALS,
+    Design,
+    Look,
+    draw_interval,
+    finish,
+    handle,
+    new_figure,
+    score_text,
+    set_scale,
+)
+from causal2vec.reporting.figures.svg import hover
+from causal2vec.reporting.figures.typeset import drawable, text_width
 from causal2vec.reporting.schema import MIXED, UNTRAINED_SUFFIX
-from causal2vec.reporting.style import Design, handle, legend_below, new_figure, set_scale
+from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, Summary, entry_name, is_untrained, listed, pairs, sort_entries, twin_of
+from causal2vec.reporting.tables.grid import format_number
 
 FILLED = "filled: trained"
 HOLLOW = f"hollow: untrained ({UNTRAINED_SUFFIX})"
@@ -23,16 +37,23 @@ HOLLOW = f"hollow: untrained ({UNTRAINED_SUFFIX})"
 Point = tuple[float, float]
 
 
-def score_vs_time(summary: Summary, efficiency: pd.DataFrame, design: Design) -> Figure:
-    """Average score against seconds per 1,000 texts of mixed length."""
+CROWDED = 14
+"""With more markers than this in a panel, their names stand in the legend."""
+
+LABEL_WIDTH = 1.3
+"""Inches; a longer name stands in the legend."""
+
+
+def score_vs_time(study: Study, design: Design) -> Figure | None:
+    """Average score against seconds per 1,000 texts of mixed length; None without any such pair of numbers."""
     text = "seconds per 1,000 texts (mixed lengths)"
-    return _score_against(summary, efficiency, "seconds_per_1000_texts", text, design)
+    return _score_against(study, design, "seconds_per_1000_texts", text, "s per 1,000 texts")
 
 
-def score_vs_length(summary: Summary, efficiency: pd.DataFrame, design: Design) -> Figure:
-    """Average score against the tokens that the LLM reads per text."""
+def score_vs_length(study: Study, design: Design) -> Figure | None:
+    """Average score against the tokens that the LLM reads per text; None without any such pair of numbers."""
     text = "tokens into the LLM per text (mean, mixed lengths)"
-    return _score_against(summary, efficiency, "llm_tokens", text, design)
+    return _score_against(study, design, "llm_tokens", text, "tokens per text")
 
 
 def pareto(points: list[Point]) -> list[int]:
@@ -44,41 +65,64 @@ def pareto(points: list[Point]) -> list[int]:
     return front
 
 
-def _score_against(summary: Summary, efficiency: pd.DataFrame, column: str, text: str, design: Design) -> Figure:
-    costs = mixed_costs(efficiency, column)
-    points = cost_points(summary, costs)
+def _score_against(study: Study, design: Design, column: str, text: str, unit: str) -> Figure | None:
+    costs = {} if study.costs is None else mixed_costs(study.costs, column)
+    points = cost_points(study.summary, costs)
     if not points:
-        raise UserError(
-            f"no method has both an average over all tasks and a number in {column!r} of a row with "
-            f"text_tokens {MIXED!r} of the efficiency file; complete its evaluation or its measurement"
-        )
+        return None
     panels = compare(list(points), design.bases)
     figure, grid = new_figure(panels, 2.6)
-    paths: list[list[Point]] = []
+    paths: list[list[list[Point]]] = []
     direct: list[list[str]] = []
     samples: dict[str, Line2D] = {}
     for panel, axes in zip(panels, grid, strict=True):
         spots = [points[entry] for entry in panel.entries]
-        paths.append(_steps([spots[i] for i in pareto(spots)]))
-        axes.plot(*zip(*paths[-1], strict=True), color="#777777", linestyle=":", linewidth=1, zorder=1)
-        for entry in panel.entries:
-            x, y = points[entry]
-            axes.plot([x], [y], linestyle="none", zorder=3, **design.looks[entry].marker_style())
-        names = {entry: design.name(entry, panel) for entry in panel.entries}
-        # Names that tell bases apart are too long to stand among the markers.
-        long = {e: name for e, name in names.items() if name != twin_of(e[0])}
-        samples |= {name: handle(design.looks[e]) for e, name in long.items()}
-        direct.append(["" if e in long else name for e, name in names.items()])
+        front = _steps([spots[i] for i in pareto(spots)])
+        axes.plot(*zip(*front, strict=True), color="#777777", linestyle=":", linewidth=1, zorder=1)
+        bars = [_draw_point(axes, entry, points[entry], unit, study, design) for entry in panel.entries]
+        paths.append([front, *(bar for bar in bars if bar)])
+        names, in_legend = _names(panel, design)
+        direct.append(names)
+        for entry in in_legend:
+            samples.setdefault(design.name(entry, panel), handle(design.looks[entry]))
         set_scale(axes, "x", [x for x, _ in spots])
         axes.margins(x=0.12, y=0.12)
-        axes.set_ylabel(f"average score (tasks: {len(summary.tasks)})")
+        axes.set_ylabel(f"average score (tasks: {len(study.summary.tasks)})")
     grid[-1].set_xlabel(text)
-    front = ["dotted: Pareto front"] if any(len(path) > 1 for path in paths) else []
-    legend_below(figure, samples, ["; ".join([*front, *remarks(summary, points, costs)]), design.note])
+    notes = ["dotted: Pareto front"] if any(len(lines[0]) > 1 for lines in paths) else []
+    notes += [INTERVALS] if any(len(lines) > 1 for lines in paths) else []
+    finish(figure, samples, ["; ".join([*notes, *remarks(study.summary, points, costs)])], design.stamp)
     freeze_layout(figure)
-    for panel, axes, path, texts in zip(panels, grid, paths, direct, strict=True):
-        place_labels(figure, axes, [points[e] for e in panel.entries], texts, _along(axes, path))
+    for panel, axes, lines, texts in zip(panels, grid, paths, direct, strict=True):
+        obstacles = [place for line in lines for place in _along(axes, line)]
+        place_labels(figure, axes, [points[e] for e in panel.entries], texts, obstacles)
     return figure
+
+
+def _draw_point(axes: Axes, entry: Entry, point: Point, unit: str, study: Study, design: Design) -> list[Point]:
+    """A marker with its interval, whose two ends are returned; none where there is no interval."""
+    (x, y), look = point, design.looks[entry]
+    estimate = study.evidence.estimate(entry, ALL)
+    ends = [] if estimate is None or math.isnan(estimate.low) else [100 * estimate.low, 100 * estimate.high]
+    if ends:
+        draw_interval(axes, look, (x, x), (ends[0], ends[1]))
+    # The costs are rounded as in the tables: three digits that count.
+    about = f"{entry_name(entry, study.summary.entries)}: {score_text(y / 100, estimate)}"
+    gid = hover(f"{about}, {format_number(x, 'sig3')} {unit}")
+    axes.plot([x], [y], linestyle="none", zorder=3, gid=gid, **look.marker_style())
+    return [(x, end) for end in ends]
+
+
+def _names(panel: Panel, design: Design) -> tuple[list[str], list[Entry]]:
+    """The text beside each marker of a panel, empty for those that stand in the legend; and those, trained first."""
+    texts = []
+    for entry in panel.entries:
+        name = design.name(entry, panel)
+        # Names that tell bases apart are too long to stand among the markers.
+        plain = name == drawable(twin_of(entry[0])) and text_width(name) <= LABEL_WIDTH
+        texts.append(name if plain and len(panel.entries) <= CROWDED else "")
+    absent = [entry for entry, name in zip(panel.entries, texts, strict=True) if not name]
+    return texts, sorted(absent, key=lambda entry: is_untrained(entry[0]))
 
 
 def mixed_costs(efficiency: pd.DataFrame, column: str) -> dict[Entry, float]:
@@ -133,14 +177,15 @@ def _along(axes: Axes, path: list[Point]) -> list[Point]:
     return places
 
 
-def throughput_vs_length(efficiency: pd.DataFrame, design: Design) -> Figure:
+def throughput_vs_length(study: Study, design: Design) -> Figure | None:
     """Texts per second against text length, with the range over repeats, on logarithmic axes.
 
     An untrained twin is drawn only where its trained method is not there, as the two would coincide.
+    Without a row of a fixed length there is no figure.
     """
-    rows = efficiency[efficiency["text_tokens"] != MIXED]
-    if rows.empty:
-        raise UserError("the efficiency file has no row of a fixed text length; measure at least one length")
+    if study.costs is None or (study.costs["text_tokens"] == MIXED).all():
+        return None
+    rows = study.costs[study.costs["text_tokens"] != MIXED]
     rows = rows.assign(length=rows["text_tokens"].astype(int)).sort_values("length")
     entries = sort_entries(list(dict.fromkeys(pairs(rows))), design.order)
     drawn = [e for e in entries if not is_untrained(e[0]) or counterpart(e) not in entries]
@@ -149,9 +194,8 @@ def throughput_vs_length(efficiency: pd.DataFrame, design: Design) -> Figure:
     samples = {}
     for panel, axes in zip(panels, grid, strict=True):
         for number, entry in enumerate(panel.entries):
-            _draw_throughput(
-                axes, rows[(rows["method"] == entry[0]) & (rows["base"] == entry[1])], entry, number, design
-            )
+            own = rows[(rows["method"] == entry[0]) & (rows["base"] == entry[1])]
+            _draw_throughput(axes, own, number, design.looks[entry], entry_name(entry, drawn))
             samples[design.name(entry, panel)] = handle(design.looks[entry], line=True)
         here = rows[[entry in panel.entries for entry in pairs(rows)]]
         set_scale(axes, "x", here["length"].tolist(), always=True)
@@ -160,12 +204,12 @@ def throughput_vs_length(efficiency: pd.DataFrame, design: Design) -> Figure:
         axes.set_ylabel("texts per second")
     grid[-1].set_xlabel("text length (tokens of the base's tokenizer)")
     hidden = ["untrained twins not drawn"] if len(drawn) < len(entries) else []
-    legend_below(figure, samples, ["; ".join(["bars: lowest and highest repeat", *hidden]), design.note])
+    finish(figure, samples, ["; ".join(["bars: lowest and highest repeat", *hidden])], design.stamp)
     return figure
 
 
-def _draw_throughput(axes: Axes, rows: pd.DataFrame, entry: Entry, number: int, design: Design) -> None:
-    look, middle = design.looks[entry], rows["texts_per_second"]
+def _draw_throughput(axes: Axes, rows: pd.DataFrame, number: int, look: Look, name: str) -> None:
+    middle = rows["texts_per_second"]
     axes.errorbar(
         rows["length"],
         middle,
@@ -176,9 +220,11 @@ def _draw_throughput(axes: Axes, rows: pd.DataFrame, entry: Entry, number: int, 
         color=look.colour,
         linestyle=look.line,
         # Later lines are thinner and have smaller markers, so that one that is covered still shows.
-        markersize=max(4.5, 7.5 - 0.7 * number),
         linewidth=max(0.8, 1.8 - 0.25 * number),
         elinewidth=0.8,
         capsize=2,
-        **look.marker_style(),
     )
+    for length, speed in zip(rows["length"], middle, strict=True):
+        gid = hover(f"{name}: {format_number(speed, 'sig3')} texts per second of {length} tokens")
+        size = max(4.5, 7.5 - 0.7 * number)
+        axes.plot([length], [speed], linestyle="none", markersize=size, gid=gid, **look.marker_style())

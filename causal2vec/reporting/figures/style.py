@@ -1,24 +1,33 @@
-"""How figures look, and how they are saved so that equal data give equal bytes."""
+"""How figures look: one look for each method, text that fits, a legend and a stamp below."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import itertools
-import textwrap
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from causal2vec.files import atomic_file
 from causal2vec.reporting.compare import Panel, compare, short_name
+from causal2vec.reporting.evidence import Estimate
+from causal2vec.reporting.figures.typeset import (
+    LINE_HEIGHT,
+    STAMP_SIZE,
+    TEXT_SIZE,
+    drawable,
+    line_height,
+    shortened,
+    text_width,
+    wrapped,
+)
 from causal2vec.reporting.summary import Entry, is_untrained, sort_entries, twin_of
 
 WIDTH = 3.5
@@ -37,19 +46,31 @@ LINES: tuple[Any, ...] = (
     (0, (3, 1)),
 )
 
-_LINE = 56
-"""Characters of 8 pt that fit across a figure."""
+FULL_WIDTH = 7.0
+"""Inches; both columns, for what does not fit in one."""
+
+MARGIN = 0.05
+"""Inches of paper beside text that spans the figure."""
+
+INTERVALS = "bars: 95 % interval over test items"
+
+_ROW_NAME = 1.3
+INDENT = _ROW_NAME + 0.4
+"""Inches for the name of a row, at most, and with its number of tasks."""
+
+_HANDLE = 2.6
+"""How long a legend's sample is, in sizes of the font."""
 
 KNOWN = ("causal2vec", "last_token", "echo", "bidirectional", "encoder_only")
 """The suite's own methods look the same in every figure, whichever of them it shows."""
 
 _RC: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "font.size": TEXT_SIZE,
+    "axes.titlesize": TEXT_SIZE,
+    "axes.labelsize": TEXT_SIZE,
+    "xtick.labelsize": TEXT_SIZE,
+    "ytick.labelsize": TEXT_SIZE,
+    "legend.fontsize": TEXT_SIZE,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -94,18 +115,18 @@ class Design:
         looks: The look of every entry.
         order: Methods in display order.
         bases: The compared bases, if they are named.
-        note: One line below every figure.
+        stamp: What stands at the bottom of every figure.
     """
 
     looks: dict[Entry, Look]
     order: list[str]
     bases: list[str] | None
-    note: str
+    stamp: str
 
     def name(self, entry: Entry, panel: Panel) -> str:
         """What a panel calls an entry; the same in every figure, whichever of its rivals the figure lacks."""
         everyone = {found.base: found.entries for found in compare(list(self.looks), self.bases)}
-        return short_name(entry, everyone[panel.base])
+        return drawable(short_name(entry, everyone.get(panel.base, [entry])))
 
 
 def looks(entries: list[Entry], order: list[str], bases: list[str] | None) -> dict[Entry, Look]:
@@ -147,13 +168,16 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(panels: list[Panel], height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of column width with the axes of each panel, each ``height`` inches high."""
-    figure = Figure(figsize=(WIDTH, height * len(panels)), layout="constrained")
-    grid = [row[0] for row in figure.subplots(len(panels), 1, squeeze=False)]
+def new_figure(
+    panels: list[Panel], heights: float | list[float], width: float = WIDTH, indent: float = 0.6
+) -> tuple[Figure, list[Axes]]:
+    """A figure with the axes of each panel below each other; ``indent`` is left of them; all measures in inches."""
+    tall = heights if isinstance(heights, list) else [heights] * len(panels)
+    figure = Figure(figsize=(width, sum(tall)), layout="constrained")
+    grid = [row[0] for row in figure.subplots(len(panels), 1, squeeze=False, height_ratios=tall)]
     for panel, axes in zip(panels, grid, strict=True):
         if panel.title:
-            axes.set_title(panel.title, loc="left")
+            axes.set_title(shortened(drawable(panel.title), width - indent - 2 * MARGIN), loc="left")
     return figure, grid
 
 
@@ -162,43 +186,86 @@ def handle(look: Look, *, line: bool = False) -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=look.line if line else "none", **look.marker_style())
 
 
-def legend_below(figure: Figure, samples: dict[str, Line2D], remarks: list[str]) -> None:
-    """The legend below the panels, under the remarks; the figure grows by what they need."""
-    # Matplotlib drops labels that start with an underscore; a space in front keeps them.
-    labels = [f" {text}" if text.startswith("_") else text for text in samples]
-    columns = _legend_columns(labels)
-    # A base moves to a line of its own where that lets columns stand side by side, or else would not fit.
-    broken = [text.replace(" (", "\n(") for text in labels]
-    if _legend_columns(broken) > columns or max(map(len, labels), default=0) > _LINE - 5:
-        columns, labels = _legend_columns(broken), broken
-    title = "\n".join(textwrap.fill(remark, _LINE) for remark in remarks if remark)
+def finish(figure: Figure, samples: dict[str, Line2D], remarks: list[str], stamp: str) -> None:
+    """Below the panels: remarks, the legend, and last the stamp in small print; the figure grows by what they need."""
+    width, panels = figure.get_figwidth() - 2 * MARGIN, figure.get_figheight()
+    small = wrapped(drawable(stamp), width, STAMP_SIZE)
+    title = "\n".join(wrapped(drawable(remark), width) for remark in remarks if remark)
+    foot = MARGIN + len(small.splitlines()) * line_height(STAMP_SIZE) + (MARGIN if small else 0.0)
+    legend = _legend(figure, samples, title) if samples or title else None
+    rise = foot if legend is None else foot + legend.get_window_extent().height / figure.dpi + MARGIN
+    figure.set_figheight(panels + rise)
+    bottom = rise / (panels + rise)
+    cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(rect=(0, bottom, 1, 1 - bottom))
+    if legend is not None:
+        legend.set_bbox_to_anchor((0, foot / (panels + rise)), figure.transFigure)
+    if small:
+        place = (MARGIN / figure.get_figwidth(), MARGIN / (panels + rise))
+        figure.text(*place, small, size=STAMP_SIZE, color="#555555", linespacing=LINE_HEIGHT).set_in_layout(False)
+
+
+def _legend(figure: Figure, samples: dict[str, Line2D], title: str) -> Legend:
+    labels, columns = _columns(list(samples), figure.get_figwidth() - 2 * MARGIN)
     legend = figure.legend(
         list(samples.values()),
         labels,
-        loc="outside lower left",
+        loc="lower left",
         ncols=columns,
-        handlelength=2.6,
+        handlelength=_HANDLE,
         handletextpad=0.5,
         columnspacing=1.0,
-        borderaxespad=0.2,
-        borderpad=0.2,
+        borderaxespad=0,
+        borderpad=MARGIN * 72 / TEXT_SIZE,
         title=title,
-        title_fontsize=8,
+        title_fontsize=TEXT_SIZE,
         alignment="left",
     )
     legend.get_title().set_color("#444444")
-    heights = [1 + text.count("\n") for text in labels]
-    # Matplotlib fills column by column, the first ones with what does not divide evenly.
-    deep, more = divmod(len(labels), columns)
-    starts = [deep * i + min(i, more) for i in range(columns + 1)]
-    rows = max(sum(heights[start:end]) for start, end in itertools.pairwise(starts))
-    lines = len(title.splitlines()) + rows * 1.2 + 0.8
-    figure.set_figheight(figure.get_figheight() + lines * 0.135)
+    legend.get_title().set_linespacing(LINE_HEIGHT)
+    legend.set_in_layout(False)
+    return legend
 
 
-def _legend_columns(labels: list[str]) -> int:
-    longest = max((len(line) for text in labels for line in text.splitlines()), default=0)
-    return 3 if longest <= 10 else 2 if longest <= 22 else 1
+def _columns(names: list[str], width: float) -> tuple[list[str], int]:
+    """The legend's labels, broken where they must be, and how many fit side by side."""
+    # Matplotlib drops labels that start with an underscore; a space in front keeps them.
+    labels = [f" {text}" if text.startswith("_") else text for text in map(drawable, names)]
+    room = width - (_HANDLE + 1) * TEXT_SIZE / 72
+
+    def fitting(texts: list[str]) -> int:
+        longest = max((text_width(line) for text in texts for line in text.splitlines()), default=0.0)
+        each = longest + (_HANDLE + 1.5) * TEXT_SIZE / 72
+        return max(1, min(4, len(texts), int((width + TEXT_SIZE / 72) / each)))
+
+    # A base moves to a line of its own where that lets more columns stand side by side.
+    broken = [text.replace(" (", "\n(") for text in labels]
+    if fitting(broken) > fitting(labels):
+        return broken, fitting(broken)
+    return [text if text_width(text) <= room else wrapped(text, room) for text in labels], fitting(labels)
+
+
+def label_rows(axes: Axes, labels: dict[str, int]) -> None:
+    """Rows from top to bottom, named by ``labels`` (name -> how many tasks); plain numbers along them."""
+    names = [f"{shortened(drawable(name), _ROW_NAME)} ({count})" for name, count in labels.items()]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    set_scale(axes, "x", [])
+
+
+def draw_interval(axes: Axes, look: Look, x: tuple[float, float], y: tuple[float, float]) -> None:
+    """A thin bar from one end of an interval to the other; nothing where the ends are not known."""
+    if not any(map(math.isnan, (*x, *y))):
+        # Caps, because bars of one colour may lie on each other.
+        cap = "|" if y[0] == y[1] else "_"
+        axes.plot(x, y, color=look.colour, linewidth=0.9, marker=cap, markersize=3.5, markeredgewidth=0.9, zorder=2)
+
+
+def score_text(score: float, estimate: Estimate | None) -> str:
+    """A score (0 to 1) times 100, with its interval if there is one."""
+    if estimate is None or math.isnan(estimate.low):
+        return f"{100 * score:.1f}"
+    return f"{100 * score:.1f} (95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def set_scale(axes: Axes, which: Literal["x", "y"], values: list[float], *, always: bool = False) -> None:
@@ -211,17 +278,3 @@ def set_scale(axes: Axes, which: Literal["x", "y"], values: list[float], *, alwa
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-
-
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as SVG and PNG, without dates or versions; the two paths."""
-    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
-    paths = []
-    for suffix, about in metadata.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=about)
-        path = folder / f"{name}.{suffix}"
-        with atomic_file(path) as draft:
-            draft.write_bytes(buffer.getvalue())
-        paths.append(path)
-    return paths

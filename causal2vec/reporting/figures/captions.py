@@ -1,0 +1,45 @@
+"""What stands beside each figure in a report: what is shown, and what to look for."""
+
+from __future__ import annotations
+
+TITLES = {
+    "score_vs_time": "Average score against time",
+    "score_vs_length": "Average score against sequence length",
+    "throughput_vs_length": "Throughput against text length",
+    "scores_by_type": "Average score per task type",
+    "forest": "Differences with intervals",
+    "ranks": "Mean ranks",
+    "heatmap": "Every score",
+    "ablations": "Ablations",
+    "loss_curves": "Training loss",
+}
+"""A short title of each figure."""
+
+_CAPTIONS = {
+    "score_vs_time": "Average score over all tasks against the time to embed 1,000 texts of mixed length. Up and to "
+    "the left is better; nothing beats the methods on the dotted Pareto front in both.",
+    "score_vs_length": "Average score over all tasks against the number of tokens that the LLM reads per text. Up and "
+    "to the left is better; nothing beats the methods on the dotted Pareto front in both.",
+    "throughput_vs_length": "Texts embedded per second against the length of the text, both axes logarithmic. Look "
+    "for lines that cross: there the faster method changes with the length.",
+    "scores_by_type": "Average score per type of task, trained methods filled and their untrained twins hollow. Where "
+    "the bars of two methods overlap widely, the forest plot tells whether their difference is real.",
+    "forest": "Score of each method minus that of a reference (causal2vec, where it is there), on average over all "
+    "tasks and per type of task, with paired 95 % intervals over test items. Filled markers differ significantly; an "
+    "interval that holds zero leaves open which of the two is better.",
+    "ranks": "Mean rank of each method over all tasks, 1 being best; trained and untrained methods are ranked apart. "
+    "A bar joins the methods under its dots: no two of them differ significantly on average by the paired permutation "
+    "test (not Nemenyi's, which such plots often use), each pair tested on its own.",
+    "heatmap": "The score of every method on every task; the best of each group of columns is bold. Colour is the "
+    "difference to the mean of that group on the task, so a column of one colour is a method that is better, or "
+    "worse, throughout.",
+    "ablations": "Average score of each value of an ablated setting minus that of the value which the method has "
+    "otherwise, with paired 95 % intervals over test items. Filled markers differ significantly.",
+    "loss_curves": "Training loss against step, as a running mean, one line per run. Losses of methods with different "
+    "temperatures or negatives are not comparable; look for a course that has not yet flattened, or that jumps.",
+}
+
+
+def captions() -> dict[str, str]:
+    """Base name of each figure's files -> one or two plain sentences on it."""
+    return dict(_CAPTIONS)

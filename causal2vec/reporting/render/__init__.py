@@ -1,0 +1,1 @@
+"""One table, four texts: Markdown, CSV, LaTeX, HTML."""

@@ -1,0 +1,1 @@
+"""The report: everything on one page."""

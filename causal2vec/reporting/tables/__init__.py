@@ -1,0 +1,1 @@
+"""What each table shows: its layout as data, and one builder per kind."""

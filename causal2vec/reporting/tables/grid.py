@@ -1,0 +1,232 @@
+"""The table as data: columns, groups of rows, cells, notes; and which cells are best.
+
+A cell carries a value and, where there are any, the range around it and a sign for readers. A renderer turns the
+whole into text, so that whatever a cell learns to carry later is added here and there, once for all tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+Mark = Literal["", "best", "second"]
+Spread = Literal["", "range", "interval", "half"]
+
+GAP = "–"
+"""What a missing value looks like."""
+
+WEAK = "°"
+"""The sign of a best value that is not significantly better than the second."""
+
+MARKS_NOTE = "Within each group the best value is bold and the second underlined."
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        title: Its heading for readers.
+        key: Its heading in the CSV file; unique within a table.
+        group: A heading above that it shares with its neighbours.
+        number: A format specification for its numbers, ``sig3`` for three significant digits, or ``p`` for
+            p-values.
+        better: Which direction is better; None for a column that is not ranked.
+        label: Whether it names the row; such columns come first.
+        spread: How ``low`` and ``high`` of its cells are shown: ``range``, 5 (4–6), for lowest and highest of
+            several measurements; ``interval``, 5 [4, 6]; ``half``, 5 ±1, half the interval's width; or, if
+            empty, its cells carry none.
+        short: A shorter heading for a page that is too narrow; empty if there is none.
+    """
+
+    title: str
+    key: str
+    group: str = ""
+    number: str = ".1f"
+    better: Better | None = None
+    label: bool = False
+    spread: Spread = ""
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and what belongs to it.
+
+    Attributes:
+        value: A number, a text, or None for a gap; a number that is not finite becomes a gap.
+        low: Lower end of the range around it, where there is one.
+        high: Upper end.
+        sign: What stands right behind the value for readers, such as `WEAK`; the CSV file leaves it out.
+    """
+
+    value: str | float | None
+    low: float | None = None
+    high: float | None = None
+    sign: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            found = getattr(self, name)
+            if isinstance(found, float) and not math.isfinite(found):
+                object.__setattr__(self, name, None)
+
+
+def number_cell(value: float | None, low: float | None = None, high: float | None = None, scale: float = 1) -> Cell:
+    """A cell of numbers times ``scale``; None and what is not finite are gaps.
+
+    Rounded far below what is shown, only to keep the noise of binary fractions out of the CSV file.
+    """
+    numbers = [None if v is None or not math.isfinite(v) else round(float(v) * scale, 10) for v in (value, low, high)]
+    return Cell(numbers[0], numbers[1], numbers[2])
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows under one heading; the best is sought within them, unless they are not ``ranked``."""
+
+    title: str
+    rows: list[list[Cell]]
+    ranked: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole table.
+
+    Attributes:
+        name: The base name of its files.
+        title: One line that says what it shows.
+        columns: The columns, those that name the row first.
+        groups: The rows.
+        notes: Sentences below the table.
+        compare: Whether the best is sought down each column of a group of rows, or along each row of a group
+            of columns.
+    """
+
+    name: str
+    title: str
+    columns: list[Column]
+    groups: list[RowGroup]
+    notes: list[str]
+    compare: Literal["down", "along"] = "down"
+
+    @property
+    def labels(self) -> list[int]:
+        """Indices of the columns that name the row."""
+        return [i for i, column in enumerate(self.columns) if column.label]
+
+    def arrow(self, column: Column) -> str:
+        """An arrow for the better direction, where the table ranks in both directions."""
+        if column.better is None or len({c.better for c in self.columns} - {None}) < 2:
+            return ""
+        return " ↑" if column.better == "higher" else " ↓"
+
+
+def format_number(value: float, number: str) -> str:
+    """A number as text, by a format specification, ``sig3`` or ``p``."""
+    if number == "p":
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    if number != "sig3":
+        return format(value, number)
+    if value == 0:
+        return "0"
+    # Rounded first, so that 9.996 counts as 10.0 and gets one decimal, not two.
+    exponent = math.floor(math.log10(abs(float(f"{value:.2e}"))))
+    return f"{value:,.{max(0, 2 - exponent)}f}"
+
+
+def format_cell(cell: Cell, column: Column) -> str:
+    """A cell as plain text, without marks, signs or escapes."""
+    return " ".join(text for text in cell_parts(cell, column) if text)
+
+
+def cell_parts(cell: Cell, column: Column) -> tuple[str, str]:
+    """A cell's value and the range around it, each as plain text; the second is empty where there is none."""
+    if cell.value is None:
+        return GAP, ""
+    if isinstance(cell.value, str):
+        return cell.value, ""
+    value = _typeset(cell.value, column)
+    if not column.spread or cell.low is None or cell.high is None:
+        return value, ""
+    if column.spread == "half":
+        return value, f"±{_typeset((cell.high - cell.low) / 2, column).removeprefix('+')}"
+    low, high = _typeset(cell.low, column), _typeset(cell.high, column)
+    return value, f"[{low}, {high}]" if column.spread == "interval" else f"({low}–{high})"
+
+
+def _typeset(value: float, column: Column) -> str:
+    text = format_number(value, column.number)
+    # A difference that rounds to nothing has no direction.
+    text = text.lstrip("+-") if not text.strip("+-0.,") else text
+    return text.replace("-", "−")
+
+
+Place = tuple[int, int, int]
+"""Where a cell stands: its group, its row in the group, its column."""
+
+
+def marks(table: Table) -> list[list[list[Mark]]]:
+    """The mark of every cell, by group of rows, row and column.
+
+    Cells are compared as they are shown: what looks equal is equal, so all that tie for the best are marked,
+    and so are all that tie for the next value. Where all are equal, or only one has a value, none is marked.
+    """
+    result: list[list[list[Mark]]] = [[["" for _ in row] for row in group.rows] for group in table.groups]
+    for rank in rankings(table):
+        for where, mark in rank.items():
+            group, row, column = where
+            result[group][row][column] = mark
+    return result
+
+
+def rankings(table: Table) -> list[dict[Place, Mark]]:
+    """For each set of cells that are compared with each other, the places of its best and second."""
+    rivals: dict[tuple[object, ...], dict[Place, float]] = {}
+    for g, group in enumerate(table.groups):
+        for r, row in enumerate(group.rows if group.ranked else []):
+            for c, (cell, column) in enumerate(zip(row, table.columns, strict=True)):
+                if column.better is None or cell.value is None or isinstance(cell.value, str):
+                    continue
+                shown = float(format_number(cell.value, column.number).replace(",", ""))
+                key = (g, c) if table.compare == "down" else (g, r, column.group)
+                rivals.setdefault(key, {})[g, r, c] = -shown if column.better == "lower" else shown
+    return [_rank(values) for values in rivals.values()]
+
+
+def _rank(values: dict[Place, float]) -> dict[Place, Mark]:
+    ranks = sorted(set(values.values()), reverse=True)
+    if len(ranks) < 2:
+        return {}
+    return {place: "best" if value == ranks[0] else "second" for place, value in values.items() if value in ranks[:2]}
+
+
+def with_signs(table: Table, weak: Callable[[Place, Place], bool | None]) -> Table:
+    """The table with `WEAK` behind every best value that is not significantly better than the second.
+
+    Args:
+        table: The table.
+        weak: Whether the best cell at the first place is not significantly better than the second-best at the
+            other; None where that was not tested. Where several tie for the best, it is not asked.
+    """
+    chosen: set[Place] = set()
+    for rank in rankings(table):
+        best = [place for place, mark in rank.items() if mark == "best"]
+        second = [place for place, mark in rank.items() if mark == "second"]
+        if len(best) == 1 and any(weak(best[0], place) for place in second):
+            chosen.add(best[0])
+    groups = [
+        replace(
+            group,
+            rows=[
+                [replace(cell, sign=WEAK) if (g, r, c) in chosen else cell for c, cell in enumerate(row)]
+                for r, row in enumerate(group.rows)
+            ],
+        )
+        for g, group in enumerate(table.groups)
+    ]
+    return replace(table, groups=groups)

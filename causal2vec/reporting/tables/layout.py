@@ -1,0 +1,283 @@
+"""Which tables there are and what they show, as data: ``config/tables.yaml``, checked.
+
+A table's ``kind`` says what its rows are; its columns are named in the file, so that a table or a column is added
+there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from causal2vec.errors import UserError
+from causal2vec.hints import hint
+from causal2vec.reporting.benchmarks import load_benchmarks
+from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
+from causal2vec.reporting.tables.grid import Better, Column, Spread
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Rows = Literal["trained", "untrained", "variants", "imported", "published"]
+
+COSTS = [name for name in EFFICIENCY_COLUMNS if f"{name}_min" in EFFICIENCY_COLUMNS or name.endswith(("tokens", "mb"))]
+COSTS = [name for name in [*COSTS, "trainable_parameters", "total_parameters"] if name != "text_tokens"]
+"""What a column of a table of kind ``efficiency`` may show."""
+
+TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]
+"""The same for ``training``."""
+
+STANDINGS = ["average", "seed_sd", "iqm", "win_rate", "borda", "borda_rank", "mean_rank"]
+"""The same for ``statistics``."""
+
+DIFFERENCES = ["difference", "p", "win_rate", "improvement", "seeds", "seeds_above", "seed_sd"]
+"""The same for ``differences``."""
+
+
+class Section(BaseModel):
+    """A block of the file; an unknown key is an error, never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_benchmark(name: str) -> str:
+    if name not in load_benchmarks():
+        raise ValueError(f"no benchmark is called '{name}'{hint(name, list(load_benchmarks()))}")
+    return name
+
+
+Benchmark = Annotated[str, AfterValidator(_known_benchmark)]
+
+
+class TaskColumn(Section):
+    """A column of scores averaged over tasks of one's own choice, or over a benchmark's."""
+
+    title: str
+    tasks: list[str] | None = Field(None, min_length=1)
+    benchmark: Benchmark | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TaskColumn:
+        if (self.tasks is None) == (self.benchmark is None):
+            raise ValueError(f"the column '{self.title}' needs either 'tasks' or 'benchmark'")
+        return self
+
+
+class NumberColumn(Section):
+    """A column of one named number; ``group``, ``better``, ``spread`` as in `causal2vec.reporting.tables.grid.Column`."""
+
+    key: str = Field(description="the number, and its heading in the CSV file")
+    title: str
+    group: str = ""
+    number: Annotated[str, Field(pattern=r"^(\+?,?\.[0-9]f|sig3|p)$")] = ",.1f"
+    better: Better | None = None
+    spread: Spread = ""
+    scale: float = Field(1.0, gt=0, description="what the number is multiplied by, 100 for instance")
+    ratio_of: str | None = Field(None, description="efficiency: show this cost relative to the reference method's")
+
+    @property
+    def source(self) -> str:
+        """The number that is looked up."""
+        return self.ratio_of or self.key
+
+    def column(self) -> Column:
+        """The column of the table."""
+        return Column(self.title, self.key, self.group, self.number, self.better, spread=self.spread)
+
+    @model_validator(mode="after")
+    def _rankable(self) -> NumberColumn:
+        if self.number == "p" and self.better:
+            raise ValueError(f"the column '{self.title}' shows p-values, which are not ranked; remove 'better'")
+        return self
+
+
+def _form(value: Any) -> str:
+    return "mapping" if isinstance(value, dict | TaskColumn) else "name"
+
+
+# Told apart by hand, so that a fault is reported for the form that was meant and not for both.
+ScoreColumn = Annotated[Annotated[str, Tag("name")] | Annotated[TaskColumn, Tag("mapping")], Discriminator(_form)]
+ScoreColumns = Annotated[list[ScoreColumn], Field(min_length=1)]
+NumberColumns = Annotated[list[NumberColumn], Field(min_length=1)]
+
+
+class TableSpec(Section):
+    """What all kinds of tables have."""
+
+    title: str
+    decimals: Annotated[int, Field(ge=0, le=6)] = 1
+    notes: list[str] = Field(default_factory=list, description="sentences of one's own below the table")
+
+
+class ScoresSpec(TableSpec):
+    """One row per method, one column per task type, task or own choice of tasks."""
+
+    kind: Literal["scores"]
+    rows: list[Rows] = Field(min_length=1)
+    columns: ScoreColumns
+
+
+class TasksSpec(TableSpec):
+    """One row per task, one column per method."""
+
+    kind: Literal["tasks"]
+    columns: list[Rows] = Field(min_length=1)
+
+
+class BenchmarkSpec(TableSpec):
+    """A known benchmark, published scores beside ours; only written where a method of ours has all its tasks."""
+
+    kind: Literal["benchmark"]
+    benchmark: Benchmark
+    rows: list[Rows] = Field(min_length=1)
+    columns: ScoreColumns
+
+
+class AblationsSpec(TableSpec):
+    """One group of rows per ablation, one row per value."""
+
+    kind: Literal["ablations"]
+    columns: ScoreColumns
+
+
+class _Numbers(TableSpec):
+    """A table whose columns are named numbers."""
+
+    columns: NumberColumns
+
+    def known(self) -> Sequence[str]:
+        """The numbers that this kind of table knows."""
+        return []
+
+    @model_validator(mode="after")
+    def _keys(self) -> _Numbers:
+        for column in self.columns:
+            if column.source not in self.known():
+                raise ValueError(f"no number is called '{column.source}'{hint(column.source, list(self.known()))}")
+        keys = [column.key for column in self.columns]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice:
+            raise ValueError(f"two columns have the key '{twice}'; rename one of them")
+        return self
+
+
+class EfficiencySpec(_Numbers):
+    """Cost of embedding, by text length."""
+
+    kind: Literal["efficiency"]
+    reference: str = Field("causal2vec", description="the method that ratios refer to")
+
+    def known(self) -> Sequence[str]:
+        """The columns of ``efficiency.csv`` that are costs."""
+        return COSTS
+
+
+class TrainingSpec(_Numbers):
+    """Cost of training."""
+
+    kind: Literal["training"]
+
+    def known(self) -> Sequence[str]:
+        """What the training records tell."""
+        return TRAINING
+
+
+class StatisticsSpec(_Numbers):
+    """How methods stand over all tasks."""
+
+    kind: Literal["statistics"]
+    rows: list[Literal["trained", "untrained"]] = Field(min_length=1)
+
+    def known(self) -> Sequence[str]:
+        """What the statistics tell of each method."""
+        return STANDINGS
+
+
+class DifferencesSpec(_Numbers):
+    """Every pair of methods, compared over all tasks."""
+
+    kind: Literal["differences"]
+    rows: list[Literal["trained", "untrained"]] = Field(min_length=1)
+
+    def known(self) -> Sequence[str]:
+        """What the statistics tell of each pair."""
+        return DIFFERENCES
+
+
+Spec = (
+    ScoresSpec
+    | TasksSpec
+    | BenchmarkSpec
+    | AblationsSpec
+    | EfficiencySpec
+    | TrainingSpec
+    | StatisticsSpec
+    | DifferencesSpec
+)
+
+
+class Layout(Section):
+    """All tables, in their order."""
+
+    tables: dict[Name, Annotated[Spec, Field(discriminator="kind")]] = Field(min_length=1)
+
+
+def load_layout(path: Path) -> Layout:
+    """Read and check ``tables.yaml``.
+
+    Raises:
+        UserError: One sentence with the file and, for each fault, its key.
+    """
+    try:
+        source = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; name a file such as config/tables.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(source, dict):
+        raise UserError(f"{path} must hold a mapping with the key 'tables'; see config/tables.yaml for one")
+    try:
+        return Layout.model_validate(source)
+    except ValidationError as error:
+        faults = "; ".join(_sentence(fault) for fault in error.errors())
+        raise UserError(f"{path}: {faults}") from error
+
+
+_KINDS: dict[str, type[TableSpec]] = {spec.model_fields["kind"].annotation.__args__[0]: spec for spec in Spec.__args__}  # type: ignore[union-attr]
+
+
+_FORMS = ("name", "mapping")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Where a fault is, without the kinds and forms that pydantic puts between the keys."""
+    return ".".join(str(part) for i, part in enumerate(location) if not (i == 2 or (i == 5 and part in _FORMS)))
+
+
+def _sentence(fault: Any) -> str:
+    """One fault as 'key: what is wrong', with the nearest valid key for a typing slip."""
+    key = _key(fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(fault["loc"][:-1])
+        return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
+    if fault["type"] == "missing":
+        return f"key '{key}' is missing; add it"
+    if fault["type"] == "union_tag_not_found":
+        return f"key '{key}.kind' is missing; add it (known: {', '.join(_KINDS)})"
+    if fault["type"] == "union_tag_invalid":
+        tag = str(fault["ctx"]["tag"])
+        return f"{key}.kind: no kind of table is called '{tag}'{hint(tag, list(_KINDS))}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at a location."""
+    if len(location) < 3:
+        return list(Layout.model_fields) if not location else []
+    if "columns" in location:
+        inner = TaskColumn if "mapping" in location else NumberColumn
+        return list(inner.model_fields)
+    return list(_KINDS[str(location[2])].model_fields)

@@ -1,0 +1,246 @@
+"""Tables as text: Markdown, CSV, LaTeX; marks, numbers, escapes, and how large tables are cut."""
+
+import csv
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from fixtures_reporting import CONTROLS, HOSTILE, LAYOUT, LLM, make_suite, on_llm
+
+from causal2vec.reporting.render.parts import pages, panels
+from causal2vec.reporting.render.plain import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
+from causal2vec.reporting.tables.build import build_tables
+from causal2vec.reporting.tables.grid import (
+    WEAK,
+    Cell,
+    Column,
+    RowGroup,
+    Table,
+    cell_parts,
+    format_cell,
+    format_number,
+    marks,
+    number_cell,
+    with_signs,
+)
+from causal2vec.reporting.tables.layout import load_layout
+
+
+def test_what_looks_equal_ties_and_nothing_is_marked_without_a_difference():
+    columns = [
+        Column("M", "m", label=True),
+        Column("X", "x", better="lower"),
+        Column("Y", "y", better="higher"),
+    ]
+    values = [("a", 1.04, 2.0), ("b", 1.01, 2.0), ("c", 1.2, 2.0), ("d", None, 2.0), ("e", math.nan, 2.0)]
+    table = Table("t", "T", columns, [RowGroup("", [[Cell(v) for v in row] for row in values])], [])
+    assert [row[1:] for row in marks(table)[0]] == [["best", ""], ["best", ""], ["second", ""], ["", ""], ["", ""]]
+    unranked = Table("t", "T", columns, [RowGroup("", table.groups[0].rows, ranked=False)], [])
+    assert {mark for row in marks(unranked)[0] for mark in row} == {""}
+
+
+def test_the_sign_is_asked_of_every_second_and_of_one_best_only():
+    column = Column("X", "x", better="higher")
+
+    def signs(values, weak):
+        table = Table("t", "T", [column], [RowGroup("", [[Cell(v)] for v in values])], [])
+        return [row[0].sign for row in with_signs(table, weak).groups[0].rows]
+
+    asked = []
+    assert signs([3.0, 2.0, 2.0, 1.0], lambda best, second: asked.append((best[1], second[1]))) == [""] * 4
+    assert asked == [(0, 1), (0, 2)]
+    assert signs([3.0, 2.0, 2.0], lambda _, second: second[1] == 2) == [WEAK, "", ""]
+    assert signs([3.0, 3.0, 2.0], lambda *_: True) == ["", "", ""]
+
+
+def test_numbers_keep_three_significant_digits():
+    found = [format_number(v, "sig3") for v in (0, 12345.6, 99.96, 9.996, 0.012345, 1234)]
+    assert found == ["0", "12,346", "100", "10.0", "0.0123", "1,234"]
+    assert [format_number(v, "p") for v in (0.0005, 0.0312)] == ["<0.001", "0.031"]
+
+
+@pytest.mark.parametrize(
+    ("spread", "number", "cell", "text"),
+    [
+        ("half", ".1f", Cell(54.44, 53.2, 55.6), "54.4 ±1.2"),
+        ("interval", "+.1f", Cell(-2.1, -3.7, 0.5), "−2.1 [−3.7, +0.5]"),
+        ("half", "+.1f", Cell(2.0, 1.0, 3.0), "+2.0 ±1.0"),
+        ("interval", "+.1f", Cell(-0.01, -0.04, 0.02), "0.0 [0.0, 0.0]"),
+        ("range", ".0f", Cell(5.0, 4.0, 6.0), "5 (4–6)"),
+        ("", ".0f", Cell(5.0, 4.0, 6.0), "5"),
+        ("half", ".1f", Cell(5.0, math.nan, math.nan), "5.0"),
+        ("half", ".1f", number_cell(0.1 + 0.2, scale=100), "30.0"),
+        ("half", ".1f", number_cell(math.inf), "–"),
+    ],
+)
+def test_cells_show_their_range_as_the_column_says(spread, number, cell, text):
+    column = Column("X", "x", number=number, spread=spread)
+    assert format_cell(cell, column) == text
+    assert " ".join(part for part in cell_parts(cell, column) if part) == text
+
+
+def test_wide_tables_are_split_at_groups():
+    columns = [Column("M", "m", label=True)]
+    columns += [Column(f"{g}{i}", f"{g}{i}", group=g) for g, n in [("A", 3), ("B", 4), ("C", 11)] for i in range(n)]
+    found = panels(Table("t", "T", columns, [], []), [0] + [1] * 18, 8)
+    assert [len(panel) - 1 for panel in found] == [7, 6, 5]
+    assert sorted(i for panel in found for i in panel[1:]) == list(range(1, 19))
+    assert all(panel[0] == 0 for panel in found)
+
+
+def test_long_tables_are_split_between_groups_and_within_those_longer_than_a_page():
+    groups = [RowGroup("G", [[Cell("x")]] * count) for count in (20, 20, 30, 100)]
+    table = Table("t", "T", [Column("M", "m", label=True)], groups, [])
+    found = pages(table, 48)
+    assert found[:2] == [[(0, 0, 20), (1, 0, 20)], [(2, 0, 30)]]
+    assert [piece for page in found[2:] for piece in page] == [(3, 0, 34), (3, 34, 68), (3, 68, 100)]
+    # Rows of several lines fill a page sooner.
+    tall = pages(table, 48, [[1] * 20, [3] * 20, [1] * 30, [1] * 100])
+    pieces = [piece for page in tall for piece in page]
+    assert [piece for piece in pieces if piece[0] == 1] == [(1, 0, 10), (1, 10, 20)]
+    assert all(sum(stop - start for _, start, stop in page) <= 48 for page in tall)
+
+
+def test_latex_headings_take_several_lines_and_parts_are_numbered():
+    columns = [Column("Method", "m", label=True)]
+    columns += [Column(f"Quite a long heading {i}", str(i), better="higher") for i in range(20)]
+    rows = [[Cell("echo"), *(Cell(float(i)) for i in range(20))]]
+    latex = to_latex(Table("wide", "T", columns, [RowGroup("", rows)], ["The note."]))
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
+    assert r"\label{tab:wide-2}" in latex and "(part 2 of 2)" in latex and latex.count("The note.") == 1
+    assert "Method & 0 & 1 &" in latex and r" & Quite a & Quite a" in latex
+
+
+def test_latex_takes_short_headings_and_broken_text_before_it_cuts_a_table():
+    text = "a setting that is described in a great many words, all of which matter " * 2
+    columns = [Column("Setting", "s", label=True)]
+    columns += [Column("Summarization of everything", str(i), short="Summ.") for i in range(9)]
+    rows = [[Cell(text), *(Cell(50.0) for _ in range(9))]] * 30
+    latex = to_latex(Table("t", "T", columns, [RowGroup("", rows)], []))
+    assert r"\parbox[t]{" in latex and "Summ." in latex
+    assert r"\begin{tabular}{lrrrrrrrrr}" in latex
+    assert latex.count(r"\begin{table}") > 1  # thirty rows of three lines are more than a page
+    assert "everything" in to_latex(Table("t", "T", columns[1:4], [RowGroup("", [row[1:4] for row in rows])], []))
+
+
+def test_many_notes_get_floats_of_their_own():
+    table = Table("t", "T", [Column("M", "m", label=True)], [RowGroup("", [[Cell("x")]] * 40)], ["word " * 60] * 40)
+    latex = to_latex(table)
+    assert latex.count(r"\begin{table}") == 4 and latex.count(r"\begin{tabular}") == 1
+    assert latex.count("word") == 60 * 40
+
+
+def _table_lines(text):
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def hostile_table():
+    columns = [
+        Column("M", "m", label=True),
+        Column(HOSTILE, HOSTILE, group=HOSTILE, better="higher", spread="half"),
+        Column("Range", "r", better="lower", spread="range"),
+    ]
+    rows = [[Cell(HOSTILE), Cell(2.0, 1.0, 3.0, WEAK), Cell(1.0, 0.5, 1.5)], [Cell("[b]"), Cell(1.0), Cell(None)]]
+    notes = [HOSTILE, "*[x] ÷ ≥ … ± − ° ✓ ✗ “q”", "日本語 😀 Łódź ß ™ \u200d \x07"]
+    return Table("hostile", f"Title {HOSTILE}", columns, [RowGroup(HOSTILE, rows)], notes)
+
+
+def test_hostile_names_are_escaped():
+    markdown = to_markdown(hostile_table())
+    for line in _table_lines(markdown):
+        assert len(re.findall(r"(?<!\\)\|", line)) == 4, line
+    assert r"a\|b\_&lt;x&gt;&amp;%\$\#\{\}\\\`\*\[\~^\\" in markdown
+    assert "<x>" not in markdown
+    assert escape_markdown("a\n| b") == r"a \| b"
+
+    latex = escape_latex(HOSTILE)
+    assert latex.startswith(r"a\textbar{}b\_\textless{}x\textgreater{}\&\%\$\#\{\}\textbackslash{}")
+    assert "--" not in latex
+    body = to_latex(hostile_table())
+    for line in body.splitlines():
+        if line.endswith(r" \\") and "multicolumn" not in line:
+            assert len(re.findall(r"(?<!\\)&", line)) == 2, line
+    assert "{[}b{]} &" in body
+    assert escape_latex("😀 é") == "U+1F600 é"
+
+    (header, first, second) = csv.reader(to_csv(hostile_table()).splitlines())
+    assert header == ["group", "m", HOSTILE, f"{HOSTILE}_low", f"{HOSTILE}_high", "r", "r_low", "r_high"]
+    assert first == [HOSTILE, HOSTILE, "2.0", "1.0", "3.0", "1.0", "0.5", "1.5"] and second[3:] == [""] * 5
+
+
+def test_marks_signs_and_intervals_stand_in_this_order():
+    table = hostile_table()
+    assert f"**2.0**{WEAK} ±1.0 |" in to_markdown(table)
+    assert r"\textbf{2.0}$^{\circ}$\,{\tiny $\pm$1.0}" in to_latex(table)
+    plain = Column("X", "x", better="higher")
+    small = Table("t", "T", [plain], [RowGroup("", [[Cell(2.0, sign=WEAK)], [Cell(1.0)]])], [])
+    assert r"\textbf{2.0}\rlap{$^{\circ}$}" in to_latex(small)
+
+
+def _plain_cells(text):
+    """The cells of a Markdown table's rows of numbers, without marks, signs and escapes."""
+    rows = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in _table_lines(text)[2:]]
+    kept = [row for row in rows if any(row[1:])]
+    return [[re.sub(rf"\*\*|</?u>|\\|{WEAK}", "", cell).replace("&lt;", "<") for cell in row] for row in kept]
+
+
+def _tables():
+    study = make_suite(on_llm(LLM) | CONTROLS, bases=[LLM], evidence=True)
+    return build_tables(study, load_layout(LAYOUT))
+
+
+def test_every_table_round_trips_its_numbers_from_csv():
+    for table in _tables():
+        records = list(csv.DictReader(to_csv(table).splitlines()))
+        shown = _plain_cells(to_markdown(table))
+        assert len(records) == len(shown) == sum(len(group.rows) for group in table.groups)
+        latex = to_latex(table)
+        for record, texts in zip(records, shown, strict=True):
+            for column, text in zip(table.columns, texts, strict=True):
+                raw = [record.get(f"{column.key}{end}") for end in ("", "_low", "_high")]
+                numbers = [float(r) if r and not column.label else r or None for r in raw]
+                assert format_cell(Cell(*numbers), column) == text
+                assert escape_latex(cell_parts(Cell(*numbers), column)[0]) in latex
+
+
+def _hostile_study():
+    """Every table of a study with names that no one should give, on many tasks and by many methods."""
+    names = [f"{HOSTILE}{i}" for i in range(3)] + ["😀 emoji & co", "a_method_of_forty_letters_$x^2$_and_a_half"]
+    names += [f"method_{i}" for i in range(8)]
+    entries = [(f"{name}{suffix}", base) for name in names for suffix in ("", "-zero_shot") for base in ("b|1", "<b2>")]
+    types = {f"Task_{i}&{HOSTILE[:4]}": f"Type{i % 9}" for i in range(56)}
+    scores = {entry: [0.3 + (i * 7 + j) % 50 / 100 for j in range(56)] for i, entry in enumerate(entries)}
+    study = make_suite(scores, types=types, bases=["b|1", "<b2>"], evidence=True, notes=[HOSTILE])
+    tables = build_tables(study, load_layout(LAYOUT))
+    return [replace(table, name=f"hostile_{table.name}") for table in tables]
+
+
+def test_a_large_study_of_hostile_names_keeps_its_shape():
+    for table in _hostile_study():
+        for line in _table_lines(to_markdown(table)):
+            assert len(re.findall(r"(?<!\\)\|", line)) <= 14
+        widths = {len(row) for row in csv.reader(to_csv(table).splitlines())}
+        assert len(widths) == 1
+        assert to_csv(table).isprintable() or "\n" in to_csv(table)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+def test_latex_compiles_and_fits_the_page(tmp_path):
+    wide = hostile_table()
+    repeated = [*wide.columns[:1], *wide.columns[1:] * 8]
+    rows = [[row[0], *row[1:] * 8] for row in wide.groups[0].rows]
+    tables = [*_tables(), *_hostile_study(), wide, Table("wide", "W", repeated, [RowGroup("", rows)], [])]
+    for table in tables:
+        (tmp_path / f"{table.name}.tex").write_text(to_latex(table), encoding="utf-8")
+    includes = "".join(rf"\input{{{table.name}}}\clearpage" for table in tables)
+    page = r"\usepackage[textwidth=6.5in,textheight=9in]{geometry}\usepackage{booktabs}"
+    document = rf"\documentclass{{article}}{page}\begin{{document}}{includes}\end{{document}}"
+    (tmp_path / "all.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    ours = done.stdout.split("(./hostile")[0]
+    assert "Overfull" not in ours and "too large" not in ours, ours[-3000:]
