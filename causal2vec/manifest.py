@@ -46,6 +46,7 @@ def write_manifest(
     machine = read_json(hardware)
     identity = {
         "config": config,
+        "order": list(config["methods"]),  # JSON keeps lists in order, keys it sorts
         "versions": installed_versions(),
         "dtype": machine["dtype"],
         "pairs": {name: sha256_file(pairs / name) for name in ("train.parquet", "validation.parquet")},

@@ -15,8 +15,12 @@ import yaml
 from conftest import METHODS, ROOT
 from safetensors.torch import load_file
 
-TABLES = ["main", "tasks", "efficiency", "training"]
-PLOTS = ["score_vs_time", "score_vs_length", "throughput_vs_length", "scores_by_type", "loss_curves"]
+TABLES = ["main", "zero_shot", "tasks", "efficiency", "ablations", "statistics", "differences", "training"]
+PLOTS = [
+    "score_vs_time", "score_vs_length", "throughput_vs_length", "scores_by_type", "loss_curves", "forest", "ranks",
+    "heatmap", "ablations",
+]  # fmt: skip
+SCORE_FILES = ["scores.csv", "items", "efficiency.csv", "training.json", "manifest.json"]
 
 
 def configuration(tiny: dict[str, Path]) -> dict:
@@ -45,6 +49,9 @@ def configuration(tiny: dict[str, Path]) -> dict:
             "tasks": ["HPOSynonymPairClassification", "WordSim353STS", "AWSOperationReranking"],
             "max_length": 128, "batch_size": 32, "shards": 2, "prompts": str(ROOT / "config" / "prompts.yaml"),
         },
+        "ablations": {"pooling": {"method": "causal2vec", "axis": "settings.pooling", "values": ["concat", "eos"]}},
+        "statistics": {"resamples": 200},
+        "reporting": {name: str(ROOT / "config" / f"{name}.yaml") for name in ("tables", "claims")},
         "efficiency": {"lengths": [8, 16], "texts": 4, "repeats": 2, "batch_size": 4},
         "compute": {"threads": 1, "dtype": "float32", "device": "cpu"},
     }  # fmt: skip
@@ -78,8 +85,13 @@ def finished(tiny, packages_folder, tmp_path_factory) -> Path:
 def test_everything_promised_comes_out(finished):
     results = finished / "results"
     for table in TABLES:
-        for ending in ("md", "csv", "tex"):
+        for ending in ("md", "csv", "tex", "html"):
             assert (results / "tables" / f"{table}.{ending}").stat().st_size > 50
+    manifest = json.loads((results / "manifest.json").read_text())
+    stamp = f"manifest {manifest['id']} of {manifest['created']}, 1 seed (0)"
+    for path in [*(results / "tables").glob("*.md"), results / "claims" / "claims.md", results / "report.html"]:
+        assert stamp in path.read_text(), path
+    assert {path.stem for path in (results / "items").iterdir()} == set(manifest["config"]["evaluation"]["tasks"])
     for plot in PLOTS:
         assert (results / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (results / "plots" / f"{plot}.svg").read_text()
@@ -87,7 +99,8 @@ def test_everything_promised_comes_out(finished):
     columns = "method base seed task task_type split subset metric value items mteb_version data_revision"
     assert list(scores.columns) == columns.split()
     assert set(scores.task) == set(configuration({"llm": "", "encoder": ""})["evaluation"]["tasks"])
-    assert set(scores.method) == {"causal2vec", "bidirectional", "encoder_only", "encoder_only-zero_shot"}
+    methods = {"causal2vec", "causal2vec+pooling=eos", "bidirectional", "encoder_only", "encoder_only-zero_shot"}
+    assert set(scores.method) == methods
     efficiency = pd.read_csv(results / "efficiency.csv").set_index(["method", "text_tokens"])
     assert efficiency.loc[("encoder_only", "8"), "llm_tokens"] == 0
     read = efficiency.loc[("causal2vec", "16"), "llm_tokens"]
@@ -99,7 +112,7 @@ def test_scores_are_in_mtebs_own_layout(finished):
 
     found = ResultCache(finished / "results" / "mteb").load_results()
     names = {result.model_name for result in found.model_results}
-    assert "causal2vec-suite/causal2vec__tiny-llm" in names
+    assert "causal2vec-suite/causal2vec__tiny-llm__seed0" in names
     revisions = {result.model_revision for result in found.model_results}
     manifest = json.loads((finished / "results/models/causal2vec/tiny-llm/seed0/manifest.json").read_text())
     assert manifest["revision"] in revisions
@@ -108,7 +121,7 @@ def test_scores_are_in_mtebs_own_layout(finished):
 def test_manifest_says_how_it_was_made(finished):
     manifest = json.loads((finished / "results" / "manifest.json").read_text())
     assert manifest["dtype"] == "float32"
-    assert len(manifest["models"]) == 4 and len(manifest["pairs"]["train.parquet"]) == 64
+    assert len(manifest["models"]) == 5 and len(manifest["pairs"]["train.parquet"]) == 64
     assert manifest["versions"]["mteb"] and manifest["seconds"]["train_model/causal2vec/tiny-llm/seed0"] > 0
     assert manifest["config"]["budget"]["steps"] == 3
 
@@ -124,13 +137,64 @@ def test_second_run_gives_the_same_bytes(finished, tiny, packages_folder, tmp_pa
     assert done.returncode == 0, done.stderr[-6000:]
     same = ["results/scores.csv", "work/pairs/train.parquet", "work/task_texts.parquet"]
     same += [f"results/tables/{table}.{ending}" for table in ("main", "tasks") for ending in ("md", "csv", "tex")]
-    same += [f"results/plots/scores_by_type.{ending}" for ending in ("svg", "png")]
+    same += [f"results/plots/{plot}.{ending}" for plot in ("scores_by_type", "forest") for ending in ("svg", "png")]
+    same += [f"results/statistics/{name}.csv" for name in ("estimates", "differences", "standings")]
     for name in same:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
     weights = sorted(path.relative_to(finished) for path in (finished / "results/models").rglob("*.safetensors"))
-    assert len(weights) == 6
+    assert len(weights) == 8
     for name in weights:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_paper_tables_come_from_score_files_alone(finished, tmp_path):
+    folder = tmp_path / "elsewhere"
+    (folder / "results").mkdir(parents=True)
+    shutil.copy(finished / "tiny.yaml", folder)
+    for name in SCORE_FILES:
+        copy = shutil.copytree if (finished / "results" / name).is_dir() else shutil.copy
+        copy(finished / "results" / name, folder / "results" / name)
+    done = snakemake(folder, "--cores", "2", "paper_tables")
+    assert done.returncode == 0, done.stderr[-3000:]
+    ran = set(re.findall(r"^(\w+) +\d+$", done.stdout + done.stderr, re.MULTILINE)) - {"total", "paper_tables"}
+    assert ran == {"compute_statistics", "make_tables", "make_plots", "check_claims", "write_report"}
+    made = [*(folder / "results" / "tables").iterdir(), *(folder / "results" / "plots").iterdir()]
+    made += [folder / "results" / "report.html", folder / "results" / "claims" / "claims.json"]
+    for path in made:
+        assert path.read_bytes() == (finished / path.relative_to(folder)).read_bytes(), path.name
+
+
+def test_strict_claims_stop_the_pipeline_and_keep_the_tables(finished):
+    verdicts = json.loads((finished / "results" / "claims" / "claims.json").read_text())["verdicts"]
+    contradicted = [verdict["claim_id"] for verdict in verdicts if verdict["verdict"] == "contradicted"]
+    done = snakemake(finished, "--cores", "2", "paper_tables", "--config", "claims=strict")
+    assert (done.returncode != 0) == bool(contradicted), done.stderr[-3000:]
+    assert all(f"claim {name}" in done.stderr for name in contradicted)
+    assert (finished / "results" / "tables" / "main.md").is_file()
+
+
+def test_snakemakes_own_report_has_tables_figures_and_captions(finished, tmp_path):
+    done = snakemake(finished, "--report", str(tmp_path / "report.html"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "report.html").read_text()
+    for words in ("Tables", "Figures", "Claims", "score_vs_time", "How it was run"):
+        assert words in page
+
+
+def test_imported_models_stand_beside_ours(finished, tmp_path):
+    """A results folder as the leaderboard has it: here our own, under another name."""
+    [source] = (finished / "results" / "mteb" / "results").glob("causal2vec-suite__encoder_only__*")
+    shutil.copytree(source, tmp_path / "results" / "somebody__their-model")
+    done = snakemake(finished, "--cores", "2", "paper_tables", "--config", f"external_results={tmp_path}")
+    try:
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = [
+            path.name for path in (finished / "results" / "tables").glob("*.md") if "their-model" in path.read_text()
+        ]
+        assert found, "the imported model is in some table"
+        assert "their-model" in (finished / "results" / "report.html").read_text()
+    finally:
+        assert snakemake(finished, "--cores", "2").returncode == 0
 
 
 def test_changed_setting_reruns_what_it_touches_and_no_more(finished):

@@ -3,28 +3,32 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from causal2vec.config import ZERO_SHOT, Config, Run, load_config, runs_of
+from causal2vec.config import VARIANT, ZERO_SHOT, Config, load_config
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.fingerprint import fingerprint
+from causal2vec.runs import Run, runs_of
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
+SWITCHES = ("validate", "claims", "external_results")
 VALIDATE = str(config.get("validate", False)).lower() == "true"
+STRICT = config.get("claims") == "strict"
+EXTERNAL = config.get("external_results")
 
 try:
     CONFIG: Config = load_config(
-        {key: value for key, value in config.items() if key != "validate"},
+        {key: value for key, value in config.items() if key not in SWITCHES},
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
     )
     PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
+    RUNS = {run.path: run for run in runs_of(CONFIG)}
 except UserError as error:
     # A WorkflowError would go to stdout in a dry run.
     sys.stderr.write(f"error: {error}\n")
     sys.exit(2)
 
-RUNS = {run.path: run for run in runs_of(CONFIG)}
 # A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
 PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
 MOST = len(CONFIG.evaluation.tasks) if PACKAGED else CONFIG.evaluation.shards
@@ -56,7 +60,7 @@ def parts_of(wildcards) -> dict[str, str]:
         if run.spec.mntp and run.trained
         else f"work/models/{run.base}"
     )
-    return {"llm": llm, "encoder": f"work/models/{CONFIG.encoder}"}
+    return {"llm": llm, "encoder": f"work/models/{run.encoder}"}
 
 
 def section(name):
@@ -65,42 +69,23 @@ def section(name):
 
 
 def measured_runs() -> list[str]:
-    """One run per method and base, the trained one where there is one: an untrained twin costs the same."""
+    """One run per method and base, the trained one where there is one: an untrained twin costs the same.
+
+    Variants of an ablation are not measured; most cost what their method costs.
+    """
     chosen: dict[tuple[str, str], str] = {}
     for path, run in RUNS.items():
+        if VARIANT in run.method:
+            continue
         chosen.setdefault((run.method.removesuffix(ZERO_SHOT), run.base), path)
     return list(chosen.values())
 
 
 def used_models() -> list[str]:
     """The configured models that some run is built from."""
-    return list(dict.fromkeys([*(run.base for run in RUNS.values()), CONFIG.encoder]))
-
-
-def table_notes() -> list[str]:
-    """What stands under every table."""
-    mntp = [name for name, m in CONFIG.methods.items() if m.mntp]
-    assumed = [
-        f"{name}: {', '.join(m.assumed)}"
-        for name, m in CONFIG.methods.items()
-        if m.assumed
-    ]
-    return [
-        *([CONFIG.scale_note] if CONFIG.scale_note else []),
-        *(
-            [
-                f"{', '.join(mntp)}: after {CONFIG.mntp.steps} steps of masked-next-token pre-training, which the "
-                "cost of training does not count (see manifest.json)"
-            ]
-            if mntp
-            else []
-        ),
-        *(
-            [f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"]
-            if assumed
-            else []
-        ),
-    ]
+    return list(
+        dict.fromkeys(n for run in RUNS.values() for n in (run.base, run.encoder))
+    )
 
 
 def installed_version(distribution: str) -> str:

@@ -1,4 +1,14 @@
-# From results to tables and plots: reads files, never models.
+# From result files to statistics, tables, figures, claims and the report: reads files, never models.
+SCORE_FILES = {
+    "scores": "results/scores.csv",
+    "per_item": "results/items",
+    "efficiency": "results/efficiency.csv",
+    "training": "results/training.json",
+    "manifest": "results/manifest.json",
+}
+STUDY = {**SCORE_FILES, "statistics": "results/statistics"}
+
+
 rule collect_scores:
     input:
         jobs=[
@@ -6,74 +16,49 @@ rule collect_scores:
         ],
     output:
         scores="results/scores.csv",
+        per_item=directory("results/items"),
         mteb=directory("results/mteb"),
     log:
         "work/logs/collect_scores.log",
     benchmark:
         "work/benchmarks/collect_scores.jsonl"
     params:
-        code=fingerprint("causal2vec.reporting.scores"),
+        code=fingerprint("causal2vec.reporting.scores", "causal2vec.reporting.gather"),
     message:
         "Gathering all scores"
     script:
         "../scripts/collect_scores.py"
 
 
-rule make_tables:
+rule collect_training:
     input:
-        scores="results/scores.csv",
-        efficiency="results/efficiency.csv",
-        training=[f"results/models/{path}" for path, run in RUNS.items() if run.trained],
+        models=[f"results/models/{path}" for path, run in RUNS.items() if run.trained],
     output:
-        directory("results/tables"),
+        "results/training.json",
     log:
-        "work/logs/make_tables.log",
-    benchmark:
-        "work/benchmarks/make_tables.jsonl"
+        "work/logs/collect_training.log",
     params:
-        notes=table_notes(),
-        order=list(dict.fromkeys(run.method for run in RUNS.values())),
-        bases=CONFIG.bases,
-        code=fingerprint("causal2vec.reporting"),
+        code=fingerprint("causal2vec.reporting.gather"),
     message:
-        "Writing the tables"
+        "Gathering the training records"
     script:
-        "../scripts/make_tables.py"
-
-
-rule make_plots:
-    input:
-        scores="results/scores.csv",
-        efficiency="results/efficiency.csv",
-        training=[f"results/models/{path}" for path, run in RUNS.items() if run.trained],
-    output:
-        directory("results/plots"),
-    log:
-        "work/logs/make_plots.log",
-    benchmark:
-        "work/benchmarks/make_plots.jsonl"
-    params:
-        note=CONFIG.scale_note,
-        order=list(dict.fromkeys(run.method for run in RUNS.values())),
-        bases=CONFIG.bases,
-        code=fingerprint("causal2vec.reporting"),
-    message:
-        "Drawing the plots"
-    script:
-        "../scripts/make_plots.py"
+        "../scripts/collect_training.py"
 
 
 rule write_manifest:
     input:
-        "results/tables",
-        "results/plots",
         scores="results/scores.csv",
         models=[f"results/models/{path}" for path in RUNS],
         sources=[f"work/models/{name}" for name in used_models()],
         pairs="work/pairs",
         hardware="work/hardware.json",
+        efficiency="results/efficiency.csv",  # so that its time is listed too
     output:
-        "results/manifest.json",
+        report(
+            "results/manifest.json",
+            category="How it was run",
+            caption="../report/manifest.rst",
+        ),
     log:
         "work/logs/write_manifest.log",
     params:
@@ -83,3 +68,127 @@ rule write_manifest:
         "Recording how everything was made"
     script:
         "../scripts/write_manifest.py"
+
+
+rule compute_statistics:
+    input:
+        scores="results/scores.csv",
+        per_item="results/items",
+    output:
+        directory("results/statistics"),
+    log:
+        "work/logs/compute_statistics.log",
+    benchmark:
+        "work/benchmarks/compute_statistics.jsonl"
+    threads: workflow.cores or 1
+    params:
+        statistics=section("statistics"),
+        order=list(dict.fromkeys(run.method for run in RUNS.values())),
+        bases=CONFIG.bases,
+        code=fingerprint("causal2vec.reporting.statistics"),
+    message:
+        "Computing intervals and tests"
+    script:
+        "../scripts/compute_statistics.py"
+
+
+rule make_tables:
+    input:
+        **STUDY,
+        layout=CONFIG.reporting.tables,
+    output:
+        report(
+            directory("results/tables"),
+            patterns=["{table}.html"],
+            category="Tables",
+            caption="../report/table.rst",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "work/logs/make_tables.log",
+    benchmark:
+        "work/benchmarks/make_tables.jsonl"
+    params:
+        external=EXTERNAL,
+        code=fingerprint("causal2vec.reporting"),
+    message:
+        "Writing the tables"
+    script:
+        "../scripts/make_tables.py"
+
+
+rule make_plots:
+    input:
+        **STUDY,
+    output:
+        report(
+            directory("results/plots"),
+            patterns=["{figure}.svg"],
+            category="Figures",
+            caption="../report/figure.rst",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "work/logs/make_plots.log",
+    benchmark:
+        "work/benchmarks/make_plots.jsonl"
+    params:
+        code=fingerprint("causal2vec.reporting"),
+    message:
+        "Drawing the figures"
+    script:
+        "../scripts/make_plots.py"
+
+
+rule check_claims:
+    input:
+        **STUDY,
+        claims=CONFIG.reporting.claims,
+    output:
+        report(
+            directory("results/claims"),
+            patterns=["{table}.html"],
+            category="Claims",
+            caption="../report/claims.rst",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "work/logs/check_claims.log",
+    params:
+        code=fingerprint("causal2vec.reporting"),
+    message:
+        "Holding the papers' claims against the numbers"
+    script:
+        "../scripts/check_claims.py"
+
+
+rule enforce_claims:
+    input:
+        "results/claims",
+    output:
+        touch("work/claims_hold"),
+    log:
+        "work/logs/enforce_claims.log",
+    message:
+        "Refusing contradicted claims (claims=strict)"
+    script:
+        "../scripts/enforce_claims.py"
+
+
+rule write_report:
+    input:
+        **STUDY,
+        layout=CONFIG.reporting.tables,
+        claims=CONFIG.reporting.claims,
+        plots="results/plots",
+    output:
+        "results/report.html",
+    log:
+        "work/logs/write_report.log",
+    params:
+        external=EXTERNAL,
+        code=fingerprint("causal2vec.reporting"),
+    message:
+        "Writing the report"
+    script:
+        "../scripts/write_report.py"

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+from causal2vec.reporting.gather import collect_items
 from causal2vec.reporting.scores import collect_scores
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    collect_scores([Path(folder) for folder in s.input.jobs], Path(s.output.mteb), Path(s.output.scores))
+    jobs = [Path(folder) for folder in s.input.jobs]
+    collect_scores(jobs, Path(s.output.mteb), Path(s.output.scores))
+    collect_items(jobs, Path(s.output.per_item))

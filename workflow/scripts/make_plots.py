@@ -1,15 +1,8 @@
 from pathlib import Path
 
-from causal2vec.reporting.plots import write_plots
+from causal2vec.reporting.figures.draw import write_plots
+from causal2vec.reporting.study import load_study
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    write_plots(
-        Path(s.input.scores),
-        Path(s.input.efficiency),
-        [Path(folder) / "training.json" for folder in s.input.training],
-        Path(s.output[0]),
-        note=s.params.note,
-        order=list(s.params.order),
-        bases=list(s.params.bases),
-    )
+    write_plots(load_study(Path(s.input.scores).parent), Path(s.output[0]))

@@ -1,15 +1,13 @@
 from pathlib import Path
 
-from causal2vec.reporting.tables import write_tables
+from causal2vec.reporting.study import load_study
+from causal2vec.reporting.tables.build import write_tables
+from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
     write_tables(
-        Path(s.input.scores),
-        Path(s.input.efficiency),
-        [Path(folder) / "training.json" for folder in s.input.training],
+        load_study(Path(s.input.scores).parent, external=s.params.external),
         Path(s.output[0]),
-        notes=list(s.params.notes),
-        order=list(s.params.order),
-        bases=list(s.params.bases),
+        load_layout(Path(s.input.layout)),
     )

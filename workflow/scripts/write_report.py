@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from causal2vec.reporting.report.page import report_study
+from causal2vec.reporting.study import load_study
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    report_study(
+        load_study(Path(s.input.scores).parent, external=s.params.external),
+        Path(s.input.layout),
+        Path(s.input.claims),
+        Path(s.input.plots),
+        Path(s.output[0]),
+    )
