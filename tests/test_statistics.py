@@ -1,13 +1,8 @@
 """The statistics of whole studies of known truth: winners, ties, gaps, bad input, the same bytes."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import DRAWS, write_study
 
 from causal2vec.errors import UserError

@@ -130,7 +130,7 @@ def _item_counts(frame: pd.DataFrame) -> dict[str, int]:
 
 def _notes(results: Results, resamples: int, seed: int) -> list[str]:
     tasks = results.summary.tasks
-    metrics = sorted({metric for found in results.statistics.values() for metric in found.metrics})
+    metrics = {metric for found in results.statistics.values() for metric in found.metrics}
     bare = [task for task in tasks if task not in results.statistics]
     grouped = [task for task in tasks if task in results.statistics and results.statistics[task].grouped]
     if not results.statistics:
@@ -142,7 +142,7 @@ def _notes(results: Results, resamples: int, seed: int) -> list[str]:
         "seeds.",
         f"p-values: two-sided, paired, over {resamples:,} permutations of the test items; over the tasks of each "
         f"pair of methods by Holm's correction at {ALPHA}; averages over tasks have a p-value of their own.",
-        *(_METRIC_NOTES[metric] for metric in metrics if metric in _METRIC_NOTES),
+        *(note for metric, note in _METRIC_NOTES.items() if metric in metrics),
         "Interquartile mean and probability of improvement as in rliable; Borda points and ranks as on the MTEB "
         "leaderboard; an entry that lacks a task takes part in neither.",
         f"Seed of all random numbers: {seed}.",
@@ -163,7 +163,7 @@ def _notes(results: Results, resamples: int, seed: int) -> list[str]:
 _METRIC_NOTES = {
     "spearman": "STS: the two methods' similarities are swapped pair by pair after ranking within each method, since "
     "they are on different scales; the correlation is computed anew each time.",
-    "max_ap": "Pair classification: swapped in the same way; average precision is computed anew, and the best "
+    "max_ap": "Pair classification: swapped in this way too; average precision is computed anew, and the best "
     "similarity function is chosen anew, in every resample and permutation.",
     "v_measure": "Clustering: resampled and flipped are the documents' jackknife pseudo-values, since repeated "
     "documents would make clusters look purer, and cluster numbers of two methods cannot be swapped; clusters are not "

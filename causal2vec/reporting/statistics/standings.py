@@ -11,7 +11,7 @@ from causal2vec.reporting.compare import Panel
 from causal2vec.reporting.evidence import Standing
 from causal2vec.reporting.statistics.groups import Results
 from causal2vec.reporting.statistics.resample import centred, interval
-from causal2vec.reporting.summary import Entry, is_untrained
+from causal2vec.reporting.summary import Entry, is_untrained, is_variant
 
 
 def standings(results: Results, panels: list[Panel]) -> dict[tuple[str, Entry], Standing]:
@@ -27,7 +27,7 @@ def standings(results: Results, panels: list[Panel]) -> dict[tuple[str, Entry], 
                 entry
                 for entry in panel.entries
                 if is_untrained(entry[0]) == untrained
-                and "+" not in entry[0]
+                and not is_variant(entry[0])
                 and results.has(entry, results.summary.tasks)
             ]
             if len(rivals) > 1:

@@ -66,7 +66,7 @@ class TaskColumn(Section):
 
 
 class NumberColumn(Section):
-    """A column of one named number; ``group``, ``better``, ``spread`` as in `causal2vec.reporting.tables.grid.Column`."""
+    """A column of one named number; its other keys are those of `causal2vec.reporting.tables.grid.Column`."""
 
     key: str = Field(description="the number, and its heading in the CSV file")
     title: str
