@@ -30,7 +30,9 @@ def test_tables_come_from_score_files_alone(tmp_path):
     write_frame(score_rows(SCORES), tmp_path / "scores.csv")
     done = _run("tables", "--results", tmp_path, "--output", tmp_path / "t", "--layout", LAYOUT)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "t").glob("*.md")) == ["main.md", "tasks.md"]
+    assert sorted(path.name for path in (tmp_path / "t").glob("*.md")) == [
+        "main.md", "published_mteb_eng_v1.md", "tasks.md",
+    ]  # fmt: skip
     assert " **60.0** |" in (tmp_path / "t" / "main.md").read_text()
     (tmp_path / "layout.yaml").write_text("tables: {main: {kind: score}}")
     refused = _run("tables", "--results", tmp_path, "--output", tmp_path / "t", "--layout", tmp_path / "layout.yaml")

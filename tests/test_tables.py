@@ -212,9 +212,12 @@ def test_columns_that_do_not_exist_are_refused(column, message):
 def test_every_table_ends_with_the_notes_and_comes_in_four_forms_with_the_same_bytes(tmp_path):
     study = make_suite(on_llm(LLM) | CONTROLS, bases=[LLM], evidence=True, notes=["small-scale: x", "manifest 12ab."])
     tables = write_tables(study, tmp_path / "a", load_layout(LAYOUT))
-    names = ["main", "zero_shot", "tasks", "statistics", "differences", "efficiency", "training"]
+    reference = "published_mteb_eng_v1"
+    names = ["main", "zero_shot", "tasks", reference, "statistics", "differences", "efficiency", "training"]
     assert [table.name for table in tables] == names
-    assert all(table.notes[-2:] == ["small-scale: x", "manifest 12ab."] for table in tables)
+    endings = {table.name: table.notes[-2:] for table in tables}
+    assert endings.pop(reference) == ["None of these numbers was measured here.", "manifest 12ab."]
+    assert all(ending == ["small-scale: x", "manifest 12ab."] for ending in endings.values())
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(f"{name}.{suffix}" for name in names for suffix in ("md", "csv", "tex", "html"))
     write_tables(study, tmp_path / "b", load_layout(LAYOUT))
@@ -225,7 +228,7 @@ def test_every_table_ends_with_the_notes_and_comes_in_four_forms_with_the_same_b
 def test_one_method_on_one_task_and_nothing_else_is_a_study_too():
     study = make_study({("echo", "a"): [0.5]}, {"STSBenchmark": "STS"})
     found = {table.name: table for table in build_tables(study, load_layout(LAYOUT))}
-    assert list(found) == ["main", "tasks"]
+    assert list(found) == ["main", "tasks", "published_mteb_eng_v1"]
     assert shown(found["main"]) == {"echo": ["50.0", "50.0"]}
 
 

@@ -38,7 +38,7 @@ def configuration(tiny: dict[str, Path]) -> dict:
         "bases": ["tiny-llm"],
         "encoder": "tiny-encoder",
         "methods": {
-            "causal2vec": method("causal2vec"),
+            "causal2vec": {"module": METHODS["causal2vec"][0], "settings": {"place": "after_bos", "pooling": "concat"}},
             "bidirectional": method("bidirectional", mntp=True),
             "encoder_only": method("encoder_only", bases=["tiny-encoder"], zero_shot=True),
         },
@@ -91,7 +91,7 @@ def test_everything_promised_comes_out(finished):
     stamp = f"manifest {manifest['id']} of {manifest['created']}, 1 seed (0)"
     for path in [*(results / "tables").glob("*.md"), results / "claims" / "claims.md", results / "report.html"]:
         assert stamp in path.read_text(), path
-    assert {path.stem for path in (results / "items").iterdir()} == set(manifest["config"]["evaluation"]["tasks"])
+    assert {path.stem for path in (results / "items").glob("*.parquet")} == set(manifest["config"]["evaluation"]["tasks"])
     for plot in PLOTS:
         assert (results / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (results / "plots" / f"{plot}.svg").read_text()

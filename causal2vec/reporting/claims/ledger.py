@@ -160,6 +160,11 @@ def claims_table(
         "otherwise; not run where an entry, a task or a cost is missing.",
         "Confidence is in the claim being made there: confirmed in the source, third-hand, or inference, our own "
         "reading.",
+        *(
+            ["One seed: no interval here holds the luck of training, so a verdict is on these very models."]
+            if study and all(len(seeds) == 1 for seeds in study.summary.seeds.values())
+            else []
+        ),
         *(study.notes if study else []),
     ]
     blocks = [RowGroup(title, rows, ranked=False) for title, rows in groups.items()]

@@ -94,7 +94,9 @@ PARTS = (
     Part(
         "published",
         "Beside published scores",
-        first=("benchmark_*",),
+        "Published rows rest on other training data and are never ranked with ours. They stand in one table with ours "
+        "where a method here has every task of the benchmark; otherwise alone, for reference.",
+        first=("benchmark_*", "published_*"),
         empty="No method here has every task of a benchmark that published scores are known for, so there is nothing "
         "to set beside them: an average over other tasks would not be comparable.",
     ),

@@ -12,7 +12,9 @@ from causal2vec.reporting.tables.scores import build_scores, measures
 
 
 def benchmark_table(name: str, spec: BenchmarkSpec, study: Study) -> Table | None:
-    """A benchmark with ours, imported and published rows; None unless a method of ours has every task of it.
+    """A benchmark with ours, imported and published rows.
+
+    None where it asks for ours but no method of ours has every task of it.
 
     Raises:
         UserError: As in `causal2vec.reporting.tables.scores.measures`.
@@ -27,7 +29,7 @@ def benchmark_table(name: str, spec: BenchmarkSpec, study: Study) -> Table | Non
     ]
     others = [
         *(imported(study, types) if "imported" in spec.rows else []),
-        *(published(spec.benchmark, types, [m.key for m in shown]) if "published" in spec.rows else []),
+        *(published(spec.benchmark, types, [m.key for m in shown], spec.settings) if "published" in spec.rows else []),
     ]
     notes = [*spec.notes, *_part_notes(study, tasks)]
     given = spec.model_copy(update={"notes": notes})

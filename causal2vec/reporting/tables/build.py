@@ -33,13 +33,19 @@ _BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
 def build_tables(study: Study, layout: Layout) -> list[Table]:
     """Every table of the layout that the study has something for, in the layout's order.
 
-    Each ends with the study's notes: the scale, what is assumed, the manifest, date and seeds.
+    Each ends with the study's notes: the scale, what is assumed, the manifest, date and seeds. A table with nothing
+    of ours ends with the last of them, since our scale is not that of others.
 
     Raises:
         UserError: The layout names a task or a task type that does not exist.
     """
-    found = (_BUILDERS[spec.kind](name, spec, study) for name, spec in layout.tables.items())
-    return [replace(table, notes=[*table.notes, *study.notes]) for table in found if table is not None]
+    tables = []
+    for name, spec in layout.tables.items():
+        table = _BUILDERS[spec.kind](name, spec, study)
+        if table is not None:
+            closing = study.notes[-1:] if getattr(spec, "foreign", False) else study.notes
+            tables.append(replace(table, notes=[*table.notes, *closing]))
+    return tables
 
 
 def write_table(table: Table, output: Path) -> None:

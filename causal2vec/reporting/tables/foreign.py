@@ -58,11 +58,13 @@ class Foreign:
     notes: list[str] = field(default_factory=list)
 
 
-def published(benchmark: str, types: dict[str, list[str]], names: Sequence[str]) -> list[Foreign]:
+def published(
+    benchmark: str, types: dict[str, list[str]], names: Sequence[str], kinds: Sequence[str] = KINDS
+) -> list[Foreign]:
     """Published models of a benchmark that have a value of one of ``names``, by what they may be compared with."""
     rows = published_rows(benchmark, types)
     found = []
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind in kinds):
         members = [_row(row) for row in rows if row.setting_kind == kind and any(name in row.values for name in names)]
         if members:
             found.append(Foreign(f"Published (not ours): {_KIND_TITLES.get(kind, kind)}", members))

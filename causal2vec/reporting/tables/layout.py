@@ -127,12 +127,23 @@ class TasksSpec(TableSpec):
 
 
 class BenchmarkSpec(TableSpec):
-    """A known benchmark, published scores beside ours; only written where a method of ours has all its tasks."""
+    """A known benchmark, published scores beside ours.
+
+    Only written where a method of ours has all its tasks, unless it asks for no rows of ours.
+    """
 
     kind: Literal["benchmark"]
     benchmark: Benchmark
     rows: list[Rows] = Field(min_length=1)
+    settings: list[Literal["zero-shot", "supervised", "full-data", "other"]] = Field(
+        ["zero-shot", "supervised", "full-data", "other"], min_length=1, description="which published rows"
+    )
     columns: ScoreColumns
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it asks for no rows of ours."""
+        return set(self.rows) <= {"published", "imported"}
 
 
 class AblationsSpec(TableSpec):

@@ -165,9 +165,9 @@ def build_scores(
     parts: list[Panel],
     others: list[Foreign],
 ) -> Table | None:
-    """A table of ours, ``parts``, and below them of ``others``; None if none of ours is in it."""
+    """A table of ours, ``parts``, and below them of ``others``; None if it asks for ours and there is none."""
     entries = list(dict.fromkeys(entry for part in parts for entry in part.entries))
-    if not entries:
+    if not entries and not (others and isinstance(spec, BenchmarkSpec) and spec.foreign):
         return None
     heads = label_columns([*entries, *(row.entry for other in others for row in other.rows)])
     setting = setting_column(others)
@@ -186,12 +186,12 @@ def build_scores(
         groups.append(RowGroup(other.title, rows, ranked=False))
     notes = [
         *spec.notes,
-        f"Main scores × 100, higher is better; the number of tasks in brackets. {MARKS_NOTE}",
-        AVERAGES_NOTE,
+        "Main scores × 100, higher is better; the number of tasks in brackets.",
+        *([MARKS_NOTE, AVERAGES_NOTE] if entries else []),
         *interval_notes(study, groups),
         *source_notes(others),
         *control_notes(entries, study.bases),
-        *study.summary.notes_on(entries),
+        *(study.summary.notes_on(entries) if entries else ["None of these numbers was measured here."]),
     ]
     first = len(heads) + len(setting)
 
