@@ -40,6 +40,23 @@ def test_demo_has_the_runs_that_the_readme_names():
     assert [name for name, is_trained in runs if not is_trained] == [f"{name}-zero_shot" for name in twins]
 
 
+@pytest.mark.parametrize(("overlay", "runs"), [("short.yaml", 12), ("cpu.yaml", 39)])
+def test_overlays_fit_the_demo(overlay, runs):
+    def laid_over(below, above):
+        for key, value in above.items():
+            both = isinstance(value, dict) and isinstance(below.get(key), dict)
+            below[key] = laid_over(below[key], value) if both else value
+        return below
+
+    above = yaml.safe_load((ROOT / "config" / overlay).read_text())
+    assert len(runs_of(load_config(laid_over(copy.deepcopy(DEMO), above)))) == runs
+
+
+def test_every_file_in_config_is_tested():
+    known = {"demo.yaml", "short.yaml", "cpu.yaml", "prompts.yaml", "tables.yaml", "claims.yaml"}
+    assert {path.name for path in (ROOT / "config").glob("*.yaml")} == known
+
+
 def test_everything_runs_with_every_seed():
     once, thrice = (runs_of(load_config(changed("seeds", seeds))) for seeds in ([0], [0, 1, 2]))
     assert len(thrice) == 3 * len(once)

@@ -91,7 +91,9 @@ def test_everything_promised_comes_out(finished):
     stamp = f"manifest {manifest['id']} of {manifest['created']}, 1 seed (0)"
     for path in [*(results / "tables").glob("*.md"), results / "claims" / "claims.md", results / "report.html"]:
         assert stamp in path.read_text(), path
-    assert {path.stem for path in (results / "items").glob("*.parquet")} == set(manifest["config"]["evaluation"]["tasks"])
+    assert {path.stem for path in (results / "items").glob("*.parquet")} == set(
+        manifest["config"]["evaluation"]["tasks"]
+    )
     for plot in PLOTS:
         assert (results / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (results / "plots" / f"{plot}.svg").read_text()
@@ -142,7 +144,7 @@ def test_second_run_gives_the_same_bytes(finished, tiny, packages_folder, tmp_pa
     for name in same:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
     weights = sorted(path.relative_to(finished) for path in (finished / "results/models").rglob("*.safetensors"))
-    assert len(weights) == 8
+    assert len(weights) == 9
     for name in weights:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -215,6 +217,7 @@ def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
     folder = prepared(tmp_path / "bad", tiny, packages_folder)
     config = configuration(tiny)
     config["methods"] = {"last_token": {"module": METHODS["last_token"][0], "settings": {"pooling": "mean"}}}
+    del config["ablations"]
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     model = "results/models/last_token/tiny-llm/seed0"
     done = snakemake(folder, "--cores", "2", model)

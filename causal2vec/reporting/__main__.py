@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from causal2vec.errors import run_cli
@@ -108,10 +109,11 @@ def _plots(given: argparse.Namespace) -> None:
 
 
 def _claims(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.claims.ledger import load_claims, refuse_contradicted, write_claims
+    from causal2vec.reporting.claims.ledger import claims_text, load_claims, refuse_contradicted, write_claims
     from causal2vec.reporting.study import load_study
 
-    write_claims(load_study(given.results), load_claims(given.claims), given.output)
+    verdicts = write_claims(load_study(given.results), load_claims(given.claims), given.output)
+    sys.stdout.write(claims_text(verdicts))
     if given.strict:
         refuse_contradicted(given.output / "claims.json")
 

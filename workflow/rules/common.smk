@@ -34,6 +34,8 @@ PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
 MOST = len(CONFIG.evaluation.tasks) if PACKAGED else CONFIG.evaluation.shards
 SHARDS = [str(shard) for shard in range(min(CONFIG.evaluation.shards, MOST))]
 PACKAGES = load_packages()
+# For jobs beside which nothing else may run, or that share their work out. workflow.cores would refuse --report.
+ALL_CORES = workflow.resource_settings.cores or 1
 
 
 wildcard_constraints:

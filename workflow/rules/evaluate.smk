@@ -45,7 +45,7 @@ rule measure_efficiency:
         "work/logs/measure_efficiency.log",
     benchmark:
         "work/benchmarks/measure_efficiency.jsonl"
-    threads: workflow.cores or 1  # nothing else may run beside a measurement
+    threads: ALL_CORES  # nothing else may run beside a measurement
     resources:
         mem_mb=16000,
         gpu=1 if CONFIG.compute.device == "cuda" else 0,

@@ -80,7 +80,7 @@ rule compute_statistics:
         "work/logs/compute_statistics.log",
     benchmark:
         "work/benchmarks/compute_statistics.jsonl"
-    threads: workflow.cores or 1
+    threads: ALL_CORES
     params:
         statistics=section("statistics"),
         order=list(dict.fromkeys(run.method for run in RUNS.values())),
@@ -182,7 +182,7 @@ rule write_report:
         claims=CONFIG.reporting.claims,
         plots="results/plots",
     output:
-        "results/report.html",
+        report("results/report.html", category="Report", caption="../report/report.rst"),
     log:
         "work/logs/write_report.log",
     params:

@@ -1,8 +1,11 @@
+import sys
 from pathlib import Path
 
-from causal2vec.reporting.claims.ledger import load_claims, write_claims
+from causal2vec.reporting.claims.ledger import claims_text, load_claims, write_claims
 from causal2vec.reporting.study import load_study
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    write_claims(load_study(Path(s.input.scores).parent), load_claims(Path(s.input.claims)), Path(s.output[0]))
+    study = load_study(Path(s.input.scores).parent)
+    verdicts = write_claims(study, load_claims(Path(s.input.claims)), Path(s.output[0]))
+    sys.stdout.write(claims_text(verdicts))

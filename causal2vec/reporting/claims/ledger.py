@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from tabulate import tabulate
+
 from causal2vec.errors import UserError
 from causal2vec.files import read_json, write_json, write_text
 from causal2vec.reporting.claims.checks import Finding, check_comparison, check_value, over
@@ -170,6 +172,17 @@ def claims_table(
     blocks = [RowGroup(title, rows, ranked=False) for title, rows in groups.items()]
     title = f"Claims and verdicts on {bases[0]}" if len(bases) == 1 else "Claims and verdicts"
     return Table("claims", title, columns, blocks, notes)
+
+
+def claims_text(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts on the claims that could be put to the test, as plain text for a terminal."""
+    rows = [
+        [f"{SIGNS[v.verdict]} {v.verdict}", v.title, v.paper, v.base, _measured(v) or ""]
+        for v in verdicts
+        if v.verdict != "not run"
+    ]
+    table = tabulate(rows, headers=["Verdict", "Claim", "Paper", "Base", "Measured"], disable_numparse=True)
+    return f"{table}\n{_counts(verdicts)}.\n" if rows else f"{_counts(verdicts)}.\n"
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
