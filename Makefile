@@ -21,7 +21,7 @@ $(VENV)/.done: requirements.lock pyproject.toml
 
 demo: env
 	snakemake --cores all --configfile $(CONFIG)
-	@echo "Done. The comparison: results/tables/main.md; costs: results/tables/efficiency.md; figures: results/plots/"
+	@echo "Done. Everything on one page: results/report.html (tables: results/tables/, figures: results/plots/, claims: results/claims/)"
 
 test: env
 	pytest

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import METHODS, ROOT, TEXTS, build, mirrored
 
@@ -52,6 +53,8 @@ def test_published_scores_of_minilm_come_out(minilm, mirror, task_data, tmp_path
     assert 0 < scores["WordSim353STS"]["test"][0]["main_score"] < 1
     record = json.loads((out / "record.json").read_text())
     assert record["tasks"]["STSBenchmark"]["items"] == {"test/default": 1379}
+    kept = {path.stem: len(pd.read_parquet(path)) for path in (out / "items").glob("*.parquet")}
+    assert kept == {"STSBenchmark": 1379, "Banking77Classification": 3080, "WordSim353STS": 353}
 
 
 def test_hub_that_does_not_answer_is_named(minilm, tmp_path):

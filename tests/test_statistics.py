@@ -213,6 +213,20 @@ def test_bad_items_are_refused_in_one_sentence(tmp_path, how, words):
     assert not (folder / "statistics").exists()
 
 
+def test_a_task_that_averages_other_tasks_has_their_items(tmp_path):
+    folder = write_study(tmp_path, tasks={"ArguAna": "Retrieval"}, items=30, untrained=False)
+    path = folder / "items" / "ArguAna.parquet"
+    frame = pd.read_parquet(path)
+    parts = [frame.assign(subset=f"{forum}/default") for forum in ("Android", "Gaming")]
+    pd.concat(parts).to_parquet(path)
+    estimate = compute(folder).estimate(LAST, ("task", "ArguAna"))
+    assert estimate.low < estimate.score < estimate.high
+    parts[1]["prediction"] *= 0.5
+    pd.concat(parts).to_parquet(path)
+    with pytest.raises(UserError, match=r"give task 'ArguAna' a score of .* but scores.csv says"):
+        compute(folder)
+
+
 def test_entries_with_other_items_are_both_named(tmp_path):
     folder = write_study(tmp_path, tasks={"ArguAna": "Retrieval"}, items=30, untrained=False)
     path = folder / "items" / "ArguAna.parquet"

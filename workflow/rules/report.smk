@@ -74,6 +74,7 @@ rule compute_statistics:
     input:
         scores="results/scores.csv",
         per_item="results/items",
+        manifest="results/manifest.json",  # says which bases are compared
     output:
         directory("results/statistics"),
     log:
@@ -83,8 +84,6 @@ rule compute_statistics:
     threads: ALL_CORES
     params:
         statistics=section("statistics"),
-        order=list(dict.fromkeys(run.method for run in RUNS.values())),
-        bases=CONFIG.bases,
         code=fingerprint("causal2vec.reporting.statistics"),
     message:
         "Computing intervals and tests"

@@ -270,7 +270,8 @@ def _counts(verdicts: Sequence[Verdict]) -> list[tuple[str, str, int]]:
 
 def _table(table: Table, study: Study) -> Markup:
     """A table; the study's notes stand under the main one in full, under the others as its short line."""
-    if table.name == MAIN or not study.stamp:
+    # A table of others' numbers does not end with our scale, so there is nothing to shorten.
+    if table.name == MAIN or not study.stamp or not set(study.notes) <= set(table.notes):
         return to_html(table, filters=table.name == MAIN)
     own = [note for note in table.notes if note not in study.notes]
     return to_html(replace(table, notes=[*own, f"{study.stamp}."]))
