@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from causal2vec.errors import UserError
-from causal2vec.hints import hint, module_exists
+from causal2vec.files import read_yaml
+from causal2vec.hints import fault_sentence, hint, module_exists
 
 ZERO_SHOT = "-zero_shot"
 """Suffix of a method's untrained twin."""
@@ -238,31 +238,17 @@ def load_config(source: Path | dict[str, Any], where: str = "the configuration")
     """
     if isinstance(source, Path):
         where = str(source)
-        try:
-            source = yaml.safe_load(source.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UserError(f"{where} does not exist; name a file such as config/demo.yaml") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+        source = read_yaml(source, "name a file such as config/demo.yaml")
     if not isinstance(source, dict):
         raise UserError(f"{where} must hold a mapping of settings; see config/demo.yaml for one")
     try:
         return Config.model_validate(source)
     except ValidationError as error:
-        faults = "; ".join(_sentence(fault) for fault in error.errors())
-        raise UserError(f"{where}: {faults}") from error
-
-
-def _sentence(fault: Any) -> str:
-    """One pydantic fault as 'key: what is wrong', with the nearest valid key for a typing slip."""
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = _fields_at(fault["loc"][:-1])
-        return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
-    if fault["type"] == "missing":
-        return f"key '{key}' is missing; add it"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+        faults = [
+            fault_sentence(fault, ".".join(map(str, fault["loc"])), _fields_at(fault["loc"][:-1]))
+            for fault in error.errors()
+        ]
+        raise UserError(f"{where}: {'; '.join(faults)}") from error
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from causal2vec.config import Section
 from causal2vec.errors import UserError
-from causal2vec.hints import hint
+from causal2vec.files import read_yaml
+from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.evidence import ALL, Group
 
 BEST_RIVAL = "best_rival"
@@ -204,12 +204,7 @@ def load_claims(path: Path) -> list[Claim]:
     Raises:
         UserError: One sentence that names the file, the claim and the key that is unknown, missing or impossible.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; name a file such as config/claims.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "name a file such as config/claims.yaml")
     if not isinstance(content, dict) or set(content) != {"claims"} or not isinstance(content["claims"], list):
         raise UserError(f"{path} must hold one key, 'claims', with a list of claims; see config/claims.yaml for one")
     claims = [_claim(path, number, raw) for number, raw in enumerate(content["claims"], start=1)]
@@ -236,11 +231,5 @@ def _claim(path: Path, number: int, raw: Any) -> Claim:
 def _sentence(fault: Any, model: type[Section]) -> str:
     # A tag says which form of a side was tried and is no key of the file.
     place = [str(part) for part in fault["loc"] if not str(part).startswith("#")]
-    key = ".".join(place)
-    if fault["type"] == "extra_forbidden":
-        inner = model if len(place) == 1 else Scope if place[0] == "over" else Variant
-        return f"unknown key '{key}'{hint(place[-1], list(inner.model_fields))}; remove it or correct its name"
-    if fault["type"] == "missing":
-        return f"key '{key}' is missing; add it"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message}" if key else message
+    inner = model if len(place) <= 1 else Scope if place[0] == "over" else Variant
+    return fault_sentence(fault, ".".join(place), list(inner.model_fields))

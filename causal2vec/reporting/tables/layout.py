@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from causal2vec.errors import UserError
-from causal2vec.hints import hint
+from causal2vec.files import read_yaml
+from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
 from causal2vec.reporting.tables.grid import Better, Column, Spread
@@ -241,12 +241,7 @@ def load_layout(path: Path) -> Layout:
     Raises:
         UserError: One sentence with the file and, for each fault, its key.
     """
-    try:
-        source = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; name a file such as config/tables.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    source = read_yaml(path, "name a file such as config/tables.yaml")
     if not isinstance(source, dict):
         raise UserError(f"{path} must hold a mapping with the key 'tables'; see config/tables.yaml for one")
     try:
@@ -270,18 +265,12 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _sentence(fault: Any) -> str:
     """One fault as 'key: what is wrong', with the nearest valid key for a typing slip."""
     key = _key(fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = _fields_at(fault["loc"][:-1])
-        return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
-    if fault["type"] == "missing":
-        return f"key '{key}' is missing; add it"
     if fault["type"] == "union_tag_not_found":
         return f"key '{key}.kind' is missing; add it (known: {', '.join(_KINDS)})"
     if fault["type"] == "union_tag_invalid":
         tag = str(fault["ctx"]["tag"])
         return f"{key}.kind: no kind of table is called '{tag}'{hint(tag, list(_KINDS))}"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+    return fault_sentence(fault, key, _fields_at(fault["loc"][:-1]))
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
