@@ -82,8 +82,13 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval excludes zero and the corrected p-value is below `ALPHA`."""
-        return self.p_holm < ALPHA and (self.low > 0 or self.high < 0)
+        """Whether the interval excludes zero, the corrected p-value is below `ALPHA`, and all seeds agree in sign.
+
+        The first two are about test items. That a seed says otherwise is the only sign of luck in training that few
+        seeds can give.
+        """
+        agreed = self.seeds_above in (0, self.seeds)
+        return self.p_holm < ALPHA and (self.low > 0 or self.high < 0) and agreed
 
     def reversed(self) -> Difference:
         """The same comparison seen from the second entry."""

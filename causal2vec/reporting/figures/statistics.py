@@ -31,7 +31,7 @@ from causal2vec.reporting.summary import Entry, entry_name, is_untrained
 REFERENCE = "causal2vec"
 """The method that the suite is about; where it is absent, the best one takes its place."""
 
-FILLED = "filled: significant (interval without zero and p < 0.05); hollow: not"
+FILLED = "filled: significant (interval without zero, p < 0.05, no seed against it); hollow: not"
 BARS = "bars: paired 95 % interval over test items"
 
 _ROW = 0.1

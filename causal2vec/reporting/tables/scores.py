@@ -212,7 +212,8 @@ def interval_notes(study: Study, groups: list[RowGroup], corrected: bool = False
     untested = "Without ±: item-level results are missing, so that nothing was tested there."
     test = ", Holm-corrected over the tasks of a pair" if corrected else ""
     sign = (
-        f"{WEAK}: the best is not significantly better than the second (paired test over test items{test}; 5 % level)."
+        f"{WEAK}: the best is not significantly better than the second (paired test over test items{test}; 5 % level; "
+        "all seeds must agree)."
     )
     return [
         "±: half the width of the 95 % interval over test items, exact ends in the CSV file; chance in training and "
