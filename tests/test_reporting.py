@@ -39,6 +39,14 @@ def test_tables_come_from_score_files_alone(tmp_path):
     assert refused.returncode == 2 and "did you mean 'scores'?" in refused.stderr
 
 
+def test_a_study_without_training_is_a_study_too(tmp_path):
+    write_frame(score_rows(SCORES), tmp_path / "scores.csv")
+    write_json(tmp_path / "training.json", [])
+    done = _run("tables", "--results", tmp_path, "--output", tmp_path / "t", "--layout", LAYOUT)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "t" / "training.md").exists()
+
+
 def test_a_compared_base_without_scores_is_refused(tmp_path):
     write_frame(score_rows(SCORES), tmp_path / "scores.csv")
     config = {"bases": ["huge"], "seeds": [0], "methods": {}}

@@ -104,7 +104,8 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
         scores=scores,
         evidence=read_evidence(statistics) if statistics.is_dir() else Evidence(),
         costs=read_efficiency(efficiency) if efficiency.is_file() else None,
-        training=read_training(training) if training.is_file() else None,
+        # A study of untrained methods has an empty list, and no table of training.
+        training=read_training(training) if training.is_file() and read_json(training) != [] else None,
         external=read_external(Path(external), ours=evaluated(scores)) if external else None,
         order=order,
         bases=bases,
