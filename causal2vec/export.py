@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RECORDS = ("manifest.json", "training.json", "README.md", "config_sentence_transformers.json")
 """Files of a model folder that say how it was made and do not change its vectors."""
 
+COMMON_INPUTS = frozenset(("add_bos", "chat", "prefixes"))
+"""What a base or an encoder asks of every method; a method without the part ignores it."""
+
 REQUIREMENTS = ["transformers>=5.2", "sentence-transformers>=6"]
 
 
@@ -65,7 +68,7 @@ def build_embedder(path: str, folders: dict[str, Path], settings: dict[str, Any]
     cls = method_class(path)
     allowed = [name for name in inspect.signature(cls).parameters if name != "loaded"]
     usable = {key: value for key, value in settings.items() if key in allowed}
-    if unknown := sorted(set(settings) - set(allowed) - {"add_bos"}):
+    if unknown := sorted(set(settings) - set(allowed) - COMMON_INPUTS):
         raise UserError(
             f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from causal2vec.config import VARIANT, ZERO_SHOT, Ablation, Budget, Config, Method, Section
+from causal2vec.config import VARIANT, ZERO_SHOT, Ablation, Budget, Config, Distributed, Method, Section
 from causal2vec.errors import UserError
 
 AXES = ("settings", "budget", "encoder", "evaluation.max_length")
@@ -23,6 +23,9 @@ class Run(Section):
     budget: Budget
     encoder: str
     max_length: int
+    inputs: dict[str, Any]
+    """What the base and the encoder ask of every method: ``add_bos``, ``chat`` and ``prefixes``."""
+    distributed: Distributed
 
     @property
     def path(self) -> str:
@@ -78,10 +81,22 @@ def _runs(
             budget=config.budget,
             encoder=config.encoder,
             max_length=config.evaluation.max_length,
+            inputs=_inputs(config, spec, base),
+            distributed=config.models[base].distributed or config.distributed,
         )
         for base in (bases or config.bases)
         for seed in config.seeds
     ]
+
+
+def _inputs(config: Config, spec: Method, base: str) -> dict[str, Any]:
+    model = config.models[base]
+    encoder = model if model.kind == "encoder" else config.models[config.encoder]
+    return {
+        "add_bos": model.add_bos,
+        "chat": list(model.chat) if spec.chat and model.chat else None,
+        "prefixes": [encoder.prefixes.query, encoder.prefixes.document] if encoder.prefixes else None,
+    }
 
 
 def variant_name(method: str, axis: str, value: object) -> str:

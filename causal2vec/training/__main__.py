@@ -70,7 +70,6 @@ def train_from_command_line(config: Config, run: Run, options: argparse.Namespac
         load_prompts(Path(config.evaluation.prompts)),
         options.output,
         options.state or options.output.with_name(f"{options.output.name}.state"),
-        add_bos=config.models[run.base].add_bos,
         device=resolve_device(config.compute),
         dtype=options.dtype,
         validate=options.validate,

@@ -38,7 +38,6 @@ def make_model(
     output: Path,
     state: Path,
     *,
-    add_bos: bool | None = None,
     device: str = "cpu",
     dtype: str = "float32",
     validate: bool = False,
@@ -51,7 +50,6 @@ def make_model(
         pairs: Folder with ``train.parquet`` and ``validation.parquet``.
         output: The model's folder; appears whole or not at all.
         state: Folder for checkpoints; a training that was stopped goes on from there. Removed at the end.
-        add_bos: The base's setting, handed to the methods that have an LLM.
         device, dtype: Where and in which format to compute; the weights that learn are float32.
         validate: Also measure retrieval within the validation pairs (for choosing settings).
 
@@ -64,12 +62,12 @@ def make_model(
     from transformers import set_seed
 
     set_seed(run.seed)
-    if own := {"max_seq_length", "add_bos"} & set(run.settings):
+    if own := {"max_seq_length", *run.inputs} & set(run.settings):
         raise UserError(
             f"methods.{run.method}.settings has {sorted(own)[0]}, which is the same for every method; set "
-            "budget.max_length, evaluation.max_length or models.*.add_bos instead"
+            "budget.max_length, evaluation.max_length or models.*.add_bos, chat or prefixes instead"
         )
-    settings = {"max_seq_length": run.budget.max_length, "add_bos": add_bos, **run.settings}
+    settings = {"max_seq_length": run.budget.max_length, **run.inputs, **run.settings}
     module = build_embedder(run.spec.module, folders, settings)
     manifest = {
         **run.model_dump(exclude={"spec", "settings", "budget", "encoder"}),

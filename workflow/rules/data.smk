@@ -7,6 +7,8 @@ rule probe_machine:
     benchmark:
         "work/benchmarks/probe_machine.jsonl"
     threads: CONFIG.compute.threads
+    resources:
+        gpu=GPUS,
     params:
         compute=section("compute"),
         code=fingerprint("causal2vec.compute"),
@@ -33,6 +35,12 @@ rule fetch_package:
 
 
 rule prepare_model:
+    input:
+        lambda wildcards: (
+            f"work/fetched/models/{wildcards.model}.json"
+            if from_hub(wildcards.model)
+            else []
+        ),
     output:
         directory("work/models/{model}"),
     log:
@@ -43,7 +51,7 @@ rule prepare_model:
     params:
         name="{model}",
         source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
-            exclude={"add_bos"}
+            exclude={"add_bos", "chat", "prefixes", "distributed"}
         ),
         code=fingerprint("causal2vec.backbone"),
     message:
@@ -71,7 +79,7 @@ rule prepare_tasks:
 
 rule collect_task_texts:
     input:
-        "work/tasks",
+        TASK_DATA,
     output:
         "work/task_texts.parquet",
     log:
@@ -90,7 +98,10 @@ rule collect_task_texts:
 rule prepare_pairs:
     input:
         packages=expand("work/packages/{package}", package=PACKAGES),
-        eval_texts="work/task_texts.parquet",
+        eval_texts=(
+            ["work/task_texts.parquet"] if CONFIG.pairs.decontaminate_ngram else []
+        ),
+        fetched=PAIRS_FETCHED,
     output:
         directory("work/pairs"),
     log:
@@ -108,3 +119,87 @@ rule prepare_pairs:
         "Making training pairs and dropping those that touch an evaluation text"
     script:
         "../scripts/prepare_pairs.py"
+
+
+# Downloads: everything that needs a network, so that `snakemake fetch` can do it where there is one.
+rule fetch_model:
+    output:
+        "work/fetched/models/{model}.json",
+    log:
+        "work/logs/fetch_model/{model}.log",
+    retries: 2
+    params:
+        name="{model}",
+        source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
+            exclude={"add_bos", "chat", "prefixes", "distributed", "keep_layers"}
+        ),
+    message:
+        "Downloading the model {wildcards.model}"
+    script:
+        "../scripts/fetch_model.py"
+
+
+rule fetch_tasks:
+    output:
+        "work/fetched/tasks.json",
+    log:
+        "work/logs/fetch_tasks.log",
+    retries: 2
+    params:
+        tasks=CONFIG.evaluation.tasks,
+        mteb_version=installed_version("mteb"),
+    message:
+        "Downloading the official evaluation tasks' data"
+    script:
+        "../scripts/fetch_tasks.py"
+
+
+rule fetch_texts:
+    output:
+        "work/fetched/texts/{stage}.json",
+    log:
+        "work/logs/fetch_texts/{stage}.log",
+    retries: 2
+    params:
+        texts=lambda wildcards: getattr(CONFIG, wildcards.stage).texts.model_dump(),
+    message:
+        "Downloading the text for {wildcards.stage}"
+    script:
+        "../scripts/fetch_texts.py"
+
+
+rule fetch_pairs:
+    output:
+        "work/fetched/pairs.json",
+    log:
+        "work/logs/fetch_pairs.log",
+    retries: 2
+    params:
+        pairs=section("pairs"),
+    message:
+        "Downloading the training mix"
+    script:
+        "../scripts/fetch_pairs.py"
+
+
+rule fetch:
+    input:
+        models=expand(
+            "work/fetched/models/{model}.json", model=filter(from_hub, used_models())
+        ),
+        others=expand(
+            "work/models/{model}",
+            model=[name for name in used_models() if not from_hub(name)],
+        ),
+        packages=expand("work/packages/{package}", package=PACKAGES),
+        tasks=[] if PACKAGED else "work/fetched/tasks.json",
+        texts=fetched_texts("mntp") + fetched_texts("simcse"),
+        pairs=PAIRS_FETCHED,
+    output:
+        "work/fetched/manifest.json",
+    log:
+        "work/logs/fetch.log",
+    message:
+        "Writing the manifest of everything that was downloaded"
+    script:
+        "../scripts/write_fetch_manifest.py"

@@ -2,7 +2,7 @@
 rule evaluate_model:
     input:
         model="results/models/{method}/{base}/seed{seed}",
-        tasks="work/tasks",
+        tasks=TASK_DATA,
         hardware="work/hardware.json",
     output:
         directory("work/evaluation/{method}/{base}/seed{seed}/shard{shard}"),
@@ -12,8 +12,9 @@ rule evaluate_model:
         "work/benchmarks/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.jsonl"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=8000,
-        gpu=1 if CONFIG.compute.device == "cuda" else 0,
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=GPUS,
     params:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         evaluation=section("evaluation"),
@@ -47,8 +48,9 @@ rule measure_efficiency:
         "work/benchmarks/measure_efficiency.jsonl"
     threads: ALL_CORES  # nothing else may run beside a measurement
     resources:
-        mem_mb=16000,
-        gpu=1 if CONFIG.compute.device == "cuda" else 0,
+        mem_mb=lambda wildcards, attempt: 2 * memory(wildcards, attempt),
+        runtime=runtime,
+        gpu=GPUS,
     params:
         efficiency=section("efficiency"),
         compute=section("compute"),

@@ -4,6 +4,7 @@ rule pretrain_mntp:
         base="work/models/{base}",
         pairs="work/pairs",
         hardware="work/hardware.json",
+        texts=fetched_texts("mntp"),
     output:
         directory("work/mntp/{base}/seed{seed}"),
     log:
@@ -12,10 +13,11 @@ rule pretrain_mntp:
         "work/benchmarks/pretrain_mntp/{base}/seed{seed}.jsonl"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=8000,
-        gpu=1 if CONFIG.compute.device == "cuda" else 0,
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=GPUS,
     params:
-        mntp=CONFIG.mntp.model_dump() if CONFIG.mntp else None,
+        mntp=lambda wildcards: CONFIG.mntp.on(wildcards.base).model_dump(),
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
@@ -24,6 +26,39 @@ rule pretrain_mntp:
         "Masked-next-token pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
         "../scripts/pretrain_mntp.py"
+
+
+rule pretrain_simcse:
+    input:
+        base=lambda wildcards: (
+            f"work/mntp/{wildcards.base}/seed{wildcards.seed}"
+            if wildcards.start == "mntp"
+            else f"work/models/{wildcards.base}"
+        ),
+        pairs="work/pairs",
+        hardware="work/hardware.json",
+        texts=fetched_texts("simcse"),
+    output:
+        directory("work/simcse/{start}/{base}/seed{seed}"),
+    log:
+        "work/logs/pretrain_simcse/{start}/{base}/seed{seed}.log",
+    benchmark:
+        "work/benchmarks/pretrain_simcse/{start}/{base}/seed{seed}.jsonl"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=GPUS,
+    params:
+        simcse=lambda wildcards: CONFIG.simcse.model_dump(),
+        lora=CONFIG.budget.lora.model_dump(),
+        compute=section("compute"),
+        seed=lambda wildcards: int(wildcards.seed),
+        code=fingerprint("causal2vec.training.simcse", "causal2vec.training.lora"),
+    message:
+        "Unsupervised contrastive pre-training of {wildcards.base}, seed {wildcards.seed}"
+    script:
+        "../scripts/pretrain_simcse.py"
 
 
 rule train_model:
@@ -39,13 +74,13 @@ rule train_model:
         "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=8000,
-        gpu=1 if CONFIG.compute.device == "cuda" else 0,
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=lambda wildcards: GPUS * run_of(wildcards).distributed.processes,
     params:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         compute=section("compute"),
         prompts=PROMPTS.model_dump(),
-        add_bos=lambda wildcards: CONFIG.models[wildcards.base].add_bos,
         validate=VALIDATE,
         code=lambda wildcards: fingerprint(
             run_of(wildcards).spec.module.rpartition(".")[0],

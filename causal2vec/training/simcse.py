@@ -1,0 +1,1 @@
+"""Unsupervised contrastive pre-training (SimCSE)."""
