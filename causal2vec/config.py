@@ -84,6 +84,22 @@ class Config(Section):
     distributed: Distributed = Distributed()
     resources: Resources = Resources()
 
+    def _check_models(self) -> None:
+        """Settings that only one kind of model has, and batches that the processes can share out evenly."""
+        for name, model in self.models.items():
+            for key, kind in (("chat", "llm"), ("prefixes", "encoder")):
+                if getattr(model, key) and model.kind != kind:
+                    raise ValueError(f"models.{name}.{key}: only a model of kind {kind} can have it; remove it")
+            processes = (model.distributed or self.distributed).total
+            if self.budget.batch_size % processes:
+                raise ValueError(
+                    f"budget.batch_size {self.budget.batch_size} cannot be shared out evenly among the {processes} "
+                    f"processes that train {name}; make it a multiple or change distributed"
+                )
+        for base in self.mntp.bases if self.mntp else ():
+            if base not in self.models:
+                raise ValueError(f"mntp.bases: '{base}' is not among models{hint(base, list(self.models))}")
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         for where, name, kind in [
@@ -94,6 +110,7 @@ class Config(Section):
                 raise ValueError(f"{where}: '{name}' is not among models{hint(name, list(self.models))}")
             if self.models[name].kind != kind:
                 raise ValueError(f"{where}: '{name}' is of kind {self.models[name].kind}, but {kind} is needed")
+        self._check_models()
         for name, method in self.methods.items():
             # The class itself is looked at only when it is built, as that imports torch.
             if not module_exists(method.module.rpartition(".")[0]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,33 @@ def test_overlays_fit_the_demo(overlay, runs):
     assert len(runs_of(load_config(laid_over(copy.deepcopy(DEMO), above)))) == runs
 
 
+CONFIGURATIONS = {
+    "demo.yaml": 12,
+    "demo.yaml short.yaml": 12,
+    "cpu.yaml": 39,
+    "paper.yaml": 23,
+    "paper.yaml paper_v2.yaml": 23,
+    "paper.yaml paper_subset.yaml": 23,
+    "paper.yaml paper_bge.yaml": 23,
+    "paper.yaml paper_without_simcse.yaml": 23,
+}
+"""What the files say to put after --configfile, and the number of models that this makes."""
+
+
 def test_every_file_in_config_is_tested():
-    known = {"demo.yaml", "short.yaml", "cpu.yaml", "prompts.yaml", "tables.yaml", "claims.yaml"}
+    known = {"prompts.yaml", "prompts_paper.yaml", "tables.yaml", "claims.yaml", *" ".join(CONFIGURATIONS).split()}
     assert {path.name for path in (ROOT / "config").glob("*.yaml")} == known
+
+
+@pytest.mark.parametrize(("files", "models"), CONFIGURATIONS.items())
+def test_every_configuration_plans_its_dag(files, models):
+    words = ["--dry-run", "--forceall", "--cores", "2", "--quiet", "rules", "--configfile"]
+    done = subprocess.run(
+        ["snakemake", *words, *(f"config/{file}" for file in files.split())], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert int(counts["train_model"]) == models
 
 
 def test_everything_runs_with_every_seed():
@@ -157,6 +183,25 @@ def test_documents_of_retrieval_get_no_instruction():
         ("compute/dtype", "float8", "compute.dtype: Input should be 'auto', 'float32'"),
         ("evaluation/tasks", [], "evaluation.tasks: List should have at least 1 item"),
         ("efficiency/repeats", 1, "efficiency.repeats: Input should be greater than or equal to 2"),
+        ("models/all-MiniLM-L6-v2/chat", ["a", "b"], "models.all-MiniLM-L6-v2.chat: only a model of kind llm can"),
+        ("models/SmolLM2-135M-Instruct/chat", ["a"], "models.SmolLM2-135M-Instruct.chat"),
+        (
+            "models/SmolLM2-135M-Instruct/prefixes",
+            {"query": "q", "document": "d"},
+            "models.SmolLM2-135M-Instruct.prefixes: only a model of kind encoder can have it",
+        ),
+        ("models/all-MiniLM-L6-v2/prefixes", {"query": "q: "}, "all-MiniLM-L6-v2.prefixes.document' is missing"),
+        ("methods/echo/simcse", True, "methods.echo.simcse is true, but the simcse section is missing"),
+        ("mntp/bases", {"Smol": {"all_mask": True}}, "mntp.bases: 'Smol' is not among models"),
+        ("mntp/texts", {"source": "hub", "files": "*.txt"}, "source 'hub' also needs repository, revision"),
+        ("pairs/kind", "e5", "kind 'e5' also needs folder"),
+        ("pairs/kind", "bge", "kind 'bge' also needs folder, or repository and revision"),
+        ("pairs/sources", {"bible": 0.5}, "sources.bible is a share, but kind 'packages' wants a whole number"),
+        ("pairs/negatives", -1, "pairs.negatives: Input should be greater than or equal to 0"),
+        ("distributed", {"processes": 5}, "budget.batch_size 32 cannot be shared out evenly among the 5 processes"),
+        ("distributed", {"strategy": "zero3"}, "distributed.strategy: Input should be 'ddp' or 'fsdp'"),
+        ("compute/attention", "flash", "compute.attention: Input should be 'auto', 'eager', 'sdpa'"),
+        ("resources", {"memory": 1}, "unknown key 'resources.memory' (did you mean 'memory_mb'?)"),
     ],
 )
 def test_slips_are_named(path, value, words):

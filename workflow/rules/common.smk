@@ -13,7 +13,7 @@ from causal2vec.gpus import local_gpus
 from causal2vec.runs import Run, runs_of
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
-SWITCHES = ("validate", "claims", "external_results")
+SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
 VALIDATE = str(config.get("validate", False)).lower() == "true"
 STRICT = config.get("claims") == "strict"
 EXTERNAL = config.get("external_results")
