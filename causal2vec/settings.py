@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ZERO_SHOT = "-zero_shot"
 """Suffix of a method's untrained twin."""
@@ -32,8 +32,10 @@ class Distributed(Section):
     """
 
     nodes: Positive = 1
-    processes: Positive = Field(1, description="per node: so many GPUs")
-    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: weights are split over the processes too")
+    processes: Positive = Field(default=1, description="per node: so many GPUs")
+    strategy: Literal["ddp", "fsdp"] = Field(
+        default="ddp", description="fsdp: weights are split over the processes too"
+    )
 
     @property
     def total(self) -> int:
@@ -193,18 +195,23 @@ class Pairs(Section):
     """The training mix, and how much of each source goes into it."""
 
     kind: Literal["packages", "e5", "bge"] = Field(
-        "packages", description="packages: made from data packages; e5, bge: public mixes as jsonl files"
+        default="packages", description="packages: made from data packages; e5, bge: public mixes as jsonl files"
     )
     folder: str | None = Field(None, description="e5, bge: where the jsonl files lie; bge: null fetches them")
     repository: str | None = Field(None, description="bge without a folder: the data set on the hub")
     revision: str | None = Field(None, description="bge without a folder: its commit")
-    sources: dict[str, Amount]
-    negatives: Annotated[int, Field(ge=0, description="hard negatives per pair, where the source has them")] = 0
+    sources: dict[str, Amount] = Field(description="how much of each; null leaves out what another file names")
+    negatives: Annotated[int, Field(ge=0, description="hard negatives per pair; every source must have some")] = 0
     validation: Annotated[int, Field(ge=0)] = 500
     seed: int = 0
     decontaminate_ngram: Annotated[int, Field(ge=3)] | None = Field(
         8, description="null: pairs are not compared with the evaluation's texts"
     )
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _without_null(cls, sources: Any) -> Any:
+        return {n: a for n, a in sources.items() if a is not None} if isinstance(sources, dict) else sources
 
     @model_validator(mode="after")
     def _complete(self) -> Pairs:
@@ -265,7 +272,7 @@ class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        "auto", description="auto: flash_attention_2 where it is installed and can be used, else sdpa"
+        default="auto", description="auto: flash_attention_2 where it is installed and can be used, else sdpa"
     )
 
 
@@ -273,4 +280,4 @@ class Resources(Section):
     """What a heavy job asks of a cluster; a retry asks for twice, then three times the memory and time."""
 
     memory_mb: Positive = 8000
-    runtime_minutes: Positive = Field(240, description="of one training or evaluation job")
+    runtime_minutes: Positive = Field(default=240, description="of one training or evaluation job")

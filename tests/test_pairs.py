@@ -1,5 +1,6 @@
 """Training pairs: sources, duplicates, leaks, validation, determinism, reading back."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from causal2vec.corpora.text import plain
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import PACKAGED_TASKS, write_task_texts
 from causal2vec.files import sha256_tree
+from causal2vec.training.batches import load_training_data
 from causal2vec.training.decontaminate import contaminated, index_files, index_texts
 from causal2vec.training.pairs import SOURCES, SYMMETRIC, prepare_pairs, read_pairs
 
@@ -105,6 +107,16 @@ def test_same_input_same_bytes(packages_folder: Path, tmp_path: Path) -> None:
     first = run("a", SMALL, 1)
     assert first == run("b", dict(reversed(SMALL.items())), 1)
     assert first != run("c", SMALL, 2)
+
+
+def test_training_reads_the_pairs_by_source_with_and_without_the_mapped_files(prepared, tmp_path: Path) -> None:
+    frame = read_pairs(prepared[0] / "train.parquet").to_pandas()
+    shutil.copy(prepared[0] / "train.parquet", tmp_path)
+    mapped, own = load_training_data(prepared[0]), load_training_data(tmp_path)
+    assert list(mapped) == list(own) == sorted(SOURCES)
+    for source, rows in frame.groupby("source"):
+        expected = rows[["query", "positive"]].to_dict("records")
+        assert mapped[source].to_list() == own[source].to_list() == expected
 
 
 def test_planted_leak_is_found(packages_folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from causal2vec.config import Section
 from causal2vec.errors import UserError
+from causal2vec.hints import hint
 
 ASYMMETRIC = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
 """MTEB task types whose documents are read without an instruction."""
@@ -44,8 +45,17 @@ class Prompts(Section):
         return self._filled(instruction)
 
     def for_training(self, source: str) -> dict[str, str]:
-        """The prompt per column of a source's pairs."""
-        prompt = self._filled(self.sources.get(source))
+        """The prompt per column of a source's pairs.
+
+        Raises:
+            UserError: There is no instruction for the source; to have none, say so with an empty text.
+        """
+        if source not in self.sources:
+            raise UserError(
+                f"evaluation.prompts names a file without an instruction for the training source '{source}'; add it "
+                f"there under sources{hint(source, list(self.sources))}, as an empty text if it shall have none"
+            )
+        prompt = self._filled(self.sources[source])
         return {"query": prompt, "positive": prompt if source in self.symmetric else ""}
 
     def _filled(self, instruction: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Prepare training pairs: collect, clean, decontaminate, split off validation, write parquet."""
+"""Prepare training pairs from data packages: collect, clean, decontaminate, split off validation, write."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from causal2vec.corpora.splits import Split, read_split
 from causal2vec.corpora.text import plain, shorten, tidy
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_folder, sha256_file, write_json
+from causal2vec.training.batches import read_pairs
 from causal2vec.training.decontaminate import NgramIndex, contaminated, index_files
+from causal2vec.training.mix_files import PAIR_COLUMNS, write_training_files
+from causal2vec.training.mixes import mix_folder, prepare_mix
 from causal2vec.training.sources import CORPUS, SOURCES, SYMMETRIC, RawPair
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from causal2vec.config import Pairs
 
-__all__ = ["MAX_CHARACTERS", "SOURCES", "SYMMETRIC", "Pair", "prepare_pairs", "read_pairs"]
+__all__ = ["MAX_CHARACTERS", "SOURCES", "SYMMETRIC", "Pair", "prepare", "prepare_pairs", "read_pairs"]
 
 MAX_CHARACTERS = 2000
 """Longer texts are cut at a sentence: no configured model reads more of a training text."""
 MIN_CHARACTERS = 3
-REQUIRED_COLUMNS = ("query", "positive", "source", "pair_id")
 
 
 class Pair(NamedTuple):
@@ -35,6 +37,34 @@ class Pair(NamedTuple):
     record: str
 
 
+def prepare(
+    pairs: Pairs, packages: Path, output: Path, *, eval_texts: list[Path], fetched: Path | None = None
+) -> dict[str, Any]:
+    """Write the configured pairs of any kind into the folder ``output``; returns the report.
+
+    Args:
+        pairs: The configuration's section.
+        packages: For kind ``packages``: one folder per data package.
+        output: Appears whole or not at all.
+        eval_texts: As in `prepare_pairs`.
+        fetched: For a mix from the hub: the record of its download.
+
+    Raises:
+        UserError: As in `prepare_pairs` and `causal2vec.training.mixes.prepare_mix`.
+    """
+    if pairs.kind != "packages":
+        return prepare_mix(pairs, mix_folder(pairs, fetched), output, eval_texts=eval_texts)
+    return prepare_pairs(
+        packages,
+        output,
+        sources={name: int(amount) for name, amount in pairs.sources.items()},
+        validation=pairs.validation,
+        seed=pairs.seed,
+        eval_texts=eval_texts,
+        ngram=pairs.decontaminate_ngram,
+    )
+
+
 def prepare_pairs(
     packages: Path,
     output: Path,
@@ -43,21 +73,21 @@ def prepare_pairs(
     validation: int,
     seed: int,
     eval_texts: list[Path],
-    ngram: int,
+    ngram: int | None,
 ) -> dict[str, Any]:
-    """Write ``train.parquet``, ``validation.parquet`` and ``report.json`` into the folder ``output``.
+    """Write ``train.parquet``, ``validation.parquet``, ``train/SOURCE.arrow`` and ``report.json`` into ``output``.
 
     ``packages`` holds one folder per data package, ``sources`` gives the most pairs wanted per source (after
     cleaning, validation included), ``validation`` the number of validation pairs over all sources, spread
     evenly. Pairs that share a run of ``ngram`` words with a text in ``eval_texts`` (parquet files with a
-    column ``text``) are left out. Equal input gives equal bytes. Returns the report.
+    column ``text``) are left out; ``None`` leaves none out. Equal input gives equal bytes. Returns the report.
 
     Raises:
         UserError: A source is unknown, a cap or count is not positive, a file is missing or damaged, or there
             are too few pairs to split off the validation pairs.
     """
     _check(sources, validation)
-    index = index_files(eval_texts, ngram)
+    index = None if ngram is None else index_files(eval_texts, ngram)
     split = read_split(packages, evaluation=False, corpora={CORPUS[name] for name in sources})
     report: dict[str, dict[str, int]] = {}
     chosen: dict[str, list[Pair]] = {}
@@ -83,17 +113,19 @@ def _check(sources: dict[str, int], validation: int) -> None:
 
 
 def _source_pairs(
-    name: str, cap: int, split: Split, index: NgramIndex, seen: set[str], seed: int
+    name: str, cap: int, split: Split, index: NgramIndex | None, seen: set[str], seed: int
 ) -> tuple[list[Pair], dict[str, int]]:
     """The pairs of one source after cleaning, at most ``cap``, and how many were lost at each step."""
     cleaned = [pair for raw in SOURCES[name](split) if (pair := _clean(raw, name))]
     distinct = _distinct(_shuffled(cleaned, seed), seen)
-    leaked = contaminated((p.query for p in distinct), index) | contaminated((p.positive for p in distinct), index)
-    clean = [pair for pair, bad in zip(distinct, leaked, strict=True) if not bad]
+    clean = distinct
+    if index is not None:
+        leaked = contaminated((p.query for p in distinct), index) | contaminated((p.positive for p in distinct), index)
+        clean = [pair for pair, bad in zip(distinct, leaked, strict=True) if not bad]
     counts = {
         "available": len(cleaned),
         "dropped_duplicates": len(cleaned) - len(distinct),
-        "dropped_contaminated": int(leaked.sum()),
+        "dropped_contaminated": len(distinct) - len(clean),
         "dropped_over_cap": max(0, len(clean) - cap),
     }
     return clean[:cap], counts
@@ -169,7 +201,7 @@ def _write(
     held: list[Pair],
     sources: dict[str, dict[str, int]],
     seed: int,
-    ngram: int,
+    ngram: int | None,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {
         "sources": {name: counts | {"symmetric": name in SYMMETRIC} for name, counts in sources.items()},
@@ -183,6 +215,10 @@ def _write(
             path = draft / f"{name}.parquet"
             _write_parquet(path, pairs)
             report[f"{name}_sha256"] = sha256_file(path)
+        by_source: dict[str, list[dict[str, str]]] = {}
+        for pair in train:
+            by_source.setdefault(pair.source, []).append({"query": pair.query, "positive": pair.positive})
+        write_training_files(draft / "train", by_source)
         write_json(draft / "report.json", report)
     return report
 
@@ -191,50 +227,7 @@ def _write_parquet(path: Path, pairs: list[Pair]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([(name, pa.string()) for name in (*REQUIRED_COLUMNS, "negative_1")])
-    columns = {name: [getattr(pair, name) for pair in pairs] for name in REQUIRED_COLUMNS}
+    schema = pa.schema([(name, pa.string()) for name in (*PAIR_COLUMNS, "negative_1")])
+    columns = {name: [getattr(pair, name) for pair in pairs] for name in PAIR_COLUMNS}
     # no source has hard negatives yet, but readers may count on the column
     pq.write_table(pa.table(columns | {"negative_1": [None] * len(pairs)}, schema=schema), path, compression="zstd")
-
-
-def read_pairs(path: Path) -> pa.Table:
-    """Read and check a file of pairs, ours or the user's own.
-
-    Columns ``query``, ``positive``, ``source`` and ``pair_id`` hold non-empty text; ``negative_1`` and so on
-    are optional and may be null.
-
-    Raises:
-        UserError: The file is missing or no parquet file, a column is missing or no text, or a text is empty;
-            the message names the file, the column and the row (counted from 0).
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; prepare the pairs first") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not a parquet file ({error}); prepare the pairs again") from error
-    missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; it needs {', '.join(REQUIRED_COLUMNS)}")
-    for name in table.column_names:
-        if name in REQUIRED_COLUMNS or name.startswith("negative_"):
-            _check_column(path, name, table[name])
-    return table
-
-
-def _check_column(path: Path, name: str, column: Any) -> None:
-    import pyarrow as pa
-
-    optional = name.startswith("negative_")
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        if optional and pa.types.is_null(column.type):
-            return
-        raise UserError(f"{path}: column {name!r} holds {column.type}, not text; correct the file")
-    for row, text in enumerate(column.to_pylist()):
-        if text is None and optional:
-            continue
-        if text is None or not text.strip():
-            raise UserError(f"{path}: column {name!r} is empty in row {row}; fill it or leave the row out")

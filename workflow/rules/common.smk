@@ -11,6 +11,7 @@ from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.runs import Run, runs_of
+from causal2vec.training.mix_lines import written_sources
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
 SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
@@ -25,6 +26,8 @@ try:
     )
     PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
     RUNS = {run.path: run for run in runs_of(CONFIG)}
+    for source in written_sources(CONFIG.pairs):
+        PROMPTS.for_training(source)  # refuses a source without an instruction
 except UserError as error:
     # A WorkflowError would go to stdout in a dry run.
     sys.stderr.write(f"error: {error}\n")

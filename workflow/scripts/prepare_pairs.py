@@ -1,17 +1,14 @@
 from pathlib import Path
 
 from causal2vec.config import Pairs
-from causal2vec.training.pairs import prepare_pairs
+from causal2vec.training.pairs import prepare
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    pairs = Pairs(**s.params.pairs)
-    prepare_pairs(
-        Path(s.input.packages[0]).parent,
+    prepare(
+        Pairs(**s.params.pairs),
+        Path("work/packages"),
         Path(s.output[0]),
-        sources=pairs.sources,
-        validation=pairs.validation,
-        seed=pairs.seed,
-        eval_texts=[Path(s.input.eval_texts)],
-        ngram=pairs.decontaminate_ngram,
+        eval_texts=[Path(path) for path in s.input.eval_texts],
+        fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
     )

@@ -1,0 +1,204 @@
+"""The public training mixes as they lie on disk: which files a source is, which lines are drawn, what a line says."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from causal2vec.errors import UserError
+from causal2vec.hints import hint
+
+if TYPE_CHECKING:
+    from causal2vec.config import Pairs
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+_SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+TWO_INSTRUCTIONS = frozenset(("allnli", "quora_duplicates"))
+"""Sources whose lines take two instructions in turn (LLM2Vec's E5Data): each becomes two sources, so that a batch,
+which comes from one source, has one instruction."""
+
+
+class Keys(NamedTuple):
+    """What a mix calls the parts of an example."""
+
+    query: str
+    positive: str
+    negatives: str
+
+
+KEYS = {"e5": Keys("query", "positive", "negative"), "bge": Keys("query", "pos", "neg")}
+
+
+class Line(NamedTuple):
+    """One line of a file, with its number (from 1)."""
+
+    path: Path
+    number: int
+    text: bytes
+
+    def fault(self, what: str) -> UserError:
+        """The error that this line is wrong in this way."""
+        return UserError(f"{self.path} line {self.number} {what}")
+
+
+class Example(NamedTuple):
+    """A query, its positive, and its hard negatives, as many as the line has."""
+
+    query: str
+    positive: str
+    negatives: list[str]
+
+
+def written_sources(pairs: Pairs) -> list[str]:
+    """The sources that training will see: as configured, but two for each that has two instructions."""
+    names = []
+    for name in sorted(pairs.sources):
+        halves = pairs.kind != "packages" and name in TWO_INSTRUCTIONS
+        names += [f"{name}_1", f"{name}_2"] if halves else [name]
+    return names
+
+
+def written_source(name: str, number: int) -> str:
+    """The source that a line of ``name`` is written to: lines 1, 3, ... have the first of two instructions."""
+    return f"{name}_{(number - 1) % 2 + 1}" if name in TWO_INSTRUCTIONS else name
+
+
+def files_of(folder: Path, source: str) -> list[Path]:
+    """The files of a source, sorted: those of its name below ``folder``, or else those in folders of its name.
+
+    A file's name counts without ``.jsonl`` or ``.jsonl.gz`` and without the number of a shard.
+
+    Raises:
+        UserError: The folder is absent, the name cannot be a file's, or there is no such file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; set pairs.folder to where the mix's jsonl files lie")
+    if not _PLAIN_NAME.fullmatch(source):
+        raise UserError(f"pairs.sources has {source!r}; a source is named as its file is, without folder and suffix")
+    files = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+    if not files:
+        raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file; set pairs.folder to where the mix lies")
+    found = [path for path in files if source in (_stem(path), _SHARD.sub("", _stem(path)))]
+    found = found or [path for path in files if source in path.relative_to(folder).parts[:-1]]
+    if not found:
+        known = sorted({_SHARD.sub("", _stem(path)) for path in files})
+        raise UserError(f"{folder} has no file of the source '{source}'{hint(source, known)}; correct pairs.sources")
+    return found
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def drawn_lines(files: list[Path], amount: int | float, seed: int, counts: dict[str, int]) -> Iterator[Line]:
+    """The lines to use, in the files' order: a share (float) or a number (int) of all that are not blank.
+
+    What a line says decides with the seed, so the same lines are drawn on every machine and in any order of files.
+    Counts the ``lines`` there are and those ``not_drawn`` in ``counts``.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    counts |= {"lines": 0, "not_drawn": 0}
+    limit = _limit(files, amount, seed) if isinstance(amount, int) else round(amount * 2**64)
+    left = amount if isinstance(amount, int) else None
+    for line in _lines(files, "drawing"):
+        counts["lines"] += 1
+        if limit < 2**64 and (left == 0 or line_key(line.text, seed) >= limit):
+            counts["not_drawn"] += 1
+            continue
+        left = None if left is None else left - 1
+        yield line
+
+
+def _limit(files: list[Path], count: int, seed: int) -> int:
+    """The bound below which ``count`` lines' keys are; equal lines have equal keys and are counted by the caller."""
+    import numpy as np
+
+    keys = np.fromiter((line_key(line.text, seed) for line in _lines(files, "counting")), np.uint64)
+    return 2**64 if len(keys) <= count else int(np.partition(keys, count - 1)[count - 1]) + 1
+
+
+def line_key(text: bytes, seed: int | str) -> int:
+    """A number in [0, 2**64), uniform over texts, that the seed changes."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8, key=str(seed).encode()).digest(), "big")
+
+
+def _lines(files: list[Path], what: str) -> Iterator[Line]:
+    """Every line that is not blank, stripped, with a progress bar over the bytes where there is a terminal."""
+    from tqdm import tqdm
+
+    size = sum(path.stat().st_size for path in files)
+    with tqdm(total=size, unit="B", unit_scale=True, desc=f"{what} {_stem(files[0])}", disable=None) as bar:
+        for path in files:
+            with path.open("rb") as raw:
+                before = bar.n
+                for number, text in enumerate(_unpacked(path, raw), 1):
+                    if number % 1000 == 0:
+                        bar.update(before + raw.tell() - bar.n)
+                    if text := text.strip():
+                        yield Line(path, number, text)
+            bar.update(before + path.stat().st_size - bar.n)
+
+
+def _unpacked(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+    try:
+        yield from gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read to its end ({error}); fetch the file again") from error
+
+
+def parse_line(line: Line, keys: Keys) -> Example:
+    """What a line says. A positive may be a list, whose first text counts; so may negatives, whose blanks do not.
+
+    Raises:
+        UserError: The line is no JSON object in UTF-8, or query or positive is absent, no text or empty, or a
+            negative is no text; the message names file, line and key.
+    """
+    try:
+        value = json.loads(line.text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise line.fault("is not UTF-8; convert the file or delete the line") from error
+    except json.JSONDecodeError as error:
+        raise line.fault(f"is not JSON ({error.msg} at character {error.pos + 1}); correct or delete it") from error
+    if not isinstance(value, dict):
+        raise line.fault(f"is no JSON object; it needs the keys {', '.join(keys)}")
+    positive = value.get(keys.positive)
+    if isinstance(positive, list) and positive:
+        value[keys.positive] = positive[0]
+    negatives = value.get(keys.negatives) or []
+    negatives = [negatives] if isinstance(negatives, str) else negatives
+    if not isinstance(negatives, list):
+        raise line.fault(f"has {type(negatives).__name__} as '{keys.negatives}', not text; correct or delete it")
+    return Example(
+        _text(line, value, keys.query, keys),
+        _text(line, value, keys.positive, keys),
+        [text for text in (_checked(line, negative, keys.negatives) for negative in negatives) if text],
+    )
+
+
+def _text(line: Line, value: dict[str, Any], key: str, keys: Keys) -> str:
+    if key not in value:
+        raise line.fault(f"has no key '{key}'; every line needs {', '.join(keys)}")
+    text = _checked(line, value[key], key)
+    if not text:
+        raise line.fault(f"has an empty '{key}'; fill it or delete the line")
+    return text
+
+
+def _checked(line: Line, text: Any, key: str) -> str:
+    if not isinstance(text, str):
+        raise line.fault(f"has {type(text).__name__} as '{key}', not text; correct or delete it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can escape half a surrogate pair, UTF-8 cannot
+        raise line.fault(f"has half a character (\\u{ord(text[error.start]):x}) in '{key}'; correct it") from error
+    return text.strip()
