@@ -62,6 +62,32 @@ def resolve_device(compute: Compute) -> str:
     return compute.device
 
 
+def attention_backend(setting: str, device: str, dtype: str) -> str:
+    """How attention is computed: transformers' name of it for ``compute.attention``.
+
+    ``auto`` takes flash_attention_2 on a GPU in bfloat16 where it is installed, else sdpa.
+
+    Raises:
+        UserError: flash_attention_2 is asked for where it is not installed or cannot be used.
+    """
+    from transformers.utils import is_flash_attn_2_available
+
+    usable = device == "cuda" and dtype == "bfloat16"
+    if setting == "auto":
+        return "flash_attention_2" if usable and is_flash_attn_2_available() else "sdpa"
+    if setting == "flash_attention_2" and not usable:
+        raise UserError(
+            f"compute.attention is flash_attention_2, which needs a GPU and bfloat16, not {device} and {dtype}; "
+            "set it to auto or sdpa"
+        )
+    if setting == "flash_attention_2" and not is_flash_attn_2_available():
+        raise UserError(
+            "compute.attention is flash_attention_2, but the Python package flash-attn is not installed here; "
+            "install it, or set compute.attention to auto or sdpa"
+        )
+    return setting
+
+
 def set_up(hardware: Path, compute: Compute) -> tuple[str, str]:
     """Fix the number of threads (it decides the order of sums) and read device and dtype that `probe` chose."""
     import torch

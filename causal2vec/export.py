@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
+from causal2vec.families import check_backbone
 from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json, write_text
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ def quiet_transformers() -> None:
     logging.set_verbosity_error()
 
 
-def build_embedder(path: str, folders: dict[str, Path], settings: dict[str, Any], dtype: str = "float32") -> Embedder:
+def build_embedder(
+    path: str,
+    folders: dict[str, Path],
+    settings: dict[str, Any],
+    dtype: str = "float32",
+    *,
+    attention: str | None = None,
+) -> Embedder:
     """An untrained method on pre-trained parts.
 
     Args:
@@ -58,6 +66,8 @@ def build_embedder(path: str, folders: dict[str, Path], settings: dict[str, Any]
         folders: Model folder per part; only those that the class names are opened.
         settings: Keyword arguments of the class.
         dtype: Number format of the weights.
+        attention: What `causal2vec.compute.attention_backend` gives; ``None`` is like ``sdpa``, transformers' own
+            choice, which is eager attention for an architecture without sdpa.
 
     Raises:
         UserError: A setting the class does not know, or parts that do not fit.
@@ -73,10 +83,14 @@ def build_embedder(path: str, folders: dict[str, Path], settings: dict[str, Any]
             f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings"
         )
     try:
-        return cls.build({part: str(folders[part]) for part in cls.parts}, usable, dtype=getattr(torch, dtype))
-    except (ValueError, OSError, KeyError) as error:
+        module = cls.build(
+            {part: str(folders[part]) for part in cls.parts}, usable, **_model_kwargs(getattr(torch, dtype), attention)
+        )
+    except (ValueError, OSError, KeyError, ImportError) as error:
         places = ", ".join(f"{part}={folders.get(part)}" for part in cls.parts)
         raise UserError(f"{path} cannot be built on {places}: {' '.join(str(error).split())}") from error
+    check_backbone(module)
+    return module
 
 
 def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any]) -> str:
@@ -124,7 +138,20 @@ def _bundle_code(module: Embedder, folder: Path) -> None:
     write_json(folder / "config_sentence_transformers.json", {**config, "requirements": REQUIREMENTS})
 
 
-def load_model(path: str, device: str, dtype: str, *, max_length: int | None = None, local: bool = True) -> Any:
+def _model_kwargs(dtype: Any, attention: str | None) -> dict[str, Any]:
+    """What ``from_pretrained`` is told."""
+    return {"dtype": dtype} if attention in (None, "sdpa") else {"dtype": dtype, "attn_implementation": attention}
+
+
+def load_model(
+    path: str,
+    device: str,
+    dtype: str,
+    *,
+    max_length: int | None = None,
+    local: bool = True,
+    attention: str | None = None,
+) -> Any:
     """Open a saved model as any user would, in the given number format.
 
     Args:
@@ -133,6 +160,7 @@ def load_model(path: str, device: str, dtype: str, *, max_length: int | None = N
         dtype: ``float32`` or ``bfloat16``.
         max_length: Tokens per text, instead of what the model was saved with.
         local: Whether to run the code in the folder: our own models bring theirs; code from the hub is not run.
+        attention: As for `build_embedder`.
 
     Raises:
         UserError: The folder is no such model, or the hub does not have it.
@@ -145,9 +173,12 @@ def load_model(path: str, device: str, dtype: str, *, max_length: int | None = N
         raise UserError(f"{path} is no sentence-transformers model (it has no modules.json); name a model folder")
     try:
         model = SentenceTransformer(
-            path, device=device, trust_remote_code=local, model_kwargs={"dtype": getattr(torch, dtype)}
+            path,
+            device=device,
+            trust_remote_code=local,
+            model_kwargs=_model_kwargs(getattr(torch, dtype), attention),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"the model {path} cannot be opened: {' '.join(str(error).split())[:300]}") from error
     if max_length is not None:
         model.max_seq_length = max_length

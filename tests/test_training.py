@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +14,18 @@ import torch
 from conftest import METHODS, TEXTS, build
 from safetensors.torch import load_file
 
-from causal2vec.config import Budget, LearningRates, Lora, Method, Mntp
+from causal2vec.compute import attention_backend
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
+from causal2vec.export import load_model, save_model
 from causal2vec.runs import Run
+from causal2vec.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp
 from causal2vec.training import contrastive
+from causal2vec.training.arguments import make_loss
+from causal2vec.training.batches import column_prompts, load_training_data
+from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
 from causal2vec.training.lora import attach_lora
+from causal2vec.training.precision import build_to_train
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(steps=6, batch_size=4, max_length=48, temperature=0.05, save_steps=2, lora=Lora(rank=4, alpha=8))
@@ -48,7 +56,8 @@ def run_of(method: str, *, trained: bool = True, seed: int = 0) -> Run:
     spec = Method(module=path, settings=settings)
     return Run(
         method=method, base="tiny", seed=seed, trained=trained, spec=spec, settings=settings, budget=BUDGET,
-        encoder="tiny-encoder", max_length=64,
+        encoder="tiny-encoder", max_length=64, inputs={"add_bos": None, "chat": None, "prefixes": None},
+        distributed=Distributed(),
     )  # fmt: skip
 
 
@@ -97,9 +106,9 @@ def test_hard_negatives_are_used_and_read_as_positives_are(tiny, pairs, tmp_path
     table = pd.read_parquet(pairs / "train.parquet")
     table["negative_1"] = [f"{row.positive} but not quite" for row in table.itertuples()]
     table.to_parquet(pairs / "train.parquet")
-    data = contrastive.load_training_data(pairs / "train.parquet")
+    data = load_training_data(pairs)
     assert data["a"].column_names == ["query", "positive", "negative_1"]
-    prompts = contrastive.column_prompts(PROMPTS, data)
+    prompts = column_prompts(PROMPTS, data)
     assert prompts["a"] == {"query": "Instruct: find\nQuery: ", "positive": "", "negative_1": ""}
     assert len(set(prompts["b"].values())) == 1 and prompts["b"]["negative_1"]
     assert first_loss("with") > without, "the same batch with more candidates is harder"
@@ -113,48 +122,182 @@ def test_frozen_encoder_stays_as_it_is(tiny, pairs, tmp_path):
     assert all(torch.equal(before[name.partition(":")[2]], after[name]) for name in after if name.startswith("encoder"))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_cached_gradients_equal_plain_gradients(method, tiny):
+def gradients(method: str, tiny, budget: Budget) -> dict[str, torch.Tensor]:
+    """Of one batch, without dropout: each chunk would draw its own."""
     from sentence_transformers import SentenceTransformer
 
-    gradients = []
-    for mini_batch_size in (None, 2):
-        torch.manual_seed(0)
-        module = build(method, tiny)
-        attach_lora(module, BUDGET.lora)
-        module.eval()  # without dropout the two must agree; with it, each chunk draws its own
-        model = SentenceTransformer(modules=[module], device="cpu")
-        budget = BUDGET.model_copy(update={"mini_batch_size": mini_batch_size})
-        features = [
-            module.preprocess([f"{t} {side}" for t in TEXTS], "Instruct: find\nQuery: ") for side in ("x", "y z")
-        ]
-        contrastive.make_loss(model, budget)(features, None).backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    plain, cached = gradients
-    assert plain.keys() == cached.keys() and plain
-    for name in plain:
-        assert torch.allclose(plain[name], cached[name], rtol=1e-3, atol=1e-5), name
+    torch.manual_seed(0)
+    module = build(method, tiny)
+    attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    if "encoder" in module.parts:
+        module.encoder.eval()
+    model = SentenceTransformer(modules=[module], device="cpu")
+    features = [module.preprocess([f"{t} {side}" for t in TEXTS], "Instruct: find\nQuery: ") for side in ("x", "y z")]
+    make_loss(model, budget)(features, None).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_cached_and_recomputed_gradients_equal_plain_gradients(method, checkpointing, tiny):
+    plain = gradients(method, tiny, BUDGET)
+    for chunk in (2,) if not checkpointing else (None, 2):
+        update = {"mini_batch_size": chunk, "gradient_checkpointing": checkpointing}
+        other = gradients(method, tiny, BUDGET.model_copy(update=update))
+        assert plain.keys() == other.keys() and plain
+        for name in plain:
+            assert torch.allclose(plain[name], other[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_recomputing_happens_when_it_is_asked_for(tiny):
+    counts = []
+    for checkpointing in (False, True):
+        module = build("last_token", tiny)
+        attach_lora(module, BUDGET.lora, gradient_checkpointing=checkpointing)
+        layer, calls = module.llm.get_base_model().layers[0].mlp, []
+        layer.register_forward_pre_hook(lambda *args, calls=calls: calls.append(1))
+        module(module.preprocess(TEXTS))["sentence_embedding"].sum().backward()
+        counts.append(len(calls))
+    assert counts == [1, 2]
+
+
+def stop_at(step: int, number: signal.Signals | None = None):
+    """A check of the loss that ends the training, or sends this process a signal, in the middle of a step."""
+
+    def check(loss: float, now: int) -> None:
+        if now == step and number is None:
+            raise KeyboardInterrupt
+        if now == step:
+            os.kill(os.getpid(), number)
+
+    return check
 
 
 def test_stopped_training_ends_in_the_same_weights(tiny, pairs, tmp_path, monkeypatch):
     whole = weights(make(run_of("causal2vec"), tiny, pairs, tmp_path / "whole"))
-    check = contrastive.check_finite
-
-    def stop(loss: float, step: int) -> None:
-        if step == 5:
-            raise KeyboardInterrupt
-        check(loss, step)
-
-    monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop)
+    monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop_at(5))
     with pytest.raises(KeyboardInterrupt):
         make(run_of("causal2vec"), tiny, pairs, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "model").exists(), "nothing half-written is taken for finished"
-    monkeypatch.setattr("causal2vec.training.trainer.check_finite", check)
+    monkeypatch.undo()
     folder = make(run_of("causal2vec"), tiny, pairs, tmp_path / "stopped")
     assert json.loads((folder / "training.json").read_text())["resumed"] is True
     resumed = weights(folder)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not (tmp_path / "stopped" / "state").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "no mark"])
+def test_checkpoint_that_is_not_whole_is_passed_over(damage, tiny, pairs, tmp_path, monkeypatch):
+    whole = weights(make(run_of("last_token"), tiny, pairs, tmp_path / "whole"))
+    monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop_at(6))
+    with pytest.raises(KeyboardInterrupt):
+        make(run_of("last_token"), tiny, pairs, tmp_path / "stopped")
+    monkeypatch.undo()
+    newest = tmp_path / "stopped" / "state" / "checkpoint-4"
+    assert is_whole(newest)
+    victim = newest / ("whole.json" if damage == "no mark" else "optimizer.pt")
+    if damage == "truncate":
+        victim.write_bytes(victim.read_bytes()[:-1])
+    else:
+        victim.unlink()
+    folder = make(run_of("last_token"), tiny, pairs, tmp_path / "stopped")
+    assert json.loads((folder / "training.json").read_text())["resumed_from_step"] == 2
+    resumed = weights(folder)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_newest_whole_checkpoint_is_taken_and_broken_ones_go(tmp_path):
+    assert last_checkpoint(tmp_path / "nothing") is None
+    for step in (8, 16, 120):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "weights").write_bytes(b"12345")
+        mark_whole(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-120" / "weights").write_bytes(b"123")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-16")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-16", "checkpoint-8"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_signal_stops_after_the_step_with_a_checkpoint(number, tiny, pairs, tmp_path, monkeypatch):
+    before = signal.getsignal(number)
+    monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop_at(3, number))
+    with pytest.raises(UserError, match=f"stopped by {number.name} at step 3 of 6; the same command goes on"):
+        make(run_of("last_token"), tiny, pairs, tmp_path)
+    assert signal.getsignal(number) is before
+    assert last_checkpoint(tmp_path / "state") == str(tmp_path / "state" / "checkpoint-3")
+
+
+def test_signal_in_the_last_step_stops_nothing(tiny, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop_at(6, signal.SIGTERM))
+    assert (make(run_of("last_token"), tiny, pairs, tmp_path) / "training.json").is_file()
+
+
+def test_frozen_llm_in_bfloat16_leaves_what_learns_in_float32(tiny, pairs, tmp_path, monkeypatch):
+    module = build_to_train(METHODS["causal2vec"][0], tiny, {"place": "after_bos"}, "bfloat16")
+    attach_lora(module, BUDGET.lora)
+    formats = {(p.requires_grad, p.dtype) for p in module.parameters()}
+    assert formats == {(True, torch.float32), (False, torch.bfloat16)}
+    exact = load_file(tiny["encoder"] / "model.safetensors")
+    assert all(torch.equal(p, exact[name]) for name, p in module.encoder.named_parameters())
+    monkeypatch.setattr(contrastive, "frozen_dtype", lambda device, dtype: "bfloat16")
+    budget = BUDGET.model_copy(update={"steps": 30, "save_steps": 100, "learning_rates": RATES})
+    trained = make(run_of("causal2vec"), tiny, pairs, tmp_path, budget, dtype="bfloat16")
+    record = json.loads((trained / "training.json").read_text())
+    losses = [entry["loss"] for entry in record["loss"]]
+    assert record["frozen_dtype"] == "bfloat16" and sum(losses[-5:]) < sum(losses[:5])
+    after, before = weights(trained), load_file(tiny["llm"] / "model.safetensors")
+    assert torch.equal(after["llm/model.safetensors:embed_tokens.weight"], before["model.embed_tokens.weight"])
+    assert not torch.equal(
+        after["llm/model.safetensors:layers.0.mlp.up_proj.weight"], before["model.layers.0.mlp.up_proj.weight"]
+    )
+
+
+def test_record_says_how_attention_was_computed_and_in_which_formats(tiny, pairs, tmp_path):
+    folder = make(run_of("causal2vec"), tiny, pairs, tmp_path, attention="eager")
+    record = json.loads((folder / "training.json").read_text())
+    assert record["attention"] == {"llm": "eager", "encoder": "eager"}
+    assert (record["dtype"], record["frozen_dtype"], record["processes"]) == ("float32", "float32", 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_way_of_computing_attention_gives_the_same_vectors(method, tiny, tmp_path):
+    module = build(method, tiny)
+    save_model(module, tmp_path / "model", manifest={"method": method, "base": "tiny", "seed": 0, "trained": False},
+               records={})  # fmt: skip
+    vectors = []
+    for attention in ("eager", "sdpa", None):
+        model = load_model(str(tmp_path / "model"), "cpu", "float32", attention=attention)
+        used = getattr(model[0], model[0].parts[0]).config._attn_implementation
+        assert used == (attention or "sdpa")
+        vectors.append(model.encode(TEXTS, convert_to_tensor=True, normalize_embeddings=True))
+    assert torch.allclose(vectors[0], vectors[1], atol=1e-5) and torch.equal(vectors[1], vectors[2])
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "dtype", "installed", "chosen"),
+    [
+        ("auto", "cpu", "float32", True, "sdpa"),
+        ("auto", "cuda", "bfloat16", False, "sdpa"),
+        ("auto", "cuda", "float32", True, "sdpa"),
+        ("auto", "cuda", "bfloat16", True, "flash_attention_2"),
+        ("eager", "cuda", "bfloat16", True, "eager"),
+        ("flash_attention_2", "cuda", "bfloat16", True, "flash_attention_2"),
+    ],
+)
+def test_attention_that_fits_the_machine_is_chosen(setting, device, dtype, installed, chosen, monkeypatch):
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: installed)
+    assert attention_backend(setting, device, dtype) == chosen
+
+
+@pytest.mark.parametrize(("device", "message"), [("cuda", "not installed here"), ("cpu", "needs a GPU and bfloat16")])
+def test_flash_attention_that_cannot_be_had_is_refused(device, message, monkeypatch):
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
+    with pytest.raises(UserError, match=f"compute.attention is flash_attention_2, .*{message}"):
+        attention_backend("flash_attention_2", device, "bfloat16")
 
 
 def test_same_seed_gives_the_same_revision(tiny, pairs, tmp_path):

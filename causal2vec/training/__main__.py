@@ -1,11 +1,11 @@
-"""``python -m causal2vec.training``: make one model, without Snakemake."""
+"""``python -m causal2vec.training``: make one model, without Snakemake; also under ``torchrun -m``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from causal2vec.config import ZERO_SHOT, Config, load_config
+from causal2vec.config import ZERO_SHOT, Config, Distributed, load_config
 from causal2vec.errors import UserError, run_cli
 from causal2vec.runs import Run, runs_of
 
@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the model's folder")
     parser.add_argument("--state", type=Path, help="checkpoints; default: OUTPUT.state")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--processes", type=int, help="per node; default: the config's distributed.processes")
+    parser.add_argument("--strategy", choices=["ddp", "fsdp"], help="default: the config's distributed.strategy")
     parser.add_argument("--validate", action="store_true", help="also measure retrieval on the validation pairs")
     options = parser.parse_args()
     config = load_config(options.config)
@@ -50,30 +52,40 @@ def _run(config: Config, options: argparse.Namespace) -> Run:
 
 def train_from_command_line(config: Config, run: Run, options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
-    import torch
-
     from causal2vec.compute import resolve_device
     from causal2vec.evaluation.prompts import load_prompts
-    from causal2vec.training.contrastive import make_model
+    from causal2vec.training import ranks
+    from causal2vec.training.launch import Job, launch, perform
 
-    torch.set_num_threads(config.compute.threads)
     base = options.llm or options.models / run.base
     is_llm = config.models[run.base].kind == "llm"
     folders = {"llm": base, "encoder": options.models / run.encoder} if is_llm else {"encoder": base}
     for part, folder in folders.items():
         if not (folder / "config.json").is_file():
             raise UserError(f"the {part} is not in {folder}; prepare it with 'snakemake --cores all {folder}'")
-    make_model(
-        run,
-        folders,
-        options.pairs,
-        load_prompts(Path(config.evaluation.prompts)),
-        options.output,
-        options.state or options.output.with_name(f"{options.output.name}.state"),
+    job = Job(
+        run=run.model_copy(update={"distributed": _distributed(run, options)}),
+        folders=folders,
+        pairs=options.pairs,
+        prompts=load_prompts(Path(config.evaluation.prompts)),
+        output=options.output,
+        state=options.state or options.output.with_name(f"{options.output.name}.state"),
         device=resolve_device(config.compute),
         dtype=options.dtype,
-        validate=options.validate,
+        attention=config.compute.attention,
+        threads=config.compute.threads,
+        validation=options.validate,
     )
+    # Under torchrun this is one of the processes already.
+    (perform if ranks.launched() else launch)(job)
+
+
+def _distributed(run: Run, options: argparse.Namespace) -> Distributed:
+    """The run's distribution, as far as the command line does not say otherwise."""
+    given = {"processes": options.processes, "strategy": options.strategy}
+    if options.processes is not None and options.processes < 1:
+        raise UserError(f"--processes is {options.processes}; it must be at least 1")
+    return run.distributed.model_copy(update={key: value for key, value in given.items() if value is not None})
 
 
 if __name__ == "__main__":

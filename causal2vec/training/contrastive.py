@@ -6,27 +6,26 @@ trainer. What is ours: the equal terms, the checkpoint of trainable weights only
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal2vec.compute import peak_memory_mb
-from causal2vec.config import Budget
+from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.export import build_embedder, save_model
 from causal2vec.files import sha256_file
 from causal2vec.runs import Run
+from causal2vec.training import ranks
+from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
+from causal2vec.training.batches import column_prompts, load_training_data
+from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
-from causal2vec.training.pairs import read_pairs
+from causal2vec.training.precision import build_to_train, frozen_dtype, rebuild_merged
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
-    from sentence_transformers import SentenceTransformer
-
     from causal2vec.embedder import Embedder
 
 
@@ -40,9 +39,12 @@ def make_model(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    attention: str = "auto",
     validate: bool = False,
 ) -> str:
     """Train one run, or just build it if it is an untrained twin, and save it.
+
+    In one process; or in each process of a training that ``torchrun`` started, of which rank 0 writes the files.
 
     Args:
         run: Method, base, seed, and the budget that every trained method gets.
@@ -51,49 +53,133 @@ def make_model(
         output: The model's folder; appears whole or not at all.
         state: Folder for checkpoints; a training that was stopped goes on from there. Removed at the end.
         device, dtype: Where and in which format to compute; the weights that learn are float32.
+        attention: ``compute.attention``.
         validate: Also measure retrieval within the validation pairs (for choosing settings).
 
     Returns:
-        The model's revision.
+        The model's revision; on other ranks than 0, which save nothing, an empty string.
 
     Raises:
-        UserError: Settings or data do not fit, or the loss is not finite.
+        UserError: Settings or data do not fit, the loss is not finite, or a signal has stopped the training.
     """
     from transformers import set_seed
 
     set_seed(run.seed)
-    if own := {"max_seq_length", *run.inputs} & set(run.settings):
-        raise UserError(
-            f"methods.{run.method}.settings has {sorted(own)[0]}, which is the same for every method; set "
-            "budget.max_length, evaluation.max_length or models.*.add_bos, chat or prefixes instead"
-        )
-    settings = {"max_seq_length": run.budget.max_length, **run.inputs, **run.settings}
-    module = build_embedder(run.spec.module, folders, settings)
-    manifest = {
-        **run.model_dump(exclude={"spec", "settings", "budget", "encoder"}),
-        "settings": run.settings,
-        "module": run.spec.module,
-    }
-    manifest["assumed"] = run.spec.assumed
-    manifest["parts"] = {part: str(folders[part].name) for part in module.parts}
+    settings = module_settings(run)
+    backend = attention_backend(attention, device, dtype)
     records: dict[str, Any] = {}
     if run.trained:
-        manifest["budget"] = run.budget.model_dump()
-        manifest["dtype"] = dtype
-        manifest["pairs_sha256"] = sha256_file(pairs / "train.parquet")
-        records["training.json"] = train(module, run, pairs, prompts, state, device=device, dtype=dtype)
+        module, record = train(
+            run, folders, settings, pairs, prompts, state, device=device, dtype=dtype, attention=backend
+        )
+        records["training.json"] = record
+    else:
+        module = build_embedder(run.spec.module, folders, settings, attention=backend)
+    if ranks.rank() > 0:
+        return ""
     module.max_seq_length = run.max_length
     module = module.to("cpu")
     if validate:
         from causal2vec.training.validation import validation_mrr
 
         records["validation.json"] = validation_mrr(module, pairs / "validation.parquet", prompts, device=device)
+    manifest = _manifest(run, folders, module, pairs, dtype)
     revision = save_model(module, output, manifest=manifest, records=records)
     shutil.rmtree(state, ignore_errors=True)
     return revision
 
 
+def module_settings(run: Run) -> dict[str, Any]:
+    """The keyword arguments of a run's class: its own, and what is the same for every method.
+
+    Raises:
+        UserError: The method sets what must be the same for all.
+    """
+    if own := {"max_seq_length", *run.inputs} & set(run.settings):
+        raise UserError(
+            f"methods.{run.method}.settings has {sorted(own)[0]}, which is the same for every method; set "
+            "budget.max_length, evaluation.max_length or models.*.add_bos, chat or prefixes instead"
+        )
+    return {"max_seq_length": run.budget.max_length, **run.inputs, **run.settings}
+
+
+def _manifest(run: Run, folders: dict[str, Path], module: Embedder, pairs: Path, dtype: str) -> dict[str, Any]:
+    manifest = {
+        **run.model_dump(exclude={"spec", "settings", "budget", "encoder"}),
+        "settings": run.settings,
+        "module": run.spec.module,
+        "assumed": run.spec.assumed,
+        "parts": {part: str(folders[part].name) for part in module.parts},
+    }
+    if run.trained:
+        manifest["budget"] = run.budget.model_dump()
+        manifest["dtype"] = dtype
+        manifest["pairs_sha256"] = sha256_file(pairs / "train.parquet")
+    return manifest
+
+
 def train(
+    run: Run,
+    folders: dict[str, Path],
+    settings: dict[str, Any],
+    pairs: Path,
+    prompts: Prompts,
+    state: Path,
+    *,
+    device: str,
+    dtype: str,
+    attention: str,
+) -> tuple[Embedder, dict[str, Any]]:
+    """Build and train a module.
+
+    Returns:
+        The module in float32, adapters merged (of use on rank 0 only), and the record: the loss per step (of the
+        whole batch), seconds, counts, and ``order_sha256``, the digest of which pairs were seen in which order,
+        which must be the same for every method with this seed, however the training was spread.
+    """
+    ranks.join(device)
+    budget, frozen = run.budget, frozen_dtype(device, dtype)
+    sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
+    check_batch(budget, ranks.world_size())
+    module = build_to_train(run.spec.module, folders, settings, frozen, attention)
+    attentions = {part: getattr(module, part).config._attn_implementation for part in module.parts}
+    attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
+    counts = {"trainable_parameters": trainable_count(module)}
+    trainer = _trainer(module, run, pairs, prompts, state, device=device, dtype=dtype, sharded=sharded)
+    order = order_digest(trainer, budget.steps)
+    checkpoint = ranks.from_first(last_checkpoint(state) if ranks.rank() == 0 else None)
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    record = {
+        "method": run.method,
+        "base": run.base,
+        "seed": run.seed,
+        "steps": budget.steps,
+        "pairs": budget.steps * budget.batch_size,
+        "seconds": round(ranks.largest(seconds), 1),
+        "resumed": checkpoint is not None,
+        "resumed_from_step": step_of(checkpoint) if checkpoint else None,
+        "loss": [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e],
+        "order_sha256": order,
+        "dtype": dtype,
+        "frozen_dtype": frozen,
+        "attention": attentions,
+        "processes": ranks.world_size(),
+        "strategy": run.distributed.strategy if ranks.world_size() > 1 else None,
+        "peak_memory_mb": ranks.largest(peak_memory_mb(device)),
+        **counts,
+    }
+    if sharded or frozen != "float32":
+        weights = {name.removeprefix("0."): value for name, value in trainer.trainable().items()}
+        if ranks.rank() == 0:
+            module = rebuild_merged(run.spec.module, folders, settings, budget.lora, weights)
+    else:
+        merge_lora(module)
+    return module.eval(), record
+
+
+def _trainer(
     module: Embedder,
     run: Run,
     pairs: Path,
@@ -102,50 +188,37 @@ def train(
     *,
     device: str,
     dtype: str,
-) -> dict[str, Any]:
-    """Train a module in place, adapters merged at the end.
-
-    Returns:
-        The record: loss per step, seconds, counts, and ``order_sha256``, the digest of which pairs were seen in
-        which order, which must be the same for every method with this seed.
-    """
+    sharded: bool,
+) -> Any:
+    """The trainer, ready to run."""
+    import torch
     from sentence_transformers import SentenceTransformer
-    from transformers.trainer_utils import get_last_checkpoint
 
+    from causal2vec.training.sharding import shard
+    from causal2vec.training.signals import SignalCheckpoint
     from causal2vec.training.trainer import EqualTermsTrainer
 
-    budget = run.budget
-    attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
-    model = SentenceTransformer(modules=[module], device=device)
-    data = load_training_data(pairs / "train.parquet")
+    data = load_training_data(pairs)
     _check_room(module, prompts, list(data))
+    # What is split goes to the GPUs piece by piece, as the whole may be too much for one.
+    model = SentenceTransformer(modules=[module], device="cpu" if sharded else device)
+    if sharded:
+        shard(model, device)
     arguments = training_arguments(
-        module, budget, column_prompts(prompts, data), run.seed, state, device=device, dtype=dtype
+        module, run.budget, column_prompts(prompts, data), run.seed, state, device=device, dtype=dtype
     )
-    trainer = EqualTermsTrainer(model=model, args=arguments, train_dataset=data, loss=make_loss(model, budget))
-    order = order_digest(trainer, budget.steps)
-    counts = {"trainable_parameters": trainable_count(module)}
-    checkpoint = get_last_checkpoint(str(state)) if state.is_dir() else None
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - start
-    merge_lora(module)
-    module.eval()
-    losses = [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
-    return {
-        "method": run.method,
-        "base": run.base,
-        "seed": run.seed,
-        "steps": budget.steps,
-        "pairs": budget.steps * budget.batch_size,
-        "seconds": round(seconds, 1),
-        "resumed": checkpoint is not None,
-        "loss": losses,
-        "order_sha256": order,
-        "dtype": dtype,
-        "peak_memory_mb": peak_memory_mb(device),
-        **counts,
-    }
+    trainer = EqualTermsTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        loss=make_loss(model, run.budget),
+        callbacks=[SignalCheckpoint()],
+        sharded=sharded,
+    )
+    if ranks.rank() > 0:
+        # Every process has its own share of the batch; it must not drop the same units of it as rank 0 does.
+        torch.manual_seed(run.seed + ranks.rank())
+    return trainer
 
 
 def _check_room(module: Embedder, prompts: Prompts, sources: list[str]) -> None:
@@ -155,95 +228,6 @@ def _check_room(module: Embedder, prompts: Prompts, sources: list[str]) -> None:
             module.preprocess(["text"], prompts.for_training(source)["query"])
         except ValueError as error:
             raise UserError(f"the instruction of the pairs' source {source}: {error} (budget.max_length)") from error
-
-
-def load_training_data(path: Path) -> DatasetDict:
-    """Training pairs as one data set per source, so that a batch comes from one source only."""
-    from datasets import Dataset, DatasetDict
-
-    table = read_pairs(path).to_pandas()
-    sources = {}
-    for source, rows in table.groupby("source", sort=True):
-        negatives = [c for c in rows.columns if c.startswith("negative") and rows[c].notna().all()]
-        sources[str(source)] = Dataset.from_pandas(rows[["query", "positive", *negatives]], preserve_index=False)
-    return DatasetDict(sources)
-
-
-def column_prompts(prompts: Prompts, data: DatasetDict) -> dict[str, dict[str, str]]:
-    """The prompt of every column of every source; a hard negative is read as a positive is."""
-    result = {}
-    for source, rows in data.items():
-        own = prompts.for_training(str(source))
-        result[str(source)] = {column: own.get(column, own["positive"]) for column in rows.column_names}
-    return result
-
-
-def make_loss(model: SentenceTransformer, budget: Budget) -> Any:
-    """InfoNCE with cosine similarity; in chunks with cached gradients when ``mini_batch_size`` is set."""
-    from sentence_transformers.sentence_transformer import losses
-
-    scale = 1 / budget.temperature
-    if budget.mini_batch_size is None or budget.mini_batch_size >= budget.batch_size:
-        return losses.MultipleNegativesRankingLoss(model, scale=scale)
-    return losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=budget.mini_batch_size)
-
-
-def training_arguments(
-    module: Embedder,
-    budget: Budget,
-    prompts: dict[str, dict[str, str]],
-    seed: int,
-    state: Path,
-    *,
-    device: str,
-    dtype: str,
-) -> Any:
-    """The budget in the trainer's words; ``prompts`` by source and column."""
-    from sentence_transformers import SentenceTransformerTrainingArguments
-    from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
-
-    rates = budget.learning_rates
-    mapping = {"encoder": rates.encoder, "projection": rates.projection}
-    present = {name.split(".")[0] for name, p in module.named_parameters() if p.requires_grad}
-    return SentenceTransformerTrainingArguments(
-        output_dir=str(state),
-        max_steps=budget.steps,
-        per_device_train_batch_size=budget.batch_size,
-        learning_rate=rates.lora,
-        learning_rate_mapping={rf"\.0\.{part}\.": rate for part, rate in mapping.items() if part in present},
-        warmup_steps=budget.warmup_steps,
-        lr_scheduler_type="linear",
-        weight_decay=0.0,
-        bf16=dtype == "bfloat16",
-        use_cpu=device == "cpu",
-        seed=seed,
-        data_seed=seed,
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-        dataloader_drop_last=True,
-        dataloader_pin_memory=device == "cuda",
-        prompts=prompts,
-        logging_steps=1,
-        save_steps=budget.save_steps,
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=False,
-    )
-
-
-def order_digest(trainer: Any, steps: int) -> str:
-    """SHA-256 over the pairs' positions, batch by batch, as the trainer will draw them."""
-    digest, drawn = hashlib.sha256(), 0
-    while drawn < steps:
-        before = drawn
-        for batch in trainer.get_train_dataloader().batch_sampler:
-            digest.update(repr(list(batch)).encode())
-            drawn += 1
-            if drawn == steps:
-                break
-        if drawn == before:
-            raise UserError("the training pairs do not fill one batch; lower budget.batch_size or add pairs")
-    return digest.hexdigest()
 
 
 def check_finite(loss: float, step: int) -> None:

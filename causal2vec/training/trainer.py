@@ -1,21 +1,36 @@
-"""sentence-transformers' trainer with two changes: small checkpoints, and no step after a NaN."""
+"""sentence-transformers' trainer with small and whole checkpoints, no step after a NaN, and split weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
-from torch import Tensor
+from torch import Tensor, nn
 
+from causal2vec.training import sharding
 from causal2vec.training.contrastive import check_finite
 
 WEIGHTS = "trainable.safetensors"
+OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 
 
 class EqualTermsTrainer(SentenceTransformerTrainer):
-    """Checkpoints hold only the weights that learn: the frozen LLM is on disk already."""
+    """Checkpoints hold only the weights that learn: the frozen LLM is on disk already.
+
+    Args:
+        sharded: The weights are split over the processes (`causal2vec.training.sharding.shard`). Checkpoints are
+            whole all the same, so that they look alike however a training is spread.
+    """
+
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(self, *args: Any, sharded: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sharded = sharded
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card from the trainer: ours is written with the model, from its manifest."""
@@ -26,15 +41,54 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
         check_finite(float(loss), self.state.global_step + 1)
         return loss
 
+    def trainable(self) -> dict[str, Tensor]:
+        """The weights that learn, by name; whole, on the CPU, and on every process."""
+        return {name: sharding.whole(parameter) for name, parameter in self._trainable().items()}
+
     def _trainable(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
+    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
+        if not (self.sharded and training):
+            return super()._wrap_model(model, training, dataloader)
+        # The module averages its own gradients: accelerate adds autocast, but must not wrap it in DDP as well.
+        wrapped: Any = self.accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
+        wrapped._is_accelerate_prepared = True
+        return wrapped
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir or ".")
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: p.detach().contiguous() for name, p in self._trainable().items()}, folder / WEIGHTS)
+        weights = self.trainable()
+        if self.args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(weights, folder / WEIGHTS)
 
     def _load_from_checkpoint(self, checkpoint_path: str, *args: Any) -> None:
         stored = load_file(Path(checkpoint_path) / WEIGHTS)
-        for name, parameter in self._trainable().items():
-            parameter.data.copy_(stored[name])
+        with torch.no_grad():
+            for name, parameter in self._trainable().items():
+                parameter.copy_(sharding.split_like(stored[name], parameter))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.sharded:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = sharding.whole(self.optimizer.state_dict())
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.sharded or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = torch.load(Path(checkpoint) / OPTIMIZER, map_location="cpu", weights_only=True)
+        # torch numbers an optimizer's weights in the order of its groups.
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        for number, entries in state["state"].items():
+            for name, value in entries.items():
+                entries[name] = sharding.split_like(value, weights[number])
+        self.optimizer.load_state_dict(state)
+        self.lr_scheduler.load_state_dict(
+            torch.load(Path(checkpoint) / SCHEDULER, map_location="cpu", weights_only=True)
+        )

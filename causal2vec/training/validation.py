@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from causal2vec.evaluation.prompts import Prompts
-from causal2vec.training.pairs import read_pairs
+from causal2vec.training.batches import read_pairs
 
 
 def validation_mrr(module: Any, path: Path, prompts: Prompts, *, device: str) -> dict[str, float]:

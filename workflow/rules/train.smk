@@ -1,4 +1,7 @@
 # Making the models: optional masked-next-token pre-training, then the one common contrastive training.
+from causal2vec.config import Distributed
+
+
 rule pretrain_mntp:
     input:
         base="work/models/{base}",
@@ -21,7 +24,12 @@ rule pretrain_mntp:
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint("causal2vec.training.mntp", "causal2vec.training.lora"),
+        code=fingerprint(
+            "causal2vec.training.mntp",
+            "causal2vec.training.stages",
+            "causal2vec.training.texts",
+            "causal2vec.training.lora",
+        ),
     message:
         "Masked-next-token pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -51,14 +59,39 @@ rule pretrain_simcse:
         gpu=GPUS,
     params:
         simcse=lambda wildcards: CONFIG.simcse.model_dump(),
+        # The stage feeds the base as the first method does that goes through it.
+        inputs=lambda wildcards: next(
+            {key: run.inputs[key] for key in ("add_bos", "chat")}
+            for run in RUNS.values()
+            if run.base == wildcards.base and run.trained and run.spec.simcse
+        ),
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint("causal2vec.training.simcse", "causal2vec.training.lora"),
+        code=fingerprint(
+            "causal2vec.training.simcse",
+            "causal2vec.training.stages",
+            "causal2vec.training.texts",
+            "causal2vec.training.trainer",
+            "causal2vec.training.lora",
+            "causal2vec.embedder",
+            "baselines.bidirectional",
+        ),
     message:
         "Unsupervised contrastive pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
         "../scripts/pretrain_simcse.py"
+
+
+def spread(wildcards) -> Distributed:
+    """The nodes and processes of a training; an untrained twin needs one."""
+    run = run_of(wildcards)
+    return run.distributed if run.trained else Distributed()
+
+
+def several_nodes(wildcards, value):
+    """A resource that only a training over several nodes asks for."""
+    return value if spread(wildcards).nodes > 1 else None
 
 
 rule train_model:
@@ -72,11 +105,18 @@ rule train_model:
         "work/logs/train_model/{method}/{base}/seed{seed}.log",
     benchmark:
         "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
-    threads: CONFIG.compute.threads
+    # Per node: each process has as many threads.
+    threads: lambda wildcards: CONFIG.compute.threads * spread(wildcards).processes
     resources:
         mem_mb=memory,
         runtime=runtime,
-        gpu=lambda wildcards: GPUS * run_of(wildcards).distributed.processes,
+        gpu=lambda wildcards: GPUS * spread(wildcards).total,
+        nodes=lambda wildcards: spread(wildcards).nodes,
+        # Words of Slurm's executor. mpi: do not start the script in a step of one node, as it starts its own steps
+        # (causal2vec.training.launch), one task per node and not one per GPU. Null: as for any other job.
+        mpi=lambda wildcards: several_nodes(wildcards, "srun"),
+        tasks=lambda wildcards: several_nodes(wildcards, spread(wildcards).nodes),
+        tasks_per_gpu=lambda wildcards: several_nodes(wildcards, 0),
     params:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         compute=section("compute"),
@@ -86,9 +126,13 @@ rule train_model:
             run_of(wildcards).spec.module.rpartition(".")[0],
             "causal2vec.embedder",
             "causal2vec.export",
+            "causal2vec.training.arguments",
+            "causal2vec.training.batches",
             "causal2vec.training.contrastive",
-            "causal2vec.training.trainer",
             "causal2vec.training.lora",
+            "causal2vec.training.precision",
+            "causal2vec.training.sharding",
+            "causal2vec.training.trainer",
         ),
     message:
         "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
