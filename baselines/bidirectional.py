@@ -6,7 +6,8 @@ LLM2Vec first teaches the LLM to live without the mask (masked-next-token predic
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -14,12 +15,23 @@ from causal2vec.embedder import DecoderEmbedder, Piece, Role, mean_pool
 
 
 class Bidirectional(DecoderEmbedder):
-    """Every token sees every token; the vector is the mean over the text, instruction tokens excluded."""
+    """Every token sees every token; the vector is the mean over the text, instruction tokens excluded.
+
+    A layer with a sliding window keeps it, in both directions. Of a chat wrapper, what stands before the text is
+    excluded like the instruction, what stands behind it counts: LLM2Vec excludes from the front only (assumed, from
+    reading its code).
+    """
+
+    closing_role: ClassVar[Role] = Role.TEXT
 
     def __init__(
-        self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int = 512, add_bos: bool | None = None
+        self,
+        loaded: dict[str, tuple[Any, Any]],
+        max_seq_length: int = 512,
+        add_bos: bool | None = None,
+        chat: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(loaded, max_seq_length, add_bos)
+        super().__init__(loaded, max_seq_length, add_bos, chat)
         # The supported switch. Setting is_causal on the attention layers instead is silently causal as soon as
         # a batch is padded.
         self.llm.config.is_causal = False

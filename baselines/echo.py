@@ -6,6 +6,7 @@ sequence twice as long.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -38,10 +39,11 @@ class Echo(DecoderEmbedder):
         loaded: dict[str, tuple[Any, Any]],
         max_seq_length: int = 512,
         add_bos: bool | None = None,
+        chat: Sequence[str] | None = None,
         pooling: str = "mean",
         template: str = "fine_tuned",
     ) -> None:
-        super().__init__(loaded, max_seq_length, add_bos)
+        super().__init__(loaded, max_seq_length, add_bos, chat)
         if pooling not in ("mean", "last"):
             raise ValueError(f"pooling is '{pooling}', but must be mean or last")
         if template not in ("fine_tuned", "rewrite"):

@@ -16,21 +16,27 @@ class EncoderOnly(Embedder):
     Args:
         max_seq_length: The most tokens the encoder sees, its special tokens included.
         sees_instruction: Whether the instruction is put before the text; the same default as Causal2Vec's encoder.
+        prefixes: What the encoder was trained to find before a query and before a document; the same as there.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("encoder",)
-    config_keys: list[str] = ["max_seq_length", "sees_instruction"]
+    config_keys: list[str] = ["max_seq_length", "sees_instruction", "prefixes"]
     encoder: Any
 
     def __init__(
-        self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int = 512, sees_instruction: bool = False
+        self,
+        loaded: dict[str, tuple[Any, Any]],
+        max_seq_length: int = 512,
+        sees_instruction: bool = False,
+        prefixes: Sequence[str] | None = None,
     ) -> None:
         super().__init__(loaded, max_seq_length)
+        self.prefixes = list(prefixes) if prefixes else None
         self.sees_instruction = sees_instruction
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """Texts to ``input_ids`` and ``attention_mask``, each ``(batch, length)``."""
-        ids, mask = self.encoder_inputs(inputs, prompt if self.sees_instruction else None)
+        ids, mask = self.encoder_inputs(inputs, prompt, self.sees_instruction)
         return {"input_ids": ids, "attention_mask": mask}
 
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:

@@ -49,6 +49,7 @@ class Embedder(InputModule):
     config_file_name: str = "embedder_config.json"
     config_keys: list[str] = ["max_seq_length"]
     max_seq_length: int
+    prefixes: Sequence[str] | None = None
     encoder: Any
 
     def __init__(self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int) -> None:
@@ -72,6 +73,8 @@ class Embedder(InputModule):
             TypeError: A setting that the class does not have.
         """
         loaded = {part: _open(folders[part], "", model_kwargs, {}) for part in cls.parts}
+        if "llm" in loaded and not getattr(loaded["llm"][0].config, "is_causal", True):
+            loaded["llm"][0].config.is_causal = True  # a base left bidirectional; the method says what it wants
         module = cls(loaded, **settings)
         module.initialise()
         return module
@@ -87,40 +90,25 @@ class Embedder(InputModule):
             getattr(self, part).save_pretrained(folder)
             self.tokenizers[part].save_pretrained(folder)
         if own := self._own_weights():
-            save_file(
-                {key: value.contiguous() for key, value in own.items()},
-                Path(output_path) / "own.safetensors",
-            )
+            save_file({key: value.contiguous() for key, value in own.items()}, Path(output_path) / "own.safetensors")
 
     @classmethod
     def load(  # type: ignore[override]
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        model_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        cls, model_name_or_path: str, subfolder: str = "", model_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> Embedder:
         """Open what `save` wrote, from a folder or the hub; see sentence-transformers' ``Module.load``."""
-        place: dict[str, Any] = {"token": token, "revision": revision, "local_files_only": local_files_only}
-        config = cls.load_config(model_name_or_path, subfolder=subfolder, cache_folder=cache_folder, **place)
+        place: dict[str, Any] = {key: kwargs.get(key) for key in ("token", "revision")}
+        place["local_files_only"] = bool(kwargs.get("local_files_only"))
+        hub = {**place, "cache_dir": kwargs.get("cache_folder")}
+        place |= {"subfolder": subfolder, "cache_folder": kwargs.get("cache_folder")}
+        config = cls.load_config(model_name_or_path, **place)
         loaded = {
-            part: _open(
-                model_name_or_path,
-                f"{subfolder}/{part}".lstrip("/"),
-                model_kwargs or {},
-                {**place, "cache_dir": cache_folder},
-            )
+            part: _open(model_name_or_path, f"{subfolder}/{part}".lstrip("/"), model_kwargs or {}, hub)
             for part in cls.parts
         }
         module = cls(loaded, **config)
         if own := module._own_weights():
-            path = cls.load_file_path(
-                model_name_or_path, "own.safetensors", subfolder=subfolder, cache_folder=cache_folder, **place
-            )
+            path = cls.load_file_path(model_name_or_path, "own.safetensors", **place)
             if path is None:
                 raise ValueError(f"{model_name_or_path} lacks own.safetensors, the weights of {', '.join(own)}")
             stored = load_file(path)
@@ -132,13 +120,16 @@ class Embedder(InputModule):
                 getattr(module, name).to(dtype)
         return module
 
-    def encoder_inputs(self, texts: Sequence[Any], prompt: str | None) -> tuple[Tensor, Tensor]:
-        """Ids and mask ``(batch, length)`` for the part ``encoder``: the instruction, if any, and the text.
+    def encoder_inputs(self, texts: Sequence[Any], prompt: str | None, sees: bool) -> tuple[Tensor, Tensor]:
+        """Ids and mask ``(batch, length)`` for the part ``encoder``: prefix, instruction if it ``sees`` it, text.
 
-        It reads as much of a text as ``max_seq_length`` says, within what its positions allow.
+        ``prefixes`` are what the encoder was trained to find before a query and before a document; a text with a
+        prompt is a query. It reads as much of a text as ``max_seq_length`` says, within what its positions allow.
         """
+        prefix = self.prefixes[0 if prompt else 1] if self.prefixes else ""
+        before = prefix + (prompt or "" if sees else "")
         encoded = self.tokenizers["encoder"](
-            [(prompt or "") + _clean(text) for text in texts],
+            [before + _clean(text) for text in texts],
             padding=True,
             truncation=True,
             max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
@@ -157,17 +148,24 @@ class DecoderEmbedder(Embedder):
     Args:
         max_seq_length: The most tokens the LLM sees per text, instruction and special tokens included.
         add_bos: Start with BOS; ``None`` does what the tokenizer does by itself.
+        chat: What the base's chat template puts before and after a turn, ``None`` for nothing. It goes around
+            instruction and text, whatever the method's `pieces`, but behind BOS.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("llm",)
-    config_keys: list[str] = ["max_seq_length", "add_bos"]
+    config_keys: list[str] = ["max_seq_length", "add_bos", "chat"]
+    closing_role: ClassVar[Role] = Role.NONE
     llm: Any
 
     def __init__(
-        self, loaded: dict[str, tuple[Any, Any]], max_seq_length: int = 512, add_bos: bool | None = None
+        self,
+        loaded: dict[str, tuple[Any, Any]],
+        max_seq_length: int = 512,
+        add_bos: bool | None = None,
+        chat: Sequence[str] | None = None,
     ) -> None:
         super().__init__(loaded, max_seq_length)
-        self.add_bos = add_bos
+        self.add_bos, self.chat = add_bos, list(chat) if chat else None
         tokenizer = self.tokenizers["llm"]
         if tokenizer.eos_token_id is None:
             raise ValueError("the LLM's tokenizer has no EOS token; set eos_token in its tokenizer_config.json")
@@ -177,8 +175,6 @@ class DecoderEmbedder(Embedder):
             raise ValueError("add_bos is true, but the LLM's tokenizer has no BOS token; set add_bos to false")
         self.bos = [Piece(token=tokenizer.bos_token_id)] if (has_bos if add_bos is None else add_bos) else []
         self.eos = [Piece(token=tokenizer.eos_token_id, role=Role.EOS)]
-
-    # -- what a method says ------------------------------------------------------------------------------
 
     def pieces(self, text: str, prompt: str) -> list[Piece]:
         """The LLM's input for one text, in order."""
@@ -196,15 +192,13 @@ class DecoderEmbedder(Embedder):
         """Width of the vectors that `pool` returns."""
         return int(self.llm.config.hidden_size)
 
-    # -- the common machinery ----------------------------------------------------------------------------
-
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """Texts to ``input_ids``, ``attention_mask`` and ``roles``, each ``(batch, length)``.
 
         Raises:
             ValueError: The instruction leaves no room for the text.
         """
-        rows = [self.pieces(_clean(text), prompt or "") for text in inputs]
+        rows = [self._wrapped(self.pieces(_clean(text), prompt or "")) for text in inputs]
         spans = [self._spans(row) for row in self._tokenise(rows)]
         ids = _pad_left([[i for ids, _ in row for i in ids] for row in spans], self._pad_id)
         roles = _pad_left([[role for ids, role in row for _ in ids] for row in spans], int(Role.NONE))
@@ -228,6 +222,15 @@ class DecoderEmbedder(Embedder):
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
+
+    def _wrapped(self, row: list[Piece]) -> list[Piece]:
+        """The chat template's words around everything that is characters, not a special token."""
+        if not self.chat:
+            return row
+        places = [i for i, piece in enumerate(row) if piece.token is None]
+        first, end = places[0], places[-1] + 1
+        closing = Piece(self.chat[1], role=self.closing_role)
+        return [*row[:first], Piece(self.chat[0]), *row[first:end], closing, *row[end:]]
 
     @property
     def _pad_id(self) -> int:

@@ -32,6 +32,8 @@ class Causal2Vec(DecoderEmbedder):
         pooling: ``concat`` (the paper's), or one of its parts ``contextual`` and ``eos``, or ``mean`` over the text.
         encoder_sees_instruction: Whether the encoder reads the instruction too (assumed: no).
         freeze_encoder: Train only the MLP and the LLM's adapters (assumed: no).
+        prefixes: What the encoder was trained to find before a query and before a document, such as e5's
+            ``["query: ", "passage: "]`` (assumed, like the encoder itself).
     """
 
     parts: ClassVar[tuple[str, ...]] = ("llm", "encoder")
@@ -41,6 +43,7 @@ class Causal2Vec(DecoderEmbedder):
         "pooling",
         "encoder_sees_instruction",
         "freeze_encoder",
+        "prefixes",
     ]
     encoder: Any
 
@@ -49,12 +52,15 @@ class Causal2Vec(DecoderEmbedder):
         loaded: dict[str, tuple[Any, Any]],
         max_seq_length: int = 512,
         add_bos: bool | None = None,
+        chat: Sequence[str] | None = None,
         place: str = "after_bos",
         pooling: str = "concat",
         encoder_sees_instruction: bool = False,
         freeze_encoder: bool = False,
+        prefixes: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(loaded, max_seq_length, add_bos)
+        super().__init__(loaded, max_seq_length, add_bos, chat)
+        self.prefixes = list(prefixes) if prefixes else None
         if place not in PLACES:
             raise ValueError(f"place is '{place}', but must be one of {', '.join(PLACES)}")
         if pooling not in POOLINGS:
@@ -84,7 +90,7 @@ class Causal2Vec(DecoderEmbedder):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """Adds the encoder's view, ``pre_ids`` and ``pre_mask``, each ``(batch, encoder length)``."""
         features = super().preprocess(inputs, prompt, **kwargs)
-        ids, mask = self.encoder_inputs(inputs, prompt if self.encoder_sees_instruction else None)
+        ids, mask = self.encoder_inputs(inputs, prompt, self.encoder_sees_instruction)
         return {**features, "pre_ids": ids, "pre_mask": mask}
 
     def contextual_token(self, features: dict[str, Tensor]) -> Tensor:
@@ -115,13 +121,16 @@ class Causal2Vec(DecoderEmbedder):
         """Scale the MLP so that the Contextual token is as long as the LLM's own token vectors (assumed).
 
         A vector of another length in front of everything would disturb a pre-trained LLM before training has
-        taught it anything. Measured on 64 random token sequences, so that no text is needed.
+        taught it anything. Measured on 64 random token sequences, so that no text is needed, and against what
+        the LLM's embedding gives, not what it stores: Gemma's lengthens its vectors by the root of the width.
         """
         vocabulary = int(self.encoder.config.vocab_size)
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(vocabulary, (64, 16), generator=generator).to(self.encoder.device)
         length = self.contextual_token({"pre_ids": ids, "pre_mask": torch.ones_like(ids)}).float().norm(dim=-1).mean()
-        target = self.llm.get_input_embeddings().weight.float().norm(dim=-1).mean()
+        embedding = self.llm.get_input_embeddings()
+        tokens = torch.arange(embedding.weight.shape[0], device=embedding.weight.device)
+        target = embedding(tokens).float().norm(dim=-1).mean()
         last = self.projection[-1]
         last.weight.mul_(target / length)
         last.bias.mul_(target / length)

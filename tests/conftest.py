@@ -43,7 +43,7 @@ def build(method: str, folders: dict[str, Path], **settings):
     return build_embedder(path, folders, {"max_seq_length": 128, **defaults, **settings}).eval()
 
 
-def _tokenizer(folder: Path, *, bos: bool) -> None:
+def make_tokenizer(folder: Path, *, bos: bool) -> None:
     """A byte-level BPE tokenizer learnt from the sentences above."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -81,13 +81,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         initializer_range=0.2,
     )  # fmt: skip
     LlamaForCausalLM(llm).save_pretrained(folder / "tiny-llm")
-    _tokenizer(folder / "tiny-llm", bos=True)
+    make_tokenizer(folder / "tiny-llm", bos=True)
     bert = BertConfig(
         vocab_size=600, hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=128, initializer_range=0.2,
     )  # fmt: skip
     BertModel(bert).save_pretrained(folder / "tiny-encoder")
-    _tokenizer(folder / "tiny-encoder", bos=False)
+    make_tokenizer(folder / "tiny-encoder", bos=False)
     return {"llm": folder / "tiny-llm", "encoder": folder / "tiny-encoder"}
 
 

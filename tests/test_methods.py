@@ -200,6 +200,74 @@ def test_encoder_sees_the_instruction_only_when_told_to(sees, tiny):
     assert (with_prompt > without) is sees
 
 
+CHAT = ["[INST] ", " [/INST]"]
+CHATS = {
+    ("causal2vec", "before_bos"): "C<bos>[INST] Instruct: find\nQuery: Short [/INST]<eos>",
+    ("causal2vec", "after_bos"): "<bos>C[INST] Instruct: find\nQuery: Short [/INST]<eos>",
+    ("causal2vec", "after_instruction"): "<bos>[INST] Instruct: find\nQuery:C Short [/INST]<eos>",
+    ("last_token", None): "<bos>[INST] Instruct: find\nQuery: Short [/INST]<eos>",
+    ("echo", None): "<bos>[INST] Instruct: find\nQuery: Short\nQuery again: Short [/INST]<eos>",
+    ("bidirectional", None): "<bos>[INST] Instruct: find\nQuery: Short [/INST]",
+}
+
+
+@pytest.mark.parametrize(("method", "place"), CHATS)
+def test_chat_wrapper_goes_around_instruction_and_text(method, place, tiny):
+    module = build(method, tiny, chat=CHAT, **({"place": place} if place else {}))
+    features = module.preprocess(["Short"], PROMPT)
+    ids, roles = features["input_ids"][0].tolist(), features["roles"][0].tolist()
+    words = [
+        "C" if role == Role.CONTEXTUAL else module.tokenizer.decode([i]) for i, role in zip(ids, roles, strict=True)
+    ]
+    assert "".join(words).replace(" ", "") == CHATS[method, place].replace(" ", "")
+    pooled = "".join(word for word, role in zip(words, roles, strict=True) if role == Role.TEXT)
+    assert pooled.strip() == ("Short [/INST]" if method == "bidirectional" else "Short")
+
+
+@pytest.mark.parametrize("method", DECODERS)
+def test_chat_wrapper_survives_saving_cutting_and_neighbours(method, tiny, tmp_path):
+    module = build(method, tiny, chat=CHAT, max_seq_length=60)
+    texts = [*TEXTS, "word " * 500]
+    expected = vectors(module, texts, PROMPT)
+    assert (expected - vectors(build(method, tiny, max_seq_length=60), texts, PROMPT)).abs().max() > 1e-3
+    alone = torch.cat([vectors(module, [text], PROMPT) for text in texts])
+    assert torch.allclose(expected, alone, atol=1e-5)
+    ids = module.preprocess(["word " * 500], PROMPT)["input_ids"][0].tolist()
+    assert len(ids) <= 60 and "[/INST]" in module.tokenizer.decode(ids)
+    if method != "causal2vec":  # its projection starts at random
+        opened = load_model(str(save(module, tmp_path / "model", method)), "cpu", "float32")
+        assert opened[0].chat == CHAT
+        assert np.allclose(opened.encode(texts, prompt=PROMPT, batch_size=8), expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("sees", [True, False])
+@pytest.mark.parametrize(("method", "key"), [("causal2vec", "pre_ids"), ("encoder_only", "input_ids")])
+def test_encoder_prefix_depends_on_whether_there_is_a_prompt(method, key, sees, tiny, tmp_path):
+    name = "encoder_sees_instruction" if method == "causal2vec" else "sees_instruction"
+    module = build(method, tiny, prefixes=["query: ", "passage: "], **{name: sees})
+
+    def read(prompt: str | None) -> str:
+        return module.tokenizers["encoder"].decode(module.preprocess(["Short"], prompt)[key][0])
+
+    assert read(PROMPT) == f"<bos>query: {PROMPT if sees else ''}Short<eos>"
+    assert read(None) == read("") == "<bos>passage: Short<eos>"
+    opened = load_model(str(save(module, tmp_path / "model", method)), "cpu", "float32")
+    assert opened[0].prefixes == ["query: ", "passage: "]
+    assert np.array_equal(opened.encode(["Short"], prompt=PROMPT)[0], vectors(opened[0], ["Short"], PROMPT)[0].numpy())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_what_bases_and_encoders_ask_of_all(method, tiny):
+    """`prefixes` mean nothing to a method without an encoder, `chat` nothing to one without an LLM."""
+    plain = build(method, tiny)
+    torch.manual_seed(0)
+    first = vectors(build(method, tiny), TEXTS)
+    torch.manual_seed(0)
+    second = vectors(build(method, tiny, add_bos=None, chat=None, prefixes=None), TEXTS)
+    assert torch.equal(first, second)
+    assert getattr(plain, "chat", None) is None and plain.prefixes is None
+
+
 def test_bidirectional_equals_the_llm2vec_package(demo_models):
     """Vectors of the llm2vec package itself on the demo's base; see the file for how they were made."""
     golden = json.loads(GOLDEN.read_text())

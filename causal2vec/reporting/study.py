@@ -156,20 +156,26 @@ def closing_notes(manifest: dict[str, Any]) -> list[str]:
         return []
     config = manifest["config"]
     assumed = [f"{name}: {listed(m['assumed'])}" for name, m in config.get("methods", {}).items() if m.get("assumed")]
-    mntp = [name for name, m in config.get("methods", {}).items() if m.get("mntp")]
     return [
         *([config["scale_note"]] if config.get("scale_note") else []),
-        *(
-            [
-                f"{listed(mntp)}: after {config['mntp']['steps']} steps of masked-next-token pre-training, which the "
-                "cost of training does not count (see manifest.json)"
-            ]
-            if mntp
-            else []
-        ),
+        *_pretraining_notes(config),
         *([f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"] if assumed else []),
         f"{_identity(manifest)}.",
     ]
+
+
+def _pretraining_notes(config: dict[str, Any]) -> list[str]:
+    """Which methods had a stage of their own before the common training, as its cost stands nowhere else."""
+    stages = {"mntp": "masked-next-token pre-training", "simcse": "unsupervised contrastive pre-training (SimCSE)"}
+    notes = []
+    for stage, words in stages.items():
+        methods = [name for name, method in config.get("methods", {}).items() if method.get(stage)]
+        if methods:
+            notes.append(
+                f"{listed(methods)}: after {config[stage]['steps']} steps of {words}, which the cost of training does "
+                "not count (see manifest.json)"
+            )
+    return notes
 
 
 def figure_stamp(manifest: dict[str, Any]) -> str:

@@ -7,16 +7,86 @@ the masked positions alone make exactly this objective.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForLanguageModeling,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
 from causal2vec.config import Lora, Mntp
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, write_json
-from causal2vec.training.contrastive import check_finite
+from causal2vec.families import check_llm
+from causal2vec.training.checkpoints import step_of
 from causal2vec.training.lora import adapted
-from causal2vec.training.pairs import read_pairs
+from causal2vec.training.signals import SignalCheckpoint
+from causal2vec.training.stages import (
+    check_loss,
+    forget,
+    opening,
+    run_trainer,
+    stage_arguments,
+    wants_checkpointing,
+    write_base,
+)
+from causal2vec.training.texts import read_texts
+
+MASKS = "masks.pt"
+
+
+class MaskingCollator(DataCollatorForLanguageModeling):
+    """transformers' own masking, which can go on with the masks of a stage that was stopped."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.drawn = 0
+        self.states: dict[int, Tensor] = {}
+
+    def torch_call(self, examples: list[Any]) -> dict[str, Any]:
+        """A batch; what the masks are drawn from is remembered, as the trainer draws batches ahead of its steps."""
+        if self.generator is None:
+            self.create_rng()
+        self.states = {step: state for step, state in self.states.items() if step > self.drawn - 4}
+        self.states[self.drawn] = self.generator.get_state()
+        self.drawn += 1
+        return super().torch_call(examples)
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write what the masks of the batch after ``step`` are drawn from."""
+        torch.save(self.states.get(step, self.generator.get_state()), folder / MASKS)
+
+    def load(self, folder: Path, step: int) -> None:
+        """Go on as after ``step``."""
+        self.generator, self.drawn = torch.Generator(), step
+        self.generator.set_state(torch.load(folder / MASKS, weights_only=True))
+
+
+class MntpTrainer(Trainer):
+    """transformers' trainer, but no step after a NaN, and the same masks after a stop."""
+
+    data_collator: MaskingCollator
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        self.data_collator.save(Path(output_dir or str(self.args.output_dir)), self.state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.data_collator.load(Path(resume_from_checkpoint), step_of(resume_from_checkpoint))
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One step, refused if its loss is not finite."""
+        loss = super().training_step(*args, **kwargs)
+        check_loss(float(loss), self.state.global_step + 1, "mntp")
+        return loss
 
 
 def pretrain_mntp(
@@ -30,76 +100,68 @@ def pretrain_mntp(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    attention: str = "auto",
+    fetched: Path | None = None,
 ) -> None:
-    """Train adapters on the positives' text, merge them, and write the LLM as a new base to ``output``.
+    """Train adapters, merge them, and write the LLM as a new base to ``output``, with ``mntp.json``, the record.
 
-    LLM2Vec reads Wikipedia; so do we, in the form of the training pairs' texts, which keeps the data equal for
-    all methods (the extra steps are counted in the training-cost table).
+    LLM2Vec reads WikiText-103 (``mntp.texts``). Without such a source the stage reads the positives of the training
+    pairs, which keeps the data equal for all methods.
+
+    Args:
+        base: The LLM's folder.
+        pairs: ``train.parquet`` of the training pairs, for a stage without texts of its own.
+        mntp: The stage, as it runs on this base (`causal2vec.config.Mntp.on`).
+        lora: The adapters' shape.
+        seed: Of adapters, masks and order.
+        output: Appears whole or not at all.
+        state: Folder for checkpoints; a stage that was stopped goes on from there. Removed at the end.
+        device, dtype, attention: Where, in which format and with which attention to compute.
+        fetched: The record of the texts' download, where they come from the hub.
 
     Raises:
-        UserError: The mask token is not one token of the LLM, or the loss is not finite.
+        UserError: The base cannot be made bidirectional, the mask token is not one token of it, there is no text,
+            the loss is not finite, or the stage was stopped by a signal.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
-    from transformers.trainer_utils import get_last_checkpoint
-
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    llm = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    llm: Any = AutoModelForCausalLM.from_pretrained(base, **opening(device, dtype, attention))
+    llm.to(device)
     llm.config.is_causal = False
+    check_llm(llm.base_model)
+    if wants_checkpointing(llm, device):
+        llm.gradient_checkpointing_enable({"use_reentrant": False})
     model = adapted(llm, lora)
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(state),
-            max_steps=mntp.steps,
-            per_device_train_batch_size=mntp.batch_size,
-            learning_rate=mntp.learning_rate,
-            lr_scheduler_type="linear",
-            bf16=dtype == "bfloat16",
-            use_cpu=device == "cpu",
-            seed=seed,
-            data_seed=seed,
-            logging_steps=1,
-            save_steps=max(50, mntp.steps // 4),
-            save_total_limit=1,
-            report_to="none",
-            dataloader_pin_memory=device == "cuda",
-        ),
-        train_dataset=_texts(pairs, tokenizer, mntp),
-        data_collator=_collator(tokenizer, mntp, seed),
-    )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(state)) if state.is_dir() else None)
-    losses = [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
-    for entry in losses:
-        check_finite(entry["loss"], int(entry["step"]))
-    merged = model.merge_and_unload()
-    with atomic_folder(output) as draft:
-        merged.save_pretrained(draft)
-        AutoTokenizer.from_pretrained(base).save_pretrained(draft)
-        write_json(draft / "mntp.json", {**mntp.model_dump(), "seed": seed, "base": base.name, "loss": losses})
-    shutil.rmtree(state, ignore_errors=True)
-
-
-def _texts(pairs: Path, tokenizer: Any, mntp: Mntp) -> Any:
-    from datasets import Dataset
-
-    texts = read_pairs(pairs).to_pandas()["positive"].drop_duplicates()
     needed = mntp.steps * mntp.batch_size
-    encoded = tokenizer(texts.tolist()[:needed], truncation=True, max_length=mntp.max_length)
+    texts = read_texts(mntp.texts, pairs, needed, seed=seed, where="mntp.texts", fetched=fetched)
+    trainer = MntpTrainer(
+        model=model,
+        args=TrainingArguments(**stage_arguments(mntp, seed, state, device=device, dtype=dtype)),
+        train_dataset=_encoded(texts, tokenizer, mntp.max_length),
+        data_collator=_collator(tokenizer, mntp, seed),
+        callbacks=[SignalCheckpoint()],
+    )
+    losses = run_trainer(trainer, state)
+    record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), "loss": losses}
+    write_base(model.merge_and_unload(), base, output, "mntp", record)
+    forget(state)
+
+
+def _encoded(texts: list[str], tokenizer: Any, max_length: int) -> Dataset:
+    encoded = tokenizer(texts, truncation=True, max_length=max_length)
     return Dataset.from_dict({"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]})
 
 
-def _collator(tokenizer: Any, mntp: Mntp, seed: int) -> Any:
-    """transformers' own masking, with a token of the LLM standing in for the mask token that it lacks."""
-    from transformers import DataCollatorForLanguageModeling
-
+def _collator(tokenizer: Any, mntp: Mntp, seed: int) -> MaskingCollator:
+    """The masking, with a token of the LLM standing in for the mask token that it lacks."""
     mask_id = tokenizer.convert_tokens_to_ids(mntp.mask_token)
     if mask_id is None or mask_id == tokenizer.unk_token_id:
         raise UserError(f"mntp.mask_token '{mntp.mask_token}' is not one token of the LLM; choose another, such as _")
     tokenizer.mask_token = mntp.mask_token
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # Llama 2 and Mistral have none; neither is ever a label
     share = (1.0, 0.0) if mntp.all_mask else (0.8, 0.1)
-    return DataCollatorForLanguageModeling(
+    return MaskingCollator(
         tokenizer,
         mlm_probability=mntp.mask_probability,
         mask_replace_prob=share[0],

@@ -18,4 +18,6 @@ with job(snakemake) as s:
         Path("work/state/mntp") / sha256_json([s.output[0], dict(s.params.items())])[:16],
         device=device,
         dtype=dtype,
+        attention=s.params.compute["attention"],
+        fetched=Path(s.input.texts[0]) if s.input.texts else None,
     )

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+from causal2vec.compute import set_up
+from causal2vec.config import Compute, Lora, Simcse
+from causal2vec.files import sha256_json
+from causal2vec.training.simcse import pretrain_simcse
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
+    pretrain_simcse(
+        Path(s.input.base),
+        Path(s.input.pairs) / "train.parquet",
+        Simcse(**s.params.simcse),
+        Lora(**s.params.lora),
+        s.params.seed,
+        Path(s.output[0]),
+        Path("work/state/simcse") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        device=device,
+        dtype=dtype,
+        attention=s.params.compute["attention"],
+        inputs=s.params.inputs,
+        fetched=Path(s.input.texts[0]) if s.input.texts else None,
+    )
