@@ -1,7 +1,8 @@
 """Measure all methods side by side: same texts, interleaved, repeated; medians with their range.
 
 Every model lives in a process of its own, so that its peak memory is its own, and waits there for its turn. The
-methods take turns within each repetition, so that a machine that slows down does so for all of them.
+methods on one base take turns within each repetition, so that a machine that slows down does so for all of them.
+Bases follow one another: a GPU may hold all methods on one large LLM, but not on three.
 """
 
 from __future__ import annotations
@@ -57,23 +58,35 @@ def measure_efficiency(
         minimum and maximum over the repetitions; peak memory in MB (weights and activations); parameters.
     """
     workloads = make_workloads(pairs, tokenizer, settings)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(model, device, dtype, threads)) for model in models]
-        answers: dict[tuple[int, int], list[Answer]] = {}
-        for place, workload in enumerate(workloads):
-            for repetition in range(settings.repeats + 1):
-                for index, worker in enumerate(workers):
-                    answer = _ask(worker, models[index], _question(workload, settings))
-                    if repetition:  # the first round warms caches and allocators up
-                        answers.setdefault((index, place), []).append(answer)
+    answers: dict[tuple[Model, int], list[Answer]] = {}
+    for group in _side_by_side(models):
+        with ExitStack() as stack:
+            workers = [stack.enter_context(_worker(model, device, dtype, threads)) for model in group]
+            for place, workload in enumerate(workloads):
+                for repetition in range(settings.repeats + 1):
+                    for model, worker in zip(group, workers, strict=True):
+                        answer = _ask(worker, model, _question(workload, settings))
+                        if repetition:  # the first round warms caches and allocators up
+                            answers.setdefault((model, place), []).append(answer)
     rows = [
-        _row(models[index], workloads[place], measured, settings, device, dtype)
-        for (index, place), measured in sorted(answers.items())
+        _row(model, workload, answers[model, place], settings, device, dtype)
+        for model in models
+        for place, workload in enumerate(workloads)
     ]
     table = pd.DataFrame(rows)
     with atomic_file(output) as draft:
         table.to_csv(draft, index=False)
     return table
+
+
+def _side_by_side(models: list[Model]) -> list[list[Model]]:
+    """The models by base; a base that only one model has, such as a control's encoder, goes with the first."""
+    groups: dict[str, list[Model]] = {}
+    for model in models:
+        groups.setdefault(model.base, []).append(model)
+    shared = [group for group in groups.values() if len(group) > 1] or [[]]
+    alone = [group[0] for group in groups.values() if len(group) == 1]
+    return [[*shared[0], *alone], *shared[1:]]
 
 
 def make_workloads(pairs: Path, tokenizer: Path, settings: Efficiency) -> list[Workload]:
