@@ -7,7 +7,7 @@ CONFIG ?= config/demo.yaml
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: env demo test lint format clean
+.PHONY: env demo test test-cluster lint format clean
 
 env: $(VENV)/.done
 
@@ -25,6 +25,10 @@ demo: env
 
 test: env
 	pytest
+
+# A real Slurm of two pretended nodes on this machine; as root on Debian it is installed where it is missing.
+test-cluster: env
+	pytest -m cluster tests/cluster
 
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy

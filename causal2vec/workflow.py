@@ -12,21 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
+from causal2vec.gpus import claim_gpus
 
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[Any]:
     """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
 
-    Progress bars stay on the terminal. The log of any other failure holds its traceback; set
-    ``CAUSAL2VEC_TRACEBACK=1`` to get one for a `UserError` too.
+    A job that asks for GPUs (``resources: gpu``) gets GPUs of its own, see `claim_gpus`. Progress bars stay on the
+    terminal. The log of any other failure holds its traceback; set ``CAUSAL2VEC_TRACEBACK=1`` to get one for a
+    `UserError` too.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log, mode="w", encoding="utf-8")
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(asctime)s %(name)s %(message)s", force=True)
     try:
-        yield snakemake
+        with claim_gpus(int(snakemake.resources.get("gpu", 0) or 0)):
+            yield snakemake
     except UserError as error:
         asked = bool(os.environ.get("CAUSAL2VEC_TRACEBACK"))
         logging.getLogger(__name__).error(traceback.format_exc() if asked else str(error))

@@ -17,7 +17,7 @@ from causal2vec.config import load_config
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.prompts import Prompts
-from causal2vec.evaluation.run import evaluate_model, shard_of
+from causal2vec.evaluation.run import evaluate_model
 from causal2vec.export import save_model
 
 
@@ -161,11 +161,6 @@ def test_finished_tasks_survive_a_kill(task_data, tmp_path, monkeypatch):
     assert not (tmp_path / "state").exists()
 
 
-def test_shards_cover_all_tasks_once():
-    tasks = [f"t{i}" for i in range(7)]
-    assert sorted(task for shard in range(3) for task in shard_of(tasks, shard, 3)) == tasks
-
-
 def test_wrong_checksum_of_a_model_is_named(tmp_path):
     from causal2vec.backbone import prepare_model
     from causal2vec.config import ModelSource
@@ -202,7 +197,7 @@ run_cli(lambda: prepare_model("m", source, Path(sys.argv[2])))
     assert there.returncode == 0, there.stderr[-2000:]
     assert json.loads((tmp_path / "org/tiny/source.json").read_text())["layers_available"] == 2
     assert absent.returncode == 2
-    assert f"org/absent at revision {'a' * 40} cannot be had from the model hub" in absent.stderr
+    assert f"models.m: org/absent@{'a' * 40} is not on the hub: there is no such model" in absent.stderr
     assert not (tmp_path / "org/absent").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -33,7 +35,7 @@ def test_lock_pins_everything_exactly():
 
 def test_lock_fits_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+    for line in [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(LOCK[requirement.name.lower()]), line
 
@@ -47,10 +49,60 @@ def test_conda_environment_is_the_lock():
     assert pip == ["-r requirements.lock"]
 
 
+def container_files() -> dict[str, dict[str, str]]:
+    """What each container copies: source to target, relative to the project's folder in the container."""
+    home = "/opt/causal2vec-suite/"
+    docker = {}
+    for words in re.findall(r"^COPY (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        *sources, target = words.split()
+        docker |= {source: source if target == "./" else target for source in sources}
+    section = re.search(r"^%files\n((?: .+\n)+)", (ROOT / "apptainer.def").read_text(), re.MULTILINE)[1]
+    apptainer = dict(line.split() for line in section.splitlines())
+    return {"docker": docker, "apptainer": {key: value.removeprefix(home) for key, value in apptainer.items()}}
+
+
+def test_containers_copy_the_same_and_install_the_lock():
+    files = container_files()
+    assert files["docker"] == files["apptainer"]
+    assert all(source == target and (ROOT / source).exists() for source, target in files["docker"].items())
+    python = {dependency for dependency in (ROOT / "environment.yml").read_text().split() if "python=" in dependency}
+    docker, apptainer = (ROOT / "Dockerfile").read_text(), (ROOT / "apptainer.def").read_text()
+    base = python.pop().replace("=", ":") + "-slim"
+    assert f"FROM {base}\n" in docker and f"From: {base}\n" in apptainer
+    installs = [
+        "python -m pip install -r requirements.lock",
+        "python -m pip install --no-deps --no-build-isolation -e .",
+    ]
+    assert re.findall(r"^RUN (.+)$", docker, re.MULTILINE) == installs
+    assert re.findall(r"^ +(python .+)$", apptainer, re.MULTILINE) == installs
+
+
+def test_what_containers_copy_is_enough_to_plan_a_run(tmp_path):
+    for source in container_files()["docker"]:
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, tmp_path)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--quiet"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_installed_is_what_is_locked():
     from importlib.metadata import version
 
-    for name in ("torch", "transformers", "sentence-transformers", "mteb", "snakemake", "peft"):
+    for name in (
+        "torch",
+        "transformers",
+        "sentence-transformers",
+        "mteb",
+        "snakemake",
+        "peft",
+        "snakemake-executor-plugin-slurm",
+    ):
         assert version(name).split("+")[0] == LOCK[name], f"{name}: run 'make env'"
 
 

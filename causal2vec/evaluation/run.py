@@ -33,27 +33,35 @@ def evaluate_run(
     shards: int,
     device: str,
     dtype: str,
+    attention: str = "auto",
+    fetched: Path | None = None,
 ) -> None:
-    """Evaluate a run's model on one shard of the configured tasks; see `evaluate_model`."""
-    from causal2vec.evaluation.tasks import get_tasks
+    """Evaluate a run's model on one shard of the configured tasks; see `evaluate_model` and `costs.shard_of`.
+
+    ``attention`` is the setting ``compute.attention``; what it comes to is recorded.
+    """
+    from causal2vec.compute import attention_backend
     from causal2vec.export import load_model, revision_of
 
-    names = [task.metadata.name for task in get_tasks(settings.tasks, data)]  # a benchmark becomes its tasks
+    backend = attention_backend(attention, device, dtype)
     evaluate_model(
-        load_model(str(folder), device, dtype, max_length=run.max_length),
+        load_model(str(folder), device, dtype, max_length=run.max_length, attention=backend),
         f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}",
         revision_of(folder),
-        shard_of(names, shard, shards),
+        settings.tasks,
         data,
         output,
         state,
         prompts=prompts,
         batch_size=settings.batch_size,
         seed=run.seed,
+        only=_shard(settings.tasks, data, shard, shards, run.max_length) if shards > 1 else None,
+        fetched=fetched,
         record={
             **run.model_dump(include={"method", "base", "seed", "trained"}),
             "dtype": dtype,
             "device": device,
+            "attention": backend,
         },
     )
 
@@ -72,6 +80,8 @@ def evaluate_model(
     record: dict[str, Any],
     seed: int = 0,
     progress: bool = True,
+    only: list[str] | None = None,
+    fetched: Path | None = None,
 ) -> None:
     """Run mteb on a model and write its results with a record of how they came about.
 
@@ -89,6 +99,8 @@ def evaluate_model(
         record: What identifies the run (method, base, seed, dtype, ...); written beside the scores.
         seed: Of the evaluation's own sampling (few-shot examples, clustered documents); 0 is mteb's own choice.
         progress: Whether to show bars.
+        only: Those of the tasks (a benchmark's too) that are run; ``None`` runs all.
+        fetched: What `causal2vec.fetch.tasks.fetch_tasks` downloaded; the tasks are read from there, without a network.
 
     Raises:
         UserError: An unknown task, data that cannot be had, or a score that is not a number.
@@ -97,12 +109,17 @@ def evaluate_model(
 
     from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
     from causal2vec.evaluation.tasks import get_tasks
+    from causal2vec.fetch.tasks import read_from_cache
 
     dimension = model.get_embedding_dimension()
     encoder = PromptedEncoder(model, model_meta(name, revision, dimension, model.max_seq_length), prompts, batch_size)
     for folder in ("results", "items"):
         (state / folder).mkdir(parents=True, exist_ok=True)
-    for task in get_tasks(tasks, data):
+    for task in get_tasks(tasks, data, only):
+        if _is_done(task, state):
+            continue
+        if fetched:
+            read_from_cache(task, fetched)
         _evaluate_task(encoder, task, state, seed, progress)
     records = {path.stem: read_json(path) for path in sorted((state / "records").glob("*.json"))}
     with atomic_folder(output) as draft:
@@ -123,16 +140,30 @@ def evaluate_model(
     shutil.rmtree(state, ignore_errors=True)
 
 
+def _shard(tasks: list[str], data: Path, shard: int, shards: int, max_length: int) -> list[str]:
+    """Names of the tasks of one of several shards of about equal cost."""
+    from causal2vec.evaluation.costs import shard_of, task_costs
+
+    costs = task_costs(tasks, data)
+    return shard_of(list(costs), shard, shards, costs, max_length)
+
+
+def _record_of(task: Any, state: Path) -> Path:
+    return state / "records" / f"{task.metadata.name}.json"
+
+
+def _is_done(task: Any, state: Path) -> bool:
+    """Whether an earlier, interrupted evaluation finished this task."""
+    return _record_of(task, state).is_file()
+
+
 def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bool) -> None:
-    """One task; skipped when its record says that it is done."""
+    """One task: its data, its scores, its items, its record."""
     import mteb
     from mteb.cache import ResultCache
 
     from causal2vec.evaluation.tasks import task_items
 
-    done = state / "records" / f"{task.metadata.name}.json"
-    if done.is_file():
-        return
     meta = task.metadata
     load_task(task)
     states = _seed_sampling(task, seed)
@@ -157,7 +188,7 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bo
                 )
     _write_items(task, state, states)
     write_json(
-        done,
+        _record_of(task, state),
         {
             "task_type": meta.type,
             "main_score": meta.main_score,
@@ -236,8 +267,3 @@ def load_task(task: Any) -> None:
             f"({type(error).__name__}: {' '.join(str(error).split())[:160]}); check the network, or set "
             "HF_ENDPOINT to a mirror, or drop the task from evaluation.tasks"
         ) from error
-
-
-def shard_of(tasks: list[str], shard: int, shards: int) -> list[str]:
-    """Every ``shards``-th task, from ``shard`` on: the tasks of one evaluation job."""
-    return tasks[shard::shards]

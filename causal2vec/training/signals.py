@@ -14,7 +14,7 @@ from causal2vec.training import ranks
 from causal2vec.training.checkpoints import mark_whole
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What asks a training to stop: Slurm's end of time and preemption, and ``--signal=USR1@120`` before it."""
+"""What asks a training to stop: Slurm before the end of time and at preemption, other schedulers by USR1."""
 
 
 class SignalCheckpoint(TrainerCallback):

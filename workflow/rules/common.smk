@@ -44,10 +44,6 @@ PACKAGES = load_packages() if PACKAGED_ANY or CONFIG.pairs.kind == "packages" el
 ALL_CORES = workflow.resource_settings.cores or 1
 
 
-# Evaluation data: packaged tasks are written here, official ones lie in the hub's cache.
-TASK_DATA = ["work/tasks"] if PACKAGED_ANY else []
-if not PACKAGED:
-    TASK_DATA.append("work/fetched/tasks.json")
 # The training mix, where it is downloaded.
 PAIRS_FETCHED = (
     ["work/fetched/pairs.json"]
@@ -59,6 +55,16 @@ GPUS = int(
     CONFIG.compute.device == "cuda"
     or (CONFIG.compute.device == "auto" and local_gpus() > 0)
 )
+# As many GPU jobs at once as there are GPUs, so that none waits for one with its cores held. Only where jobs run on
+# this machine; --resources gpu=N goes before.
+if (
+    GPUS
+    and local_gpus()
+    and workflow.is_main_process
+    and workflow.resource_settings.nodes is None
+    and "gpu" not in workflow.global_resources
+):
+    workflow.register_resource("gpu", local_gpus())
 
 
 wildcard_constraints:

@@ -1,4 +1,11 @@
 # From packages and hubs to models, training pairs and evaluation data.
+# Evaluation data: packaged tasks are written to a folder, official ones lie in the hub's cache, listed in a record.
+TASKS_PACKAGED = ["work/tasks"] if PACKAGED_ANY else []
+TASKS_FETCHED = [] if PACKAGED else ["work/fetched/tasks.json"]
+# The efficiency study needs the first base's tokenizer even where no run is on that base.
+NEEDED_MODELS = list(dict.fromkeys([*used_models(), CONFIG.bases[0]]))
+
+
 rule probe_machine:
     output:
         "work/hardware.json",
@@ -79,7 +86,8 @@ rule prepare_tasks:
 
 rule collect_task_texts:
     input:
-        TASK_DATA,
+        tasks=TASKS_PACKAGED,
+        fetched=TASKS_FETCHED,
     output:
         "work/task_texts.parquet",
     log:
@@ -112,6 +120,10 @@ rule prepare_pairs:
         pairs=section("pairs"),
         code=fingerprint(
             "causal2vec.training.pairs",
+            "causal2vec.training.sources",
+            "causal2vec.training.mixes",
+            "causal2vec.training.mix_lines",
+            "causal2vec.training.mix_files",
             "causal2vec.training.decontaminate",
             "causal2vec.corpora",
         ),
@@ -185,14 +197,14 @@ rule fetch_pairs:
 rule fetch:
     input:
         models=expand(
-            "work/fetched/models/{model}.json", model=filter(from_hub, used_models())
+            "work/fetched/models/{model}.json", model=filter(from_hub, NEEDED_MODELS)
         ),
         others=expand(
             "work/models/{model}",
-            model=[name for name in used_models() if not from_hub(name)],
+            model=[name for name in NEEDED_MODELS if not from_hub(name)],
         ),
         packages=expand("work/packages/{package}", package=PACKAGES),
-        tasks=[] if PACKAGED else "work/fetched/tasks.json",
+        tasks=TASKS_FETCHED,
         texts=fetched_texts("mntp") + fetched_texts("simcse"),
         pairs=PAIRS_FETCHED,
     output:

@@ -2,7 +2,8 @@
 rule evaluate_model:
     input:
         model="results/models/{method}/{base}/seed{seed}",
-        tasks=TASK_DATA,
+        tasks=TASKS_PACKAGED,
+        fetched=TASKS_FETCHED,
         hardware="work/hardware.json",
     output:
         directory("work/evaluation/{method}/{base}/seed{seed}/shard{shard}"),
@@ -25,6 +26,7 @@ rule evaluate_model:
         code=fingerprint(
             "causal2vec.evaluation.run",
             "causal2vec.evaluation.encoder",
+            "causal2vec.evaluation.costs",
             "causal2vec.evaluation.tasks",
         ),
         mteb_version=installed_version("mteb"),

@@ -9,12 +9,13 @@ from causal2vec.runs import Run
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
+    compute = Compute(**s.params.compute)
+    device, dtype = set_up(Path(s.input.hardware), compute)
     evaluate_run(
         Run.model_validate(s.params.run),
         Path(s.input.model),
         Evaluation(**s.params.evaluation),
-        Path(s.input.tasks),
+        Path("work/tasks"),
         Path(s.output[0]),
         Path("work/state/evaluation") / sha256_json([s.output[0], dict(s.params.items())])[:16],
         prompts=Prompts(**s.params.prompts),
@@ -22,4 +23,6 @@ with job(snakemake) as s:
         shards=s.params.shards,
         device=device,
         dtype=dtype,
+        attention=compute.attention,
+        fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
     )

@@ -29,11 +29,13 @@ PACKAGED_TASKS: tuple[str, ...] = (
 """Names of the tasks that need nothing but the data packages."""
 
 
-def get_tasks(names: list[str], data: Path) -> list[AbsTask]:
+def get_tasks(names: list[str], data: Path, only: list[str] | None = None) -> list[AbsTask]:
     """New task objects for ``names``, each once, in order.
 
     A name is a packaged task (read from ``data``, the folder that `build_task_data` wrote), a task of mteb,
-    or a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks.
+    or a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks with the languages that it selects.
+    ``only`` keeps some of them: a benchmark's tasks cannot be asked for by their own names, as that would select
+    all of their languages.
 
     Raises:
         UserError: A name is unknown; the message offers close matches.
@@ -42,7 +44,7 @@ def get_tasks(names: list[str], data: Path) -> list[AbsTask]:
     for name in names:
         for task in _tasks_of(name, data):
             found.setdefault(task.metadata.name, task)
-    return list(found.values())
+    return [task for name, task in found.items() if only is None or name in only]
 
 
 def _tasks_of(name: str, data: Path) -> list[Any]:

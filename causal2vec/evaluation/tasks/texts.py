@@ -41,11 +41,12 @@ def task_items(task: AbsTask) -> dict[tuple[str, str], int]:
     return items
 
 
-def write_task_texts(names: list[str], data: Path, output: Path) -> int:
+def write_task_texts(names: list[str], data: Path, output: Path, fetched: Path | None = None) -> int:
     """Write the unique texts of the named tasks to one parquet file with columns ``task`` and ``text``.
 
-    Names are those of `get_tasks`; tasks of mteb load their data as mteb does. Tasks are loaded and dropped
-    one by one. Returns the number of rows.
+    Names are those of `get_tasks`; tasks of mteb load their data as mteb does, from the files that ``fetched`` (the
+    record of `causal2vec.fetch.tasks.fetch_tasks`) lists where it is given. Tasks are loaded and dropped one by one.
+    Returns the number of rows.
 
     Raises:
         UserError: A name is unknown or the data of a packaged task is missing.
@@ -54,9 +55,12 @@ def write_task_texts(names: list[str], data: Path, output: Path) -> int:
     import pyarrow.parquet as pq
 
     from causal2vec.evaluation.tasks.registry import get_tasks
+    from causal2vec.fetch.tasks import read_from_cache
 
     rows: dict[str, str] = {}
     for task in get_tasks(names, data):
+        if fetched:
+            read_from_cache(task, fetched)
         for part in _parts(task):
             part.load_data()
             for text in task_texts(part):

@@ -1,0 +1,179 @@
+"""What a task costs to evaluate, estimated before its data is there, and shards of about equal cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CHARACTERS_PER_TOKEN = 4.2
+"""Assumed, for English prose and a vocabulary of about 32,000 tokens."""
+
+TEXT_OVERHEAD = 4
+"""What a text costs beside its tokens, in tokens (assumed): special tokens, an instruction's share, padding."""
+
+TASK_OVERHEAD = 20_000
+"""What a task costs beside its texts, in tokens (assumed): loading, classifiers, clustering."""
+
+
+class TaskCost(NamedTuple):
+    """What is embedded for a task: each distinct text once."""
+
+    texts: int
+    characters: int
+
+
+PACKAGED = TaskCost(2_000, 200_000)
+"""Stands for a packaged task whose data is not there: of the size of the larger ones."""
+
+
+def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] | None = None) -> dict[str, TaskCost]:
+    """Distinct texts that each task embeds, and their characters.
+
+    Official tasks are counted from the descriptive statistics that mteb ships, for the splits and language subsets
+    that are evaluated; nothing is downloaded. Of a classifier's training set only what is sampled counts. A task
+    without statistics counts as the median of the others. A packaged task is counted from its files.
+
+    Args:
+        names: Names of tasks or benchmarks, as for `get_tasks`; a benchmark becomes its tasks.
+        data: Folder of the packaged tasks' data; ``None`` or absent gives them all `PACKAGED`.
+        tasks: The task objects of ``names``, where they have been made already.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
+
+    counted: dict[str, TaskCost | None] = {}
+    found: Iterable[Any] = get_tasks(names, data or Path("work/tasks")) if tasks is None else tasks
+    for task in found:
+        name = task.metadata.name
+        if name in PACKAGED_TASKS:
+            counted[name] = _packaged(task) if data and (data / name).is_dir() else PACKAGED
+        else:
+            parts = list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
+            counted[name] = _sum([_official(part) for part in parts])
+    median = _median([cost for cost in counted.values() if cost])
+    return {name: cost or median for name, cost in counted.items()}
+
+
+def shard_of(
+    names: list[str],
+    shard: int,
+    shards: int,
+    costs: Mapping[str, TaskCost] | None = None,
+    max_length: int = 512,
+) -> list[str]:
+    """The tasks of one evaluation job, in the order of ``names``.
+
+    The longest task is given first, each to the shard with least to do (Graham's rule: at most 4/3 of the best
+    possible longest shard). A task is never divided, so that the largest one bounds the longest shard. Without
+    ``costs`` all tasks cost the same.
+    """
+    weights = {name: weight(costs[name], max_length) if costs else 1.0 for name in names}
+    loads = [0.0] * shards
+    home: dict[str, int] = {}
+    for name in sorted(names, key=lambda name: -weights[name]):  # stable: equal ones in the order of names
+        home[name] = min(range(shards), key=lambda index: loads[index])
+        loads[home[name]] += weights[name]
+    return [name for name in names if home[name] == shard]
+
+
+def weight(cost: TaskCost, max_length: int) -> float:
+    """A task's cost in tokens, proportional to seconds; a text counts at most ``max_length`` tokens."""
+    if not cost.texts:
+        return float(TASK_OVERHEAD)
+    tokens = min(cost.characters / cost.texts / CHARACTERS_PER_TOKEN, max_length)
+    return cost.texts * (tokens + TEXT_OVERHEAD) + TASK_OVERHEAD
+
+
+def _packaged(task: Any) -> TaskCost:
+    """Counted from the data; a classifier's training pool is left out."""
+    from causal2vec.evaluation.tasks.texts import task_texts
+
+    task.load_data()
+    texts = set(task_texts(task))
+    task.unload_data()
+    return TaskCost(len(texts), sum(map(len, texts)))
+
+
+def _official(task: Any) -> TaskCost | None:
+    """Counted from mteb's statistics; ``None`` where it has none."""
+    stats = task.metadata.descriptive_stats
+    found = [_split(task, stats, split, subset) for split, subset in _evaluated(task, stats or {})]
+    return _sum(found) if found else None
+
+
+def _evaluated(task: Any, stats: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """(split, subset) of the statistics that are evaluated; subset ``None`` is the whole split."""
+    for split in task.eval_splits:
+        if split not in stats:
+            continue
+        subsets = stats[split].get("hf_subset_descriptive_stats") or {}
+        chosen = [subset for subset in task.hf_subsets if subset in subsets]
+        yield from ((split, subset) for subset in chosen or [None])
+
+
+def _split(task: Any, stats: Mapping[str, Any], split: str, subset: str | None) -> TaskCost:
+    """One split: every kind of text in it, what mteb samples of it, and what a classifier learns from."""
+    found = _texts(_part(stats, split, subset))
+    if task.metadata.type == "Clustering":
+        found = _scaled(found, _embedded_share(task, found.texts))
+    if hasattr(task, "samples_per_label"):
+        labels = _labels(_part(stats, split, subset))
+        sampled = labels * task.samples_per_label * task.n_experiments
+        pool = _texts(_part(stats, task.train_split, subset)) if task.train_split in stats else None
+        mean = found.characters / max(found.texts, 1)
+        sampled = min(sampled, pool.texts) if pool and pool.texts else sampled
+        found = TaskCost(found.texts + sampled, found.characters + round(sampled * mean))
+    return found
+
+
+def _part(stats: Mapping[str, Any], split: str, subset: str | None) -> Mapping[str, Any]:
+    if subset is None:
+        return stats[split]
+    return (stats[split].get("hf_subset_descriptive_stats") or {}).get(subset) or stats[split]
+
+
+def _texts(stats: Mapping[str, Any]) -> TaskCost:
+    """Distinct texts of one part: of documents and queries, of both sides of pairs, and so on."""
+    kinds = [k for k in stats.values() if isinstance(k, dict) and {"unique_texts", "average_text_length"} <= k.keys()]
+    return TaskCost(
+        sum(kind["unique_texts"] for kind in kinds),
+        round(sum(kind["unique_texts"] * kind["average_text_length"] for kind in kinds)),
+    )
+
+
+def _embedded_share(task: Any, texts: int) -> float:
+    """The share of a clustering task's documents that mteb embeds (all of them in the older tasks)."""
+    share = getattr(task, "max_fraction_of_documents_to_embed", None)
+    most = getattr(task, "max_document_to_embed", None)
+    if share is None and most is not None:
+        share = most / max(texts, 1)
+    return min(share or 1.0, 1.0)
+
+
+def _labels(stats: Mapping[str, Any]) -> int:
+    return next(
+        (v["unique_labels"] for k, v in stats.items() if k in ("label_statistics", "labels_statistics") and v), 2
+    )
+
+
+def _scaled(cost: TaskCost, share: float) -> TaskCost:
+    return TaskCost(round(cost.texts * share), round(cost.characters * share))
+
+
+def _sum(costs: Iterable[TaskCost | None]) -> TaskCost | None:
+    """The sum of what is known; ``None`` where nothing is."""
+    known = [cost for cost in costs if cost]
+    return TaskCost(sum(c.texts for c in known), sum(c.characters for c in known)) if known else None
+
+
+def _median(costs: list[TaskCost]) -> TaskCost:
+    if not costs:
+        return PACKAGED
+    return TaskCost(
+        round(statistics.median(cost.texts for cost in costs)),
+        round(statistics.median(cost.characters for cost in costs)),
+    )

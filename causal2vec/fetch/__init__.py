@@ -1,0 +1,1 @@
+"""Downloads: everything that needs a network, into caches that later jobs read without one."""

@@ -1,0 +1,54 @@
+"""``python -m causal2vec.plan``: what a study will cost, and how good the last plan was."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from causal2vec.errors import run_cli
+from causal2vec.plan.rates import CALIBRATION
+
+PLAN = Path("work/plan")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one sub-command.
+
+    Raises:
+        UserError: As `causal2vec.plan.build.make_plan` and `causal2vec.plan.compare.compare` say.
+    """
+    parser = argparse.ArgumentParser(prog="python -m causal2vec.plan", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make", help="estimate a study")
+    make.add_argument("--config", type=Path, default=Path("config/demo.yaml"), metavar="FILE")
+    make.add_argument("--gpus", type=int, help="devices that work at once")
+    make.add_argument("--accelerator", help="H100, A100, ... or calibrated")
+    make.add_argument("--output", type=Path, default=PLAN, metavar="DIR")
+    compared = commands.add_parser("compare", help="predicted against measured time and memory")
+    compared.add_argument("--plan", type=Path, default=PLAN / "plan.csv", metavar="FILE")
+    compared.add_argument("--benchmarks", type=Path, default=Path("work/benchmarks"), metavar="DIR")
+    given = parser.parse_args(arguments)
+    sys.stdout.write(_compare(given) if given.command == "compare" else _make(given))
+
+
+def _make(given: argparse.Namespace) -> str:
+    from causal2vec.config import load_config
+    from causal2vec.evaluation.prompts import load_prompts
+    from causal2vec.plan.build import make_plan
+    from causal2vec.plan.render import write_plan
+
+    config = load_config(given.config)
+    prompts = load_prompts(Path(config.evaluation.prompts))
+    plan = make_plan(config, prompts, gpus=given.gpus, accelerator=given.accelerator, calibration=CALIBRATION)
+    return write_plan(plan, given.output)
+
+
+def _compare(given: argparse.Namespace) -> str:
+    from causal2vec.plan.compare import compare, report
+
+    return report(compare(given.plan, given.benchmarks))
+
+
+if __name__ == "__main__":
+    run_cli(main)

