@@ -237,6 +237,17 @@ def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
     assert (table["peak_memory_mb"] > 0).all() and (table["seconds_per_1000_texts"] > 0).all()
 
 
+def test_one_base_is_measured_after_the_other_and_controls_with_the_first():
+    from causal2vec.efficiency.order import side_by_side
+    from causal2vec.efficiency.worker import Model
+
+    models = [Model(method, base, "", 0) for base in ("big", "small") for method in ("echo", "last_token")]
+    groups = side_by_side([*models, Model("encoder_only", "bert", "", 0)])
+    named = [[f"{model.method} {model.base}" for model in group] for group in groups]
+    assert named == [["echo big", "last_token big", "encoder_only bert"], ["echo small", "last_token small"]]
+    assert side_by_side(models[:1]) == [models[:1]]
+
+
 def test_official_texts_are_collected_for_decontamination(mirror, task_data, tmp_path):
     """Official and packaged tasks, mixed in one configuration, both keep their texts out of the training."""
     import pandas as pd

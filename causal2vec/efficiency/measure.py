@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from causal2vec.config import Efficiency
+from causal2vec.efficiency.order import side_by_side
 from causal2vec.efficiency.worker import Answer, Model, Question, serve
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_file
@@ -59,7 +60,7 @@ def measure_efficiency(
     """
     workloads = make_workloads(pairs, tokenizer, settings)
     answers: dict[tuple[Model, int], list[Answer]] = {}
-    for group in _side_by_side(models):
+    for group in side_by_side(models):
         with ExitStack() as stack:
             workers = [stack.enter_context(_worker(model, device, dtype, threads)) for model in group]
             for place, workload in enumerate(workloads):
@@ -77,16 +78,6 @@ def measure_efficiency(
     with atomic_file(output) as draft:
         table.to_csv(draft, index=False)
     return table
-
-
-def _side_by_side(models: list[Model]) -> list[list[Model]]:
-    """The models by base; a base that only one model has, such as a control's encoder, goes with the first."""
-    groups: dict[str, list[Model]] = {}
-    for model in models:
-        groups.setdefault(model.base, []).append(model)
-    shared = [group for group in groups.values() if len(group) > 1] or [[]]
-    alone = [group[0] for group in groups.values() if len(group) == 1]
-    return [[*shared[0], *alone], *shared[1:]]
 
 
 def make_workloads(pairs: Path, tokenizer: Path, settings: Efficiency) -> list[Workload]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.config import Config, Mntp, Simcse
+from causal2vec.efficiency.order import side_by_side
 from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, prediction_flops, training_flops
@@ -224,7 +225,7 @@ class Estimator:
         return Cost("encoding", tokens, flops, fixed, 0, parameters, 1, encoding_memory(loads, self.dtype, self.device))
 
     def efficiency(self, runs: list[Run]) -> Cost:
-        """The efficiency study, in which all models are measured one beside the other."""
+        """The efficiency study, in which all models on one base are held at once."""
         settings = self.config.efficiency
         flops = tokens = 0.0
         for run in runs:
@@ -236,10 +237,13 @@ class Estimator:
         parameters = sum(map(self.parameters, runs))
         fixed = 2 * self.imports + sum(2 + 4.0 * self.parameters(run) / BYTES_PER_SECOND for run in runs)
         size = 2 if self.dtype == "bfloat16" else 4
-        held = Memory(
-            float(size * parameters), 0.0, 0.0, float(len(runs)) * (1.0e9 if self.device == "cuda" else 0.3e9)
-        )
-        return Cost("encoding", tokens, flops, fixed, 0, parameters, 1, held)
+        process = 1.0e9 if self.device == "cuda" else 0.3e9
+        held = [
+            Memory(float(size * sum(map(self.parameters, group))), 0.0, 0.0, process * len(group))
+            for group in side_by_side(runs)
+        ]
+        most = max(held, key=lambda memory: memory.total)
+        return Cost("encoding", tokens, flops, fixed, 0, parameters, 1, most)
 
 
 def _forward(parts: dict[str, Architecture], batch: Tokens) -> float:
