@@ -513,7 +513,7 @@ def test_predictions_are_held_against_benchmarks(tiny, tmp_path):
 
 
 def test_a_comparison_says_what_is_missing(tiny, tmp_path):
-    with pytest.raises(UserError, match=r"plan\.csv does not exist; run `snakemake --cores 1 plan` first"):
+    with pytest.raises(UserError, match=r"plan\.csv does not exist; run `snakemake plan` first"):
         compare(tmp_path / "plan.csv", tmp_path)
     write_plan(plan_of(tiny, tmp_path), tmp_path)
     with pytest.raises(UserError, match="holds no benchmark files"):

@@ -31,7 +31,7 @@ def compare(plan: Path, benchmarks: Path) -> pd.DataFrame:
         UserError: There is no plan, no benchmark, or none that was planned.
     """
     if not plan.is_file():
-        raise UserError(f"{plan} does not exist; run `snakemake --cores 1 plan` first")
+        raise UserError(f"{plan} does not exist; run `snakemake plan` first")
     predicted = pd.read_csv(plan, keep_default_na=False, na_values={"memory_gb": [""]})
     measured = _measured(benchmarks)
     joined = predicted.merge(measured, on=["stage", "method", "base"], how="inner")
