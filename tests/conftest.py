@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from causal2vec.config import ModelSource, load_config
 
@@ -98,10 +99,12 @@ def demo_models() -> dict[str, Path]:
 
     config = load_config(ROOT / "config" / "demo.yaml")
     folders = {}
-    for name, source in config.models.items():
-        folders[name] = CACHE / name
-        if not (folders[name] / "source.json").is_file():
-            prepare_model(name, ModelSource(**source.model_dump()), folders[name])
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "models.lock"):  # tests run in several processes
+        for name, source in config.models.items():
+            folders[name] = CACHE / name
+            if not (folders[name] / "source.json").is_file():
+                prepare_model(name, ModelSource(**source.model_dump()), folders[name])
     return folders
 
 

