@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import yaml
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +49,24 @@ def test_shard_of_a_benchmark_keeps_the_languages_that_it_selects(tmp_path):
 
     [task] = get_tasks(["MTEB(eng, v1)"], tmp_path, ["MassiveIntentClassification"])
     assert task.hf_subsets == ["en"]
+
+
+def test_one_task_of_a_benchmark_is_the_benchmarks_own(tmp_path):
+    from causal2vec.evaluation.tasks import get_tasks
+
+    [ours, whole] = get_tasks(["MTEB(eng, v1)/STS17", "STS16"], tmp_path)
+    assert ours.metadata.name == "STS17" and ours.hf_subsets == ["en-en"] and whole.metadata.name == "STS16"
+    with pytest.raises(UserError, match=r"the benchmark 'MTEB\(eng, v1\)' has no task 'STS7' \(did you mean 'STS17'"):
+        get_tasks(["MTEB(eng, v1)/STS7"], tmp_path)
+
+
+def test_the_subset_is_in_english_alone(tmp_path):
+    from causal2vec.evaluation.tasks import get_tasks
+
+    names = yaml.safe_load((ROOT / "config" / "paper_subset.yaml").read_text())["evaluation"]["tasks"]
+    tasks = get_tasks(names, tmp_path)
+    assert len(tasks) == 15
+    assert {task.metadata.name: task.hf_subsets for task in tasks}["MassiveIntentClassification"] == ["en"]
 
 
 def test_sampled_clustering_counts_only_the_sample():

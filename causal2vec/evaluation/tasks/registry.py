@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
+from causal2vec.hints import hint
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -33,9 +34,9 @@ def get_tasks(names: list[str], data: Path, only: list[str] | None = None) -> li
     """New task objects for ``names``, each once, in order.
 
     A name is a packaged task (read from ``data``, the folder that `build_task_data` wrote), a task of mteb,
-    or a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks with the languages that it selects.
-    ``only`` keeps some of them: a benchmark's tasks cannot be asked for by their own names, as that would select
-    all of their languages.
+    a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks with the languages that it selects, or
+    one of these tasks as "MTEB(eng, v1)/STS17"; by its own name alone a task comes with all of its languages.
+    ``only`` keeps some of what the names stand for.
 
     Raises:
         UserError: A name is unknown; the message offers close matches.
@@ -63,11 +64,24 @@ def _tasks_of(name: str, data: Path) -> list[Any]:
         import mteb
 
         return list(mteb.get_benchmark(name).tasks)
+    benchmark, _, part = name.rpartition("/")
+    if benchmark in benchmarks:
+        return [_task_in(benchmark, part)]
     known = [*PACKAGED_TASKS, *tasks, *benchmarks]
     lowered = {entry.lower(): entry for entry in known}
     close = [lowered[entry] for entry in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
     offer = f"did you mean {' or '.join(map(repr, close))}?" if close else "docs/data.md lists the packaged ones"
     raise UserError(f"there is no task or benchmark {name!r}; {offer}")
+
+
+def _task_in(benchmark: str, name: str) -> Any:
+    """A benchmark's own version of a task."""
+    import mteb
+
+    tasks = {task.metadata.name: task for task in mteb.get_benchmark(benchmark).tasks}
+    if name not in tasks:
+        raise UserError(f"the benchmark {benchmark!r} has no task {name!r}{hint(name, list(tasks))}")
+    return tasks[name]
 
 
 def _mteb_names() -> tuple[set[str], set[str]]:
