@@ -24,7 +24,7 @@ demo: env
 	@echo "Done. Everything on one page: results/report.html (tables: results/tables/, figures: results/plots/, claims: results/claims/)"
 
 test: env
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A real Slurm of two pretended nodes on this machine; as root on Debian it is installed where it is missing.
 test-cluster: env

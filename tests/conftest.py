@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 CACHE = ROOT / "work" / "test-cache"
 
+SLOW_FIRST = ("test_workflow.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py")
+"""Files that start whole studies: last, they would keep one of two processes busy while the other is done."""
+
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "Short",
@@ -34,6 +37,10 @@ METHODS = {
     "bidirectional": ("baselines.bidirectional.Bidirectional", {}),
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
 }
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in SLOW_FIRST)
 
 
 def build(method: str, folders: dict[str, Path], **settings):

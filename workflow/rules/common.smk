@@ -3,7 +3,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from causal2vec.config import VARIANT, ZERO_SHOT, Config, load_config
+from causal2vec.config import (
+    VARIANT,
+    ZERO_SHOT,
+    Config,
+    Distributed,
+    load_config,
+)
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
@@ -119,6 +125,17 @@ def memory(wildcards, attempt) -> int:
 def runtime(wildcards, attempt) -> int:
     """Minutes for a heavy job; more after a failure, which may have been the time limit."""
     return attempt * CONFIG.resources.runtime_minutes
+
+
+def spread(wildcards) -> Distributed:
+    """The nodes and processes of a training; an untrained twin needs one."""
+    run = run_of(wildcards)
+    return run.distributed if run.trained else Distributed()
+
+
+def several_nodes(wildcards, value):
+    """A resource that only a training over several nodes asks for."""
+    return value if spread(wildcards).nodes > 1 else None
 
 
 def section(name):

@@ -1,5 +1,4 @@
 # Making the models: optional masked-next-token pre-training, then the one common contrastive training.
-from causal2vec.config import Distributed
 
 
 rule pretrain_mntp:
@@ -81,17 +80,6 @@ rule pretrain_simcse:
         "Unsupervised contrastive pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
         "../scripts/pretrain_simcse.py"
-
-
-def spread(wildcards) -> Distributed:
-    """The nodes and processes of a training; an untrained twin needs one."""
-    run = run_of(wildcards)
-    return run.distributed if run.trained else Distributed()
-
-
-def several_nodes(wildcards, value):
-    """A resource that only a training over several nodes asks for."""
-    return value if spread(wildcards).nodes > 1 else None
 
 
 rule train_model:
