@@ -7,11 +7,9 @@ every saved model, so that `SentenceTransformer(path, trust_remote_code=True)` o
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,27 +17,10 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, run_packed, shared_beginning, window
+from causal2vec.pieces import Piece, Role, clean, head_of, pad_left, shorten, tokenise, wrap
 
-class Role(IntEnum):
-    """What a token is to the pooling."""
-
-    NONE = 0
-    TEXT = 1
-    EOS = 2
-    CONTEXTUAL = 3
-
-
-class Piece(NamedTuple):
-    """A stretch of the LLM's input: characters, or one special token.
-
-    ``text`` and the pieces beside it are tokenised as one string, so that a word after ``Query: `` gets the
-    token it has in running text. ``cut`` marks a copy of the user's text, which alone may be shortened.
-    """
-
-    text: str = ""
-    role: Role = Role.NONE
-    cut: bool = False
-    token: int | None = None
+__all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool"]
 
 
 class Embedder(InputModule):
@@ -129,7 +110,7 @@ class Embedder(InputModule):
         prefix = self.prefixes[0 if prompt else 1] if self.prefixes else ""
         before = prefix + (prompt or "" if sees else "")
         encoded = self.tokenizers["encoder"](
-            [before + _clean(text) for text in texts],
+            [before + clean(text) for text in texts],
             padding=True,
             truncation=True,
             max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
@@ -155,6 +136,12 @@ class DecoderEmbedder(Embedder):
     parts: ClassVar[tuple[str, ...]] = ("llm",)
     config_keys: list[str] = ["max_seq_length", "add_bos", "chat"]
     closing_role: ClassVar[Role] = Role.NONE
+    reuses_prefix = True
+    """Whether a beginning that all texts of a batch share is read once."""
+    learns_prefix = False
+    """The same in training, where it is exact without dropout and gradient checkpointing."""
+    prefixes_read: dict[tuple[int, ...], Prefix] | None = None
+    """A dict keeps prefixes from batch to batch; only for as long as no weight changes."""
     llm: Any
 
     def __init__(
@@ -173,6 +160,8 @@ class DecoderEmbedder(Embedder):
         has_bos = bool(natural) and natural[0] == tokenizer.bos_token_id
         if add_bos and tokenizer.bos_token_id is None:
             raise ValueError("add_bos is true, but the LLM's tokenizer has no BOS token; set add_bos to false")
+        if self.llm.config._attn_implementation == "sdpa":
+            self.llm.config._attn_implementation = PACKED
         self.bos = [Piece(token=tokenizer.bos_token_id)] if (has_bos if add_bos is None else add_bos) else []
         self.eos = [Piece(token=tokenizer.eos_token_id, role=Role.EOS)]
 
@@ -198,12 +187,18 @@ class DecoderEmbedder(Embedder):
         Raises:
             ValueError: The instruction leaves no room for the text.
         """
-        rows = [self._wrapped(self.pieces(_clean(text), prompt or "")) for text in inputs]
-        spans = [self._spans(row) for row in self._tokenise(rows)]
-        ids = _pad_left([[i for ids, _ in row for i in ids] for row in spans], self._pad_id)
-        roles = _pad_left([[role for ids, role in row for _ in ids] for row in spans], int(Role.NONE))
-        mask = _pad_left([[1 for ids, _ in row for _ in ids] for row in spans], 0)
-        return {"input_ids": ids, "attention_mask": mask, "roles": roles}
+        rows = [self.pieces(clean(text), prompt or "") for text in inputs]
+        if self.chat:
+            rows = [wrap(row, self.chat, self.closing_role) for row in rows]
+        tokenised = tokenise(self.tokenizers["llm"], rows, self.eos[0].token or 0)
+        spans = [shorten(row, self.max_seq_length) for row in tokenised]
+        head = len(shared_beginning(map(head_of, tokenised)))
+        return {
+            "input_ids": pad_left([[i for ids, _ in row for i in ids] for row in spans], self._pad_id),
+            "attention_mask": pad_left([[1 for ids, _ in row for _ in ids] for row in spans], 0),
+            "roles": pad_left([[role for ids, role in row for _ in ids] for row in spans], int(Role.NONE)),
+            "head": torch.full((len(rows),), head),
+        }
 
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` ``(batch, dim)``, in float32 whatever the model computes in."""
@@ -211,65 +206,55 @@ class DecoderEmbedder(Embedder):
         return features
 
     def states(self, features: dict[str, Tensor]) -> Tensor:
-        """The LLM's last hidden states ``(batch, length, width)``, after its final norm."""
-        mask = features["attention_mask"]
+        """The LLM's last hidden states ``(batch, length, width)``, after its final norm.
+
+        Without padding, and with the beginning that all texts share read once, where this LLM and its attention allow
+        it (`causal2vec.packing`); the states there, which no method keeps, are then zero.
+        """
+        mask, vectors = features["attention_mask"], self.embed(features)
         padded = not bool(mask.all())  # without padding no mask is needed, and attention is faster
+        shared = self._prefix_length(features)
+        if self.llm.config._attn_implementation == PACKED and mask.shape[1] <= window(self.llm) and (padded or shared):
+            causal = getattr(self.llm.config, "is_causal", True)
+            prefix = self._prefix(features, vectors, shared) if shared else None
+            layout = Layout(mask, causal=causal, prefix=prefix, skip=shared if prefix else 0)
+            states = run_packed(self.llm, layout.pack(vectors), layout)
+            if states is not None:
+                return layout.unpack(states)
+            self.llm.config._attn_implementation = "sdpa"  # this LLM cannot be packed
         # Positions count real tokens, so that a text's vector does not depend on its neighbours' lengths.
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0) if padded else None
         return self.llm(
-            inputs_embeds=self.embed(features),
+            inputs_embeds=vectors,
             attention_mask=mask if padded else None,
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
 
-    def _wrapped(self, row: list[Piece]) -> list[Piece]:
-        """The chat template's words around everything that is characters, not a special token."""
-        if not self.chat:
-            return row
-        places = [i for i, piece in enumerate(row) if piece.token is None]
-        first, end = places[0], places[-1] + 1
-        closing = Piece(self.chat[1], role=self.closing_role)
-        return [*row[:first], Piece(self.chat[0]), *row[first:end], closing, *row[end:]]
+    def _prefix_length(self, features: dict[str, Tensor]) -> int:
+        """How many tokens to read once for all texts of a batch; 0 where that is impossible or does not pay."""
+        allowed = getattr(self.llm.config, "is_causal", True) and (self.learns_prefix or not self.training)
+        head = int(features["head"][0]) if allowed and "head" in features else 0
+        saved = head * (len(features["attention_mask"]) - (0 if self.prefixes_read is not None else 1))
+        return head if self.reuses_prefix and saved >= WORTHWHILE else 0
+
+    def _prefix(self, features: dict[str, Tensor], vectors: Tensor, length: int) -> Prefix | None:
+        """Keys and values of the first ``length`` tokens, which are the same in every row."""
+        start = int(features["attention_mask"][0].argmax())
+        ids = tuple(features["input_ids"][0, start : start + length].tolist())
+        if self.prefixes_read is not None and ids in self.prefixes_read:
+            return self.prefixes_read[ids]
+        layout = Layout(features["attention_mask"].new_ones(1, length), causal=True, record=True)
+        if run_packed(self.llm, vectors[:1, start : start + length], layout) is None:
+            return None
+        if self.prefixes_read is not None:
+            self.prefixes_read[ids] = layout.recorded
+        return layout.recorded
 
     @property
     def _pad_id(self) -> int:
         tokenizer = self.tokenizers["llm"]
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-    def _tokenise(self, rows: list[list[Piece]]) -> list[list[tuple[Piece, list[int]]]]:
-        """Token ids of every piece. A token that spans two pieces belongs to the one it ends in."""
-        encoded = self.tokenizers["llm"](
-            ["".join(piece.text for piece in row) for row in rows],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        result = []
-        for row, ids, offsets in zip(rows, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            ends = [end for _, end in offsets]
-            start = boundary = 0
-            tokenised = []
-            for piece in row:
-                boundary += len(piece.text)
-                stop = bisect_right(ends, boundary, lo=start)
-                own = ids[start:stop] if piece.token is None else [piece.token]
-                # An empty text is the text that ends at once.
-                tokenised.append((piece, own or ([self.eos[0].token] if piece.cut else [])))
-                start = stop
-            result.append(tokenised)
-        return result
-
-    def _spans(self, row: list[tuple[Piece, list[int]]]) -> list[tuple[list[int], int]]:
-        """Shorten the copies of the text so that everything fits; each copy gets an equal share."""
-        fixed = sum(len(ids) for piece, ids in row if not piece.cut)
-        share = (self.max_seq_length - fixed) // max(1, sum(piece.cut for piece, _ in row))
-        if share < 1:
-            raise ValueError(
-                f"the instruction and special tokens take {fixed} of max_seq_length={self.max_seq_length} tokens "
-                "and leave none for the text; raise max_seq_length or shorten the instruction"
-            )
-        return [(ids[:share] if piece.cut else ids, int(piece.role)) for piece, ids in row]
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
@@ -281,18 +266,6 @@ def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
     """
     weights = mask.unsqueeze(-1).to(torch.float32)
     return (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def _pad_left(rows: list[list[int]], value: int) -> Tensor:
-    width = max(len(row) for row in rows)
-    return torch.tensor([[value] * (width - len(row)) + row for row in rows], dtype=torch.long)
-
-
-def _clean(text: Any) -> str:
-    """Any Python string as valid Unicode: a lone surrogate becomes '?' instead of a tokenizer's crash."""
-    if not isinstance(text, str):
-        raise ValueError(f"only strings can be embedded, but the input holds {type(text).__name__}: {text!r:.80}")
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _open(path: str, subfolder: str, model_kwargs: dict[str, Any], place: dict[str, Any]) -> tuple[Any, Any]:

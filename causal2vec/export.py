@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,10 @@ RECORDS = ("manifest.json", "training.json", "README.md", "config_sentence_trans
 COMMON_INPUTS = frozenset(("add_bos", "chat", "prefixes"))
 """What a base or an encoder asks of every method; a method without the part ignores it."""
 
-REQUIREMENTS = ["transformers>=5.2", "sentence-transformers>=6"]
+SHARED_CODE = ("embedder.py", "packing.py", "pieces.py")
+"""What every method builds on; copied beside every saved model."""
+
+REQUIREMENTS = {"transformers": ">=5.2", "sentence-transformers": ">=6"}
 
 
 def method_class(path: str) -> type[Embedder]:
@@ -118,24 +120,30 @@ def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], reco
 
 
 def _bundle_code(module: Embedder, folder: Path) -> None:
-    """Copy the method's file and the file it builds on, and point ``modules.json`` at them."""
-    import causal2vec.embedder as shared
-
+    """Copy the method's file and the files it builds on, and point ``modules.json`` at them."""
     source = Path(inspect.getfile(type(module)))
-    # Within a model folder the two files are neighbours, not members of this project.
-    code = source.read_text(encoding="utf-8").replace("from causal2vec.embedder import", "from .embedder import")
+    for file in SHARED_CODE:
+        write_text(folder / file, _as_neighbour((Path(__file__).parent / file).read_text(encoding="utf-8")))
+    code = _as_neighbour(source.read_text(encoding="utf-8"))
     if "causal2vec." in "".join(line for line in code.splitlines() if line.lstrip().startswith(("import ", "from "))):
         raise UserError(
             f"{source} imports more of causal2vec than causal2vec.embedder; a method must stand in one file, "
             "so that its models open without this project"
         )
     write_text(folder / source.name, code)
-    shutil.copy(inspect.getfile(shared), folder / "embedder.py")
     modules = json.loads((folder / "modules.json").read_text())
     modules[0]["type"] = f"{source.stem}.{type(module).__name__}"
     write_json(folder / "modules.json", modules)
     config = json.loads((folder / "config_sentence_transformers.json").read_text())
     write_json(folder / "config_sentence_transformers.json", {**config, "requirements": REQUIREMENTS})
+
+
+def _as_neighbour(code: str) -> str:
+    """Within a model folder the files are neighbours, not members of this project."""
+    for file in SHARED_CODE:
+        name = file.removesuffix(".py")
+        code = code.replace(f"from causal2vec.{name} import", f"from .{name} import")
+    return code
 
 
 def _model_kwargs(dtype: Any, attention: str | None) -> dict[str, Any]:

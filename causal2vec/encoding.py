@@ -1,0 +1,137 @@
+"""Many texts to vectors, fast: batches of a number of tokens, not of texts, and no time lost on tokenising.
+
+What sentence-transformers' ``encode`` does, for this suite's models: texts are sorted by length and a batch holds as
+many as fit a budget of tokens, so that its working set stays in the processor's caches whatever the texts' lengths; a
+thread tokenises ahead; an instruction is read once for all texts (`causal2vec.packing`). The vectors are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+"""Tokens per batch by device: on a CPU what its caches hold (measured, see docs/speed.md), on a GPU what keeps it busy
+(assumed)."""
+
+WINDOW = 2048
+"""Texts tokenised at a time."""
+
+BESIDE = {"attention_mask": ("input_ids", "roles"), "pre_mask": ("pre_ids",)}
+"""Masks, and the features of the same shape."""
+
+
+def encodes(model: Any) -> bool:
+    """Whether `encode` knows how to read a SentenceTransformer's features: the models of this suite."""
+    return hasattr(model[0], "parts")
+
+
+def encode(
+    model: Any,
+    texts: list[str],
+    *,
+    prompt: str | None = None,
+    batch_tokens: int | None = None,
+    progress: bool = False,
+) -> np.ndarray:
+    """Vectors ``(texts, dim)``, float32, in the order of the texts.
+
+    Args:
+        model: A SentenceTransformer of this suite (`encodes`).
+        texts: Any number; memory grows by their vectors only.
+        prompt: Put before every text.
+        batch_tokens: Tokens per batch, without padding and beginnings that are shared; None: by device.
+        progress: Whether to show a bar.
+
+    Raises:
+        ValueError: A text that is no string, or a prompt that leaves no room for it.
+    """
+    import torch
+    from tqdm.auto import tqdm
+
+    budget = batch_tokens or BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
+    # Longest first, so that a lack of memory shows at once; characters are near enough to sort the windows.
+    order = np.argsort([-len(text) if isinstance(text, str) else 0 for text in texts], kind="stable")
+    result = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)
+    bar = tqdm(total=len(texts), desc="Texts", unit="text", disable=not progress)
+    model.eval()
+    with torch.inference_mode(), _prefixes_kept(model[0]), bar:
+        for places, features in _tokenised(model, texts, order, prompt):
+            for rows in token_batches(_tokens(features), budget):
+                batch = {name: value.to(model.device) for name, value in select(features, rows).items()}
+                result[places[rows]] = model(batch)["sentence_embedding"].float().cpu().numpy()
+                bar.update(len(rows))
+    return result
+
+
+def token_batches(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Rows, longest first, in batches of at most ``budget`` tokens; a longer text is a batch of its own."""
+    order = np.argsort(-lengths, kind="stable")
+    start = total = 0
+    for place, row in enumerate(order):
+        if place > start and total + lengths[row] > budget:
+            yield order[start:place]
+            start, total = place, 0
+        total += lengths[row]
+    if len(order):
+        yield order[start:]
+
+
+def select(features: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
+    """Some rows of a batch of features, without the columns that are padding in all of them."""
+    import torch
+
+    index = torch.as_tensor(rows)
+    chosen = {name: value[index] for name, value in features.items()}
+    for mask, others in BESIDE.items():
+        if mask in chosen:
+            used = chosen[mask].any(dim=0).nonzero()
+            first, last = int(used[0]), int(used[-1]) + 1
+            for name in (mask, *others):
+                if name in chosen:
+                    chosen[name] = chosen[name][:, first:last]
+    return chosen
+
+
+def _tokens(features: dict[str, Tensor]) -> np.ndarray:
+    """Tokens of each text that have to be computed."""
+    lengths = features["attention_mask"].sum(dim=1)
+    return (lengths - features["head"] if "head" in features else lengths).numpy()
+
+
+def _tokenised(
+    model: Any, texts: list[str], order: np.ndarray, prompt: str | None
+) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    """Places and features of `WINDOW` texts at a time, the next one made in a thread meanwhile."""
+    windows = [order[start : start + WINDOW] for start in range(0, len(order), WINDOW)]
+
+    def read(places: np.ndarray) -> dict[str, Tensor]:
+        return model.preprocess([texts[place] for place in places], prompt=prompt)
+
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        waiting = ahead.submit(read, windows[0]) if windows else None
+        for number, places in enumerate(windows):
+            assert waiting is not None
+            features = waiting.result()
+            waiting = ahead.submit(read, windows[number + 1]) if number + 1 < len(windows) else None
+            yield places, features
+
+
+@contextmanager
+def _prefixes_kept(module: Any) -> Iterator[None]:
+    """A beginning that texts share is kept from batch to batch: no weight changes meanwhile."""
+    if not hasattr(module, "prefixes_read"):
+        yield
+        return
+    module.prefixes_read = {}
+    try:
+        yield
+    finally:
+        module.prefixes_read = None

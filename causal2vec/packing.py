@@ -1,0 +1,194 @@
+"""Texts of a batch laid end to end: no padding is computed, and a beginning that all share is computed once.
+
+Everything in a decoder but attention treats each token alone, so the tokens of a batch can stand in one long row.
+Attention, the one part that must know where a text starts, is computed text by text (texts of like length together).
+With causal attention the keys and values of a prefix do not depend on what follows: a prefix that all texts share,
+such as an instruction, is read once, and every text attends to it.
+
+Like `causal2vec.embedder`, this file needs nothing of this project and is copied beside every saved model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+PACKED = "packed_sdpa"
+"""Name of the attention below in transformers; without a `Layout` it is sdpa."""
+
+WASTE = 0.25
+"""Texts are attended to together if the shortest is at most so much shorter than the longest. Only attention, a few
+per cent of the work, is padded so; without it every length would be a call of its own."""
+
+WORTHWHILE = 64
+"""Tokens that reading a prefix once must save per batch, to pay for the pass of its own."""
+
+Prefix = dict[int, tuple[Tensor, Tensor]]
+"""Per attention layer: keys and values ``(1, heads, tokens, head width)`` of a prefix."""
+
+
+class Group(NamedTuple):
+    """Texts of like length, which follow one another in the row: first token, texts, tokens of each."""
+
+    start: int
+    lengths: tuple[int, ...]
+
+
+class Layout:
+    """Where the tokens of a batch stand in the row, and what attention must know of it.
+
+    Args:
+        mask: ``(batch, width)``, non-zero where there is a token; padding may be on either side.
+        causal: Whether a token sees only those before it.
+        prefix: Keys and values that every text begins with; None: there are none.
+        skip: Tokens at the beginning of each text that ``prefix`` stands for.
+        record: Keep every layer's keys and values in ``recorded``.
+    """
+
+    def __init__(
+        self, mask: Tensor, *, causal: bool, prefix: Prefix | None = None, skip: int = 0, record: bool = False
+    ) -> None:
+        self.shape, self.causal, self.prefix, self.record = mask.shape, causal, prefix, record
+        self.recorded: Prefix = {}
+        self.layers: set[int] = set()
+        rank = mask.cumsum(dim=1) - 1  # the how-manieth token of its text
+        kept = mask.bool() & (rank >= skip)
+        lengths = kept.sum(dim=1)
+        order = torch.argsort(lengths, stable=True)
+        rows, columns = kept[order].nonzero(as_tuple=True)  # row by row, so the shortest text stands first
+        self.index = order[rows] * mask.shape[1] + columns
+        self.positions = rank[order[rows], columns].unsqueeze(0)
+        self.groups = _groups(lengths[order].tolist())
+        self._masks: dict[tuple[int, ...], Tensor] = {}
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """``(batch, width, ...)`` to ``(1, tokens, ...)``."""
+        return padded.flatten(0, 1).index_select(0, self.index).unsqueeze(0)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """The way back; zero where there was padding or the shared prefix."""
+        whole = packed.new_zeros(self.shape[0] * self.shape[1], *packed.shape[2:])
+        return whole.index_copy(0, self.index, packed[0]).unflatten(0, self.shape)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, **options: Any) -> Tensor:
+        """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
+        result = []
+        for start, lengths in self.groups:
+            stop = start + sum(lengths)
+            q, k, v = (_rows(x[0, :, start:stop].transpose(0, 1), lengths) for x in (query, key, value))
+            k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
+            mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
+            causal = self.causal and mask is None and q.shape[2] > 1
+            states = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2)
+            longest = max(lengths)
+            if min(lengths) == longest:
+                result.append(states.flatten(0, 1))
+            else:
+                result += [row[:length] for row, length in zip(states, lengths, strict=True)]
+        return torch.cat(result).unsqueeze(0)
+
+    def _mask(self, lengths: tuple[int, ...], before: int, device: torch.device) -> Tensor | None:
+        """What a group's tokens see, None for what SDPA calls causal or everything.
+
+        Short texts are padded at their end, where a causal token does not look.
+        """
+        longest, shortest = max(lengths), min(lengths)
+        key = (before, longest) if self.causal else lengths
+        if self.causal and before and longest > 1 and key not in self._masks:
+            seen = torch.ones(longest, before + longest, dtype=torch.bool, device=device)
+            self._masks[key] = seen.tril(before)
+        elif not self.causal and shortest < longest and key not in self._masks:
+            ends = torch.tensor(lengths, device=device)
+            self._masks[key] = (torch.arange(longest, device=device) < ends[:, None])[:, None, None]
+        return self._masks.get(key)
+
+
+def attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    packed: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: sdpa, or text by text where the LLM is called with a `Layout`."""
+    if packed is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    layer = id(module)
+    packed.layers.add(layer)
+    if packed.record:
+        packed.recorded[layer] = (key, value)
+    shares = query.shape[1] != key.shape[1]  # several heads of the query share one of the keys
+    prefix = packed.prefix[layer] if packed.prefix else None
+    return packed.attend(query, key, value, prefix, dropout_p=dropout, scale=scaling, enable_gqa=shares), None
+
+
+AttentionInterface.register(PACKED, attention)
+AttentionMaskInterface.register(PACKED, sdpa_mask)
+
+
+def run_packed(llm: Any, vectors: Tensor, layout: Layout) -> Tensor | None:
+    """Last hidden states ``(1, tokens, width)`` of packed input vectors; None if this LLM cannot be packed.
+
+    It cannot if a layer mixes tokens by other means than transformers' attention interface.
+    """
+    # A mask of four dimensions is passed on as it is: none is made, and the attention above does not look at it.
+    nothing = vectors.new_zeros(1, 1, 1, 1, dtype=torch.bool)
+    states = llm(
+        inputs_embeds=vectors,
+        attention_mask=nothing,
+        position_ids=layout.positions,
+        use_cache=False,
+        packed=layout,
+    ).last_hidden_state
+    return states if len(layout.layers) == llm.config.num_hidden_layers else None
+
+
+def window(llm: Any) -> float:
+    """The most tokens that a text may have to be packed: sliding windows are left to transformers' own masks."""
+    limits = [getattr(llm.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((limit for limit in limits if limit), default=float("inf"))
+
+
+def shared_beginning(heads: Iterable[list[int]]) -> list[int]:
+    """The tokens that all begin with."""
+    first, last = min(heads := list(heads)), max(heads)
+    same = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:same]
+
+
+def _groups(lengths: list[int]) -> list[Group]:
+    """Texts, sorted by length, in groups of like length; a text without tokens is in none."""
+    groups: list[Group] = []
+    start = 0
+    for length in filter(None, lengths):
+        if groups and length * (1 - WASTE) <= groups[-1].lengths[0]:
+            groups[-1] = Group(groups[-1].start, (*groups[-1].lengths, length))
+        else:
+            groups.append(Group(start, (length,)))
+        start += length
+    return groups
+
+
+def _rows(tokens: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """``(tokens, heads, head width)`` to ``(texts, heads, longest, head width)``, padded at the end."""
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return tokens.unflatten(0, (len(lengths), longest)).transpose(1, 2)
+    texts = [pad(text, (0, 0, 0, 0, 0, longest - len(text))) for text in tokens.split(lengths)]
+    return torch.stack(texts).transpose(1, 2)
+
+
+def _behind(rows: Tensor, prefix: Tensor | None) -> Tensor:
+    """Keys or values ``(texts, heads, length, head width)`` behind those of the prefix."""
+    return rows if prefix is None else torch.cat([prefix.expand(len(rows), -1, -1, -1), rows], dim=2)
