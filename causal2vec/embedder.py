@@ -17,7 +17,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, run_packed, shared_beginning, window
+from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, packs, run_packed, shared_beginning
 from causal2vec.pieces import Piece, Role, clean, head_of, pad_left, shorten, tokenise, wrap
 
 __all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool"]
@@ -214,7 +214,7 @@ class DecoderEmbedder(Embedder):
         mask, vectors = features["attention_mask"], self.embed(features)
         padded = not bool(mask.all())  # without padding no mask is needed, and attention is faster
         shared = self._prefix_length(features)
-        if self.llm.config._attn_implementation == PACKED and mask.shape[1] <= window(self.llm) and (padded or shared):
+        if (padded or shared) and packs(self.llm, mask.shape[1]):
             causal = getattr(self.llm.config, "is_causal", True)
             prefix = self._prefix(features, vectors, shared) if shared else None
             layout = Layout(mask, causal=causal, prefix=prefix, skip=shared if prefix else 0)
@@ -233,7 +233,12 @@ class DecoderEmbedder(Embedder):
 
     def _prefix_length(self, features: dict[str, Tensor]) -> int:
         """How many tokens to read once for all texts of a batch; 0 where that is impossible or does not pay."""
-        allowed = getattr(self.llm.config, "is_causal", True) and (self.learns_prefix or not self.training)
+        config = self.llm.config
+        allowed = (
+            getattr(config, "is_causal", True)
+            and config._attn_implementation == PACKED
+            and (self.learns_prefix or not self.training)
+        )
         head = int(features["head"][0]) if allowed and "head" in features else 0
         saved = head * (len(features["attention_mask"]) - (0 if self.prefixes_read is not None else 1))
         return head if self.reuses_prefix and saved >= WORTHWHILE else 0

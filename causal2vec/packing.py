@@ -23,6 +23,8 @@ from transformers.masking_utils import sdpa_mask
 PACKED = "packed_sdpa"
 """Name of the attention below in transformers; without a `Layout` it is sdpa."""
 
+FLASH = "flash_attention_2"
+
 WASTE = 0.25
 """Texts are attended to together if the shortest is at most so much shorter than the longest. Only attention, a few
 per cent of the work, is padded so; without it every length would be a call of its own."""
@@ -94,6 +96,13 @@ class Layout:
                 result += [row[:length] for row, length in zip(states, lengths, strict=True)]
         return torch.cat(result).unsqueeze(0)
 
+    def beginnings(self) -> dict[str, Any]:
+        """Where texts begin, in the words of transformers' flash attention."""
+        lengths = [length for group in self.groups for length in group.lengths]
+        ends = torch.tensor([0, *lengths], device=self.index.device).cumsum(0).to(torch.int32)
+        longest = max(lengths)
+        return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
+
     def _mask(self, lengths: tuple[int, ...], before: int, device: torch.device) -> Tensor | None:
         """What a group's tokens see, None for what SDPA calls causal or everything.
 
@@ -137,11 +146,26 @@ AttentionInterface.register(PACKED, attention)
 AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
+def packs(llm: Any, longest: int) -> bool:
+    """Whether texts of up to so many tokens can be packed with this LLM's attention.
+
+    Sliding windows are left to transformers' own masks.
+    """
+    limits = [getattr(llm.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    window = min((limit for limit in limits if limit), default=longest)
+    return longest <= window and llm.config._attn_implementation in (PACKED, FLASH)
+
+
 def run_packed(llm: Any, vectors: Tensor, layout: Layout) -> Tensor | None:
     """Last hidden states ``(1, tokens, width)`` of packed input vectors; None if this LLM cannot be packed.
 
-    It cannot if a layer mixes tokens by other means than transformers' attention interface.
+    It cannot if a layer mixes tokens by other means than transformers' attention interface. Flash attention packs by
+    itself, once it is told where texts begin.
     """
+    if llm.config._attn_implementation == FLASH:
+        return llm(
+            inputs_embeds=vectors, position_ids=layout.positions, use_cache=False, **layout.beginnings()
+        ).last_hidden_state
     # A mask of four dimensions is passed on as it is: none is made, and the attention above does not look at it.
     nothing = vectors.new_zeros(1, 1, 1, 1, dtype=torch.bool)
     states = llm(
@@ -152,12 +176,6 @@ def run_packed(llm: Any, vectors: Tensor, layout: Layout) -> Tensor | None:
         packed=layout,
     ).last_hidden_state
     return states if len(layout.layers) == llm.config.num_hidden_layers else None
-
-
-def window(llm: Any) -> float:
-    """The most tokens that a text may have to be packed: sliding windows are left to transformers' own masks."""
-    limits = [getattr(llm.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    return min((limit for limit in limits if limit), default=float("inf"))
 
 
 def shared_beginning(heads: Iterable[list[int]]) -> list[int]:
