@@ -121,8 +121,9 @@ def test_gradients_are_those_of_the_padded_batch(tiny):
         gradients.append({n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None})
     plain, packed = gradients
     assert plain.keys() == packed.keys()
-    for name, gradient in plain.items():
-        torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max() + 1e-6))
+    for name, gradient in plain.items():  # a key's bias has no gradient but rounding
+        scale = max(float(gradient.abs().max()), 1.0)
+        torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-4 * scale)
 
 
 def test_an_llm_that_cannot_be_packed_is_padded(tiny, monkeypatch):
