@@ -42,7 +42,7 @@ class EncoderOnly(Embedder):
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` ``(batch, width)``, in float32."""
         mask = features["attention_mask"]
-        states = self.encoder(input_ids=features["input_ids"], attention_mask=mask).last_hidden_state
+        states = self.encoder_states(features["input_ids"], mask)
         features["sentence_embedding"] = mean_pool(states, mask)
         return features
 

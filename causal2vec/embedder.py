@@ -17,7 +17,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, packs, run_packed, shared_beginning
+from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, let_pack, packs, run_packed, shared_beginning
 from causal2vec.pieces import Piece, Role, clean, head_of, pad_left, shorten, tokenise, wrap
 
 __all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool"]
@@ -118,6 +118,20 @@ class Embedder(InputModule):
         )
         return encoded["input_ids"], encoded["attention_mask"]
 
+    def encoder_states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The last hidden states ``(batch, length, width)`` of the part ``encoder``; without padding where it is BERT's
+        architecture, whose positions count from zero."""
+        padded = not bool(mask.all())
+        if padded and self.encoder.config.model_type == "bert":
+            let_pack(self.encoder)
+            if packs(self.encoder, ids.shape[1]):
+                layout = Layout(mask, causal=False)
+                states = run_packed(self.encoder, layout, input_ids=layout.pack(ids))
+                if states is not None:
+                    return layout.unpack(states)
+                self.encoder.config._attn_implementation = "sdpa"
+        return self.encoder(input_ids=ids, attention_mask=mask if padded else None).last_hidden_state
+
     def _own_weights(self) -> dict[str, Tensor]:
         inside = tuple(f"{part}." for part in self.parts)
         return {key: value for key, value in self.state_dict().items() if not key.startswith(inside)}
@@ -160,8 +174,7 @@ class DecoderEmbedder(Embedder):
         has_bos = bool(natural) and natural[0] == tokenizer.bos_token_id
         if add_bos and tokenizer.bos_token_id is None:
             raise ValueError("add_bos is true, but the LLM's tokenizer has no BOS token; set add_bos to false")
-        if self.llm.config._attn_implementation == "sdpa":
-            self.llm.config._attn_implementation = PACKED
+        let_pack(self.llm)
         self.bos = [Piece(token=tokenizer.bos_token_id)] if (has_bos if add_bos is None else add_bos) else []
         self.eos = [Piece(token=tokenizer.eos_token_id, role=Role.EOS)]
 
@@ -213,12 +226,12 @@ class DecoderEmbedder(Embedder):
         """
         mask, vectors = features["attention_mask"], self.embed(features)
         padded = not bool(mask.all())  # without padding no mask is needed, and attention is faster
-        shared = self._prefix_length(features)
+        shared = self.shared_tokens(features)
         if (padded or shared) and packs(self.llm, mask.shape[1]):
             causal = getattr(self.llm.config, "is_causal", True)
             prefix = self._prefix(features, vectors, shared) if shared else None
             layout = Layout(mask, causal=causal, prefix=prefix, skip=shared if prefix else 0)
-            states = run_packed(self.llm, layout.pack(vectors), layout)
+            states = run_packed(self.llm, layout, inputs_embeds=layout.pack(vectors))
             if states is not None:
                 return layout.unpack(states)
             self.llm.config._attn_implementation = "sdpa"  # this LLM cannot be packed
@@ -231,7 +244,7 @@ class DecoderEmbedder(Embedder):
             use_cache=False,
         ).last_hidden_state
 
-    def _prefix_length(self, features: dict[str, Tensor]) -> int:
+    def shared_tokens(self, features: dict[str, Tensor]) -> int:
         """How many tokens to read once for all texts of a batch; 0 where that is impossible or does not pay."""
         config = self.llm.config
         allowed = (
@@ -250,7 +263,7 @@ class DecoderEmbedder(Embedder):
         if self.prefixes_read is not None and ids in self.prefixes_read:
             return self.prefixes_read[ids]
         layout = Layout(features["attention_mask"].new_ones(1, length), causal=True, record=True)
-        if run_packed(self.llm, vectors[:1, start : start + length], layout) is None:
+        if run_packed(self.llm, layout, inputs_embeds=vectors[:1, start : start + length]) is None:
             return None
         if self.prefixes_read is not None:
             self.prefixes_read[ids] = layout.recorded

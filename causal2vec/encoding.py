@@ -64,7 +64,7 @@ def encode(
     model.eval()
     with torch.inference_mode(), _prefixes_kept(model[0]), bar:
         for places, features in _tokenised(model, texts, order, prompt):
-            for rows in token_batches(_tokens(features), budget):
+            for rows in token_batches(_tokens(model[0], features), budget):
                 batch = {name: value.to(model.device) for name, value in select(features, rows).items()}
                 result[places[rows]] = model(batch)["sentence_embedding"].float().cpu().numpy()
                 bar.update(len(rows))
@@ -100,10 +100,10 @@ def select(features: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
     return chosen
 
 
-def _tokens(features: dict[str, Tensor]) -> np.ndarray:
+def _tokens(module: Any, features: dict[str, Tensor]) -> np.ndarray:
     """Tokens of each text that have to be computed."""
-    lengths = features["attention_mask"].sum(dim=1)
-    return (lengths - features["head"] if "head" in features else lengths).numpy()
+    shared = module.shared_tokens(features) if hasattr(module, "shared_tokens") else 0
+    return features["attention_mask"].sum(dim=1).numpy() - shared
 
 
 def _tokenised(

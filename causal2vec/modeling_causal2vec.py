@@ -95,7 +95,7 @@ class Causal2Vec(DecoderEmbedder):
 
     def contextual_token(self, features: dict[str, Tensor]) -> Tensor:
         """The Contextual token's vector ``(batch, width)``: MLP(mean(encoder(text)))."""
-        states = self.encoder(input_ids=features["pre_ids"], attention_mask=features["pre_mask"]).last_hidden_state
+        states = self.encoder_states(features["pre_ids"], features["pre_mask"])
         summary = mean_pool(states, features["pre_mask"])
         return self.projection(summary.to(self.projection[0].weight.dtype))
 

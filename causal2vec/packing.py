@@ -81,10 +81,12 @@ class Layout:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, **options: Any) -> Tensor:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
-        result = []
-        for start, lengths in self.groups:
-            stop = start + sum(lengths)
-            q, k, v = (_rows(x[0, :, start:stop].transpose(0, 1), lengths) for x in (query, key, value))
+        result: list[Tensor] = []
+        # Split, not sliced: the gradient of a slice is a tensor of zeros as large as the whole.
+        sizes = [sum(lengths) for _, lengths in self.groups]
+        parts = zip(*(x.squeeze(0).transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
+        for (_, lengths), group in zip(self.groups, parts, strict=True):
+            q, k, v = (_rows(x, lengths) for x in group)
             k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
             mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
             causal = self.causal and mask is None and q.shape[2] > 1
@@ -93,7 +95,8 @@ class Layout:
             if min(lengths) == longest:
                 result.append(states.flatten(0, 1))
             else:
-                result += [row[:length] for row, length in zip(states, lengths, strict=True)]
+                cuts = [cut for length in lengths for cut in (length, longest - length)]
+                result += states.flatten(0, 1).split(cuts)[::2]
         return torch.cat(result).unsqueeze(0)
 
     def beginnings(self) -> dict[str, Any]:
@@ -146,36 +149,41 @@ AttentionInterface.register(PACKED, attention)
 AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
-def packs(llm: Any, longest: int) -> bool:
-    """Whether texts of up to so many tokens can be packed with this LLM's attention.
+def let_pack(model: Any) -> None:
+    """Give a model that attends by sdpa the attention above."""
+    if model.config._attn_implementation == "sdpa":
+        model.config._attn_implementation = PACKED
+
+
+def packs(model: Any, longest: int) -> bool:
+    """Whether texts of up to so many tokens can be packed with this model's attention.
 
     Sliding windows are left to transformers' own masks.
     """
-    limits = [getattr(llm.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    limits = [getattr(model.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     window = min((limit for limit in limits if limit), default=longest)
-    return longest <= window and llm.config._attn_implementation in (PACKED, FLASH)
+    return longest <= window and model.config._attn_implementation in (PACKED, FLASH)
 
 
-def run_packed(llm: Any, vectors: Tensor, layout: Layout) -> Tensor | None:
-    """Last hidden states ``(1, tokens, width)`` of packed input vectors; None if this LLM cannot be packed.
+def run_packed(model: Any, layout: Layout, **tokens: Tensor) -> Tensor | None:
+    """Last hidden states ``(1, tokens, width)`` of packed ids or vectors; None if this model cannot be packed.
 
     It cannot if a layer mixes tokens by other means than transformers' attention interface. Flash attention packs by
     itself, once it is told where texts begin.
+
+    Args:
+        model: A transformers model without a head.
+        layout: Where the texts stand.
+        tokens: ``inputs_embeds`` or ``input_ids``, packed.
     """
-    if llm.config._attn_implementation == FLASH:
-        return llm(
-            inputs_embeds=vectors, position_ids=layout.positions, use_cache=False, **layout.beginnings()
-        ).last_hidden_state
+    if model.config._attn_implementation == FLASH:
+        return model(position_ids=layout.positions, use_cache=False, **tokens, **layout.beginnings()).last_hidden_state
     # A mask of four dimensions is passed on as it is: none is made, and the attention above does not look at it.
-    nothing = vectors.new_zeros(1, 1, 1, 1, dtype=torch.bool)
-    states = llm(
-        inputs_embeds=vectors,
-        attention_mask=nothing,
-        position_ids=layout.positions,
-        use_cache=False,
-        packed=layout,
+    nothing = layout.positions.new_zeros(1, 1, 1, 1, dtype=torch.bool)
+    states = model(
+        attention_mask=nothing, position_ids=layout.positions, use_cache=False, packed=layout, **tokens
     ).last_hidden_state
-    return states if len(layout.layers) == llm.config.num_hidden_layers else None
+    return states if len(layout.layers) == model.config.num_hidden_layers else None
 
 
 def shared_beginning(heads: Iterable[list[int]]) -> list[int]:
