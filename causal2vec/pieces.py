@@ -26,13 +26,15 @@ class Piece(NamedTuple):
     """A stretch of the LLM's input: characters, or one special token.
 
     ``text`` and the pieces beside it are tokenised as one string, so that a word after ``Query: `` gets the
-    token it has in running text. ``cut`` marks a copy of the user's text, which alone may be shortened.
+    token it has in running text. ``cut`` marks a copy of the user's text, which alone may be shortened; ``extra`` what
+    has room of its own beside ``max_seq_length``, such as in-context examples.
     """
 
     text: str = ""
     role: Role = Role.NONE
     cut: bool = False
     token: int | None = None
+    extra: bool = False
 
 
 def tokenise(tokenizer: Any, rows: list[list[Piece]], end: int) -> list[list[tuple[Piece, list[int]]]]:
@@ -62,7 +64,7 @@ def tokenise(tokenizer: Any, rows: list[list[Piece]], end: int) -> list[list[tup
 
 
 def shorten(row: list[tuple[Piece, list[int]]], max_length: int) -> list[tuple[list[int], int]]:
-    """Shorten the copies of the text so that everything fits; each copy gets an equal share.
+    """Shorten the copies of the text so that everything but the extra fits; each copy gets an equal share.
 
     Returns:
         Ids and role of each piece.
@@ -70,7 +72,7 @@ def shorten(row: list[tuple[Piece, list[int]]], max_length: int) -> list[tuple[l
     Raises:
         ValueError: What is not the text fills ``max_length`` tokens already.
     """
-    fixed = sum(len(ids) for piece, ids in row if not piece.cut)
+    fixed = sum(len(ids) for piece, ids in row if not (piece.cut or piece.extra))
     share = (max_length - fixed) // max(1, sum(piece.cut for piece, _ in row))
     if share < 1:
         raise ValueError(

@@ -36,6 +36,7 @@ METHODS = {
     "echo": ("baselines.echo.Echo", {}),
     "bidirectional": ("baselines.bidirectional.Bidirectional", {}),
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
+    "in_context": ("baselines.in_context.InContext", {}),
 }
 
 

@@ -34,7 +34,7 @@ GOOD = {
     "kind": "comparison", "first": "causal2vec", "second": "echo",
 }  # fmt: skip
 VALUE = {"kind": "value", "method": "echo", "value": 60, "bases": ["*"], "over": {"task": "A"}}
-FUTURE = {"in_context", "causal2vec_in_context", "mean_causal", "weighted_mean"}
+FUTURE = {"causal2vec_in_context", "mean_causal", "weighted_mean"}
 
 
 def load(tmp_path, *claims):

@@ -1,14 +1,15 @@
-"""Which instruction goes before which text. The instructions are data, in ``config/prompts.yaml``."""
+"""Which instruction and which examples go before which text. Both are data, in ``config/``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from string import Formatter
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from causal2vec.config import Section
+from causal2vec.config import Method, Section
 from causal2vec.errors import UserError
 from causal2vec.hints import hint
 
@@ -16,10 +17,56 @@ ASYMMETRIC = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionRera
 """MTEB task types whose documents are read without an instruction."""
 
 
+FIELDS = {"template": {"instruction"}, "example": {"instruction", "query", "response"}}
+"""What the two templates of an examples file must hold, in braces."""
+
+S = TypeVar("S", bound=Section)
+
+INSTRUCT = "<instruct>"
+"""How the templates of an examples file begin: `baselines.in_context` tells by it where the examples end."""
+
+
+class Example(Section):
+    """A query and what answers it."""
+
+    query: str = Field(min_length=1)
+    response: str = Field(min_length=1)
+
+
+class Examples(Section):
+    """In-context examples by task, by task type, and by source of training pairs.
+
+    ``template`` replaces that of the instructions; ``example`` is the form of one example.
+    """
+
+    template: str
+    example: str
+    separator: str = "\n\n"
+    tasks: dict[str, list[Example]] = {}
+    types: dict[str, list[Example]] = {}
+    sources: dict[str, list[Example]] = {}
+
+    @field_validator("template", "example")
+    @classmethod
+    def _whole(cls, text: str, info: ValidationInfo) -> str:
+        wanted = FIELDS[str(info.field_name)]
+        if {name for _, name, _, _ in Formatter().parse(text) if name is not None} != wanted:
+            raise ValueError(f"it must hold {', '.join(f'{{{name}}}' for name in sorted(wanted))} and no other field")
+        if not text.startswith(INSTRUCT):
+            raise ValueError(f"it must begin with {INSTRUCT}")
+        return text
+
+    def before(self, instruction: str, shown: list[Example]) -> str:
+        """What stands before a text: examples of the task, then its instruction."""
+        texts = [self.example.format(instruction=instruction, **each.model_dump()) for each in shown]
+        return self.separator.join([*texts, self.template.format(instruction=instruction)])
+
+
 class Prompts(Section):
     """Instructions by task, by task type, and by source of training pairs.
 
-    ``symmetric`` names the sources whose two sides are alike, so that both get the instruction.
+    ``symmetric`` names the sources whose two sides are alike, so that both get the instruction. ``examples`` go before
+    the instructions where a method has some (`prompts_of`); a text without an instruction has no examples either.
     """
 
     template: str = "Instruct: {instruction}\nQuery: "
@@ -27,6 +74,11 @@ class Prompts(Section):
     types: dict[str, str] = {}
     sources: dict[str, str] = {}
     symmetric: list[str] = []
+    examples: Examples | None = None
+
+    def with_examples(self, examples: Examples) -> Prompts:
+        """The same instructions, behind examples and in their template."""
+        return self.model_copy(update={"examples": examples})
 
     def for_task(self, name: str, task_type: str, own: Any = None, *, document: bool = False) -> str:
         """The prompt before a text of an evaluation task; empty for a document of a retrieval task.
@@ -42,7 +94,8 @@ class Prompts(Section):
         if isinstance(own, dict):
             own = own.get("query")
         instruction = self.tasks.get(name) or own or self.types.get(task_type)
-        return self._filled(instruction)
+        shown = self.examples.tasks.get(name, self.examples.types.get(task_type, [])) if self.examples else []
+        return self._filled(instruction, shown)
 
     def for_training(self, source: str) -> dict[str, str]:
         """The prompt per column of a source's pairs.
@@ -55,11 +108,25 @@ class Prompts(Section):
                 f"evaluation.prompts names a file without an instruction for the training source '{source}'; add it "
                 f"there under sources{hint(source, list(self.sources))}, as an empty text if it shall have none"
             )
-        prompt = self._filled(self.sources[source])
+        shown = self.examples.sources.get(source, []) if self.examples else []
+        prompt = self._filled(self.sources[source], shown)
         return {"query": prompt, "positive": prompt if source in self.symmetric else ""}
 
-    def _filled(self, instruction: str | None) -> str:
-        return self.template.format(instruction=instruction) if instruction else ""
+    def _filled(self, instruction: str | None, shown: list[Example]) -> str:
+        if not instruction:
+            return ""
+        if self.examples:
+            return self.examples.before(instruction, shown)
+        return self.template.format(instruction=instruction)
+
+
+def prompts_of(prompts: Prompts, method: Method) -> Prompts:
+    """The prompts of a method: the common ones, behind its examples where it has some.
+
+    Raises:
+        UserError: Its examples file cannot be read.
+    """
+    return prompts.with_examples(load_examples(Path(method.examples))) if method.examples else prompts
 
 
 def load_prompts(path: Path) -> Prompts:
@@ -68,9 +135,22 @@ def load_prompts(path: Path) -> Prompts:
     Raises:
         UserError: The file is absent, not YAML, or has unknown keys.
     """
+    return _read(path, Prompts, "prompts", "evaluation.prompts")
+
+
+def load_examples(path: Path) -> Examples:
+    """Read a file of in-context examples.
+
+    Raises:
+        UserError: The file is absent, not YAML, or has unknown keys; a template is missing or lacks a field.
+    """
+    return _read(path, Examples, "examples", "methods.*.examples")
+
+
+def _read(path: Path, section: type[S], kind: str, key: str) -> S:
     try:
-        return Prompts.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return section.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; set evaluation.prompts to a prompts file") from error
+        raise UserError(f"{path} does not exist; set {key} to a file of {kind}") from error
     except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{path} is no prompts file: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"{path} is no {kind} file: {' '.join(str(error).split())[:300]}") from error
