@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from causal2vec.config import Efficiency
 from causal2vec.efficiency.worker import Model
 from causal2vec.errors import UserError, run_cli
 from causal2vec.files import read_json
+from causal2vec.hints import fault_sentence
 
 
 def main() -> None:
@@ -19,31 +22,37 @@ def main() -> None:
     parser.add_argument("--tokenizer", required=True, type=Path, help="model folder whose tokens lengths count")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--lengths", nargs="+", type=int, default=[32, 64, 128], help="text lengths in tokens")
+    parser.add_argument("--settings-lengths", nargs="*", type=int, default=[], help="lengths also behind prompts")
+    parser.add_argument("--tasks", nargs="*", default=[], help="evaluation tasks whose texts are measured")
+    parser.add_argument("--task-texts", type=Path, help="parquet file of the tasks' texts (columns task, text)")
+    parser.add_argument("--variants", nargs="*", default=[], help="METHOD+KEY=VALUE: a setting set otherwise")
     parser.add_argument("--texts", type=int, default=64, help="texts per measurement")
+    parser.add_argument("--max-tokens", type=int, help="tokens per measurement: long texts are fewer")
     parser.add_argument("--repeats", type=int, default=3, help="timed repetitions, at least 2")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-tokens", type=int, help="tokens per batch")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    if options.repeats < 2 or options.texts < 1 or min(options.lengths) < 1:
-        raise UserError("--repeats must be at least 2, and --texts and --lengths at least 1")
+    wanted = {name: getattr(options, name) for name in Efficiency.model_fields if hasattr(options, name)}
+    try:
+        settings = Efficiency(**wanted)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = str(fault["loc"][0]).replace("_", "-")
+        raise UserError(f"{fault_sentence(fault, f'--{option}', [])}; correct it") from error
     from causal2vec.efficiency.measure import measure_efficiency
 
     measure_efficiency(
         [describe(folder) for folder in options.models],
         options.pairs,
         options.tokenizer,
-        Efficiency(
-            lengths=options.lengths,
-            texts=options.texts,
-            repeats=options.repeats,
-            batch_size=options.batch_size,
-        ),
+        settings,
         options.output,
         device=options.device,
         dtype=options.dtype,
         threads=options.threads,
+        task_texts=options.task_texts,
     )
 
 

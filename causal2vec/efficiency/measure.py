@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
+import yaml
 
-from causal2vec.config import Efficiency
+from causal2vec.efficiency.counting import Counts
 from causal2vec.efficiency.order import side_by_side
-from causal2vec.efficiency.worker import Answer, Model, Question, serve
+from causal2vec.efficiency.worker import Answer, Model, Question, Timing, serve
+from causal2vec.efficiency.workloads import Workload, make_workloads
+from causal2vec.encoding import BATCH_TOKENS
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_file
-from causal2vec.training.pairs import read_pairs
+from causal2vec.hints import hint
+from causal2vec.settings import Efficiency
 
-MIXED = "mixed"
-"""The row on real texts of mixed length, cut as in the evaluation; the other rows are never cut."""
-
-
-class Workload(NamedTuple):
-    """Texts of one nominal length in tokens of the base's tokenizer, or of mixed length."""
-
-    length: int | str
-    texts: list[str]
+Measured = dict[tuple[Model, int], tuple[Counts, list[Timing]]]
+"""By model and number of the workload; absent where there was nothing to measure."""
 
 
 def measure_efficiency(
@@ -43,36 +40,43 @@ def measure_efficiency(
     device: str,
     dtype: str,
     threads: int,
+    task_texts: Path | None = None,
 ) -> pd.DataFrame:
-    """Write ``efficiency.csv``: one row per method, base and text length.
+    """Write ``efficiency.csv``: one row per method, base, setting, reuse and text length; see docs/efficiency.md.
 
     Args:
         models: The trained models (an untrained twin costs what its method costs, and is not measured again).
         pairs: A parquet file of pairs, whose positives are the texts.
         tokenizer: The folder of the base whose tokens the nominal lengths count.
-        settings: Lengths, number of texts, repetitions.
+        settings: Lengths, prompts, number of texts, repetitions.
         output: The CSV file.
         device, dtype, threads: As for the evaluation.
+        task_texts: The texts of evaluation tasks, for ``efficiency.tasks``.
 
     Returns:
-        The table: tokens per text into LLM and encoder; texts per second and seconds per 1,000 texts as median,
-        minimum and maximum over the repetitions; peak memory in MB (weights and activations); parameters.
+        The table.
+
+    Raises:
+        UserError: Too little text, an unknown task or variant, or a model that cannot be measured.
     """
-    workloads = make_workloads(pairs, tokenizer, settings)
-    answers: dict[tuple[Model, int], list[Answer]] = {}
+    workloads = make_workloads(pairs, tokenizer, settings, task_texts)
+    models = with_variants(models, settings.variants)
+    measured: Measured = {}
+    rates: dict[str, list[float]] = {}
     for group in side_by_side(models):
         with ExitStack() as stack:
-            workers = [stack.enter_context(_worker(model, device, dtype, threads)) for model in group]
+            workers = {model: stack.enter_context(_worker(model, device, dtype, threads)) for model in group}
             for place, workload in enumerate(workloads):
-                for repetition in range(settings.repeats + 1):
-                    for model, worker in zip(group, workers, strict=True):
-                        answer = _ask(worker, model, _question(workload, settings))
-                        if repetition:  # the first round warms caches and allocators up
-                            answers.setdefault((model, place), []).append(answer)
+                measured |= _side_by_side(workers, place, workload, settings)
+                for base, rate in _rates(workers, workload, settings).items():
+                    rates.setdefault(base, []).append(rate)
+    made = {"dtype": dtype, "device": device, "repeats": settings.repeats}
+    made["batch_tokens"] = settings.batch_tokens or BATCH_TOKENS[device]
     rows = [
-        _row(model, workload, answers[model, place], settings, device, dtype)
+        _row(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
         for model in models
         for place, workload in enumerate(workloads)
+        if (model, place) in measured
     ]
     table = pd.DataFrame(rows)
     with atomic_file(output) as draft:
@@ -80,33 +84,50 @@ def measure_efficiency(
     return table
 
 
-def make_workloads(pairs: Path, tokenizer: Path, settings: Efficiency) -> list[Workload]:
-    """Real texts, cut to each nominal length, and as they are.
+def with_variants(models: list[Model], variants: list[str]) -> list[Model]:
+    """The models, and behind each its variants: the same weights with a setting (``METHOD+KEY=VALUE``) set otherwise.
+
+    What a method computes does not depend on what its weights have learnt, so no variant is trained for this.
 
     Raises:
-        UserError: There is too little text for the configured lengths.
+        UserError: A variant of a method that is not measured.
     """
-    from transformers import AutoTokenizer
+    methods = [model.method for model in models]
+    for name in variants:
+        if (method := name.partition("+")[0]) not in methods:
+            raise UserError(
+                f"efficiency.variants: {method} of '{name}' is not measured{hint(method, methods)}; drop it"
+            )
+    found = []
+    for model in models:
+        found.append(model)
+        for name in variants:
+            method, _, change = name.partition("+")
+            if method == model.method:
+                key, _, value = change.partition("=")
+                found.append(model._replace(method=name, overrides=((key, yaml.safe_load(value)),)))
+    return found
 
-    reader = AutoTokenizer.from_pretrained(tokenizer)
-    texts = read_pairs(pairs).to_pandas()["positive"].tolist()
-    ids = reader(" ".join(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    if len(ids) < max(settings.lengths) * settings.texts or len(texts) < settings.texts:
-        raise UserError(
-            f"{pairs} holds {len(ids)} tokens in {len(texts)} texts, too few for efficiency.texts={settings.texts} of "
-            f"efficiency.lengths up to {max(settings.lengths)}; lower them or raise pairs.validation"
-        )
-    workloads = []
-    for length in settings.lengths:
-        stretches = [ids[i * length : (i + 1) * length] for i in range(settings.texts)]
-        workloads.append(Workload(length, reader.batch_decode(stretches)))
-    step = len(texts) // settings.texts
-    return [*workloads, Workload(MIXED, texts[::step][: settings.texts])]
+
+def _side_by_side(workers: dict[Model, Any], place: int, workload: Workload, settings: Efficiency) -> Measured:
+    """All models on one workload: counted once, which also warms up, then timed in turns."""
+    question = Question("count", workload, settings.batch_tokens)
+    counted = {model: _ask(worker, model, question) for model, worker in workers.items()}
+    found: Measured = {(model, place): (counts, []) for model, counts in counted.items() if counts is not None}
+    for _ in range(settings.repeats):
+        for model, _place in found:
+            timing = _ask(workers[model], model, question._replace(task="time"))
+            found[model, place][1].append(timing)
+    return found
 
 
-def _question(workload: Workload, settings: Efficiency) -> Question:
-    uncut = None if workload.length == MIXED else 4 * int(workload.length) + 64
-    return Question(workload.texts, settings.batch_size, uncut)
+def _rates(workers: dict[Model, Any], workload: Workload, settings: Efficiency) -> dict[str, float]:
+    """The machine's matrix-multiply rate at the shapes of each base."""
+    first: dict[str, Model] = {}
+    for model in workers:
+        first.setdefault(model.base, model)
+    question = Question("rate", workload, settings.batch_tokens)
+    return {base: _ask(workers[model], model, question) for base, model in first.items()}
 
 
 @contextmanager
@@ -129,43 +150,51 @@ def _worker(model: Model, device: str, dtype: str, threads: int) -> Iterator[Any
         process.kill()
 
 
-def _ask(worker: Any, model: Model, question: Question) -> Answer:
+def _ask(worker: Any, model: Model, question: Question) -> Any:
     try:
-        worker.send(question)
-        answer = worker.recv()
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it failed before it was asked: it has said why
+            worker.send(question)
+        answer: Answer | str = worker.recv()
+    except (EOFError, ConnectionResetError) as error:
         raise UserError(
             f"the process that measures {model.method} on {model.base} died, most likely for lack of memory; lower "
-            "efficiency.batch_size or efficiency.lengths, or measure fewer methods at once"
+            "efficiency.batch_tokens or efficiency.lengths, or measure fewer methods at once"
         ) from error
     if isinstance(answer, str):
         raise UserError(f"measuring {model.method} on {model.base} failed: {answer}")
     return answer
 
 
-def _row(
-    model: Model, workload: Workload, answers: list[Answer], settings: Efficiency, device: str, dtype: str
-) -> dict[str, Any]:
-    count = len(workload.texts)
-    seconds = [answer.seconds for answer in answers]
-    rates, costs = [count / s for s in seconds], [1000 * s / count for s in seconds]
+def _row(model: Model, workload: Workload, counts: Counts, timings: list[Timing]) -> dict[str, Any]:
+    case, count = workload.case, len(workload.texts)
+    seconds = [timing.seconds for timing in timings]
+    joules = [timing.joules for timing in timings if timing.joules is not None]
     return {
         "method": model.method,
         "base": model.base,
-        "text_tokens": workload.length,
-        "llm_tokens": round(answers[0].llm_tokens, 2),
-        "encoder_tokens": round(answers[0].encoder_tokens, 2),
-        "texts_per_second": round(statistics.median(rates), 3),
-        "texts_per_second_min": round(min(rates), 3),
-        "texts_per_second_max": round(max(rates), 3),
-        "seconds_per_1000_texts": round(statistics.median(costs), 3),
-        "seconds_per_1000_texts_min": round(min(costs), 3),
-        "seconds_per_1000_texts_max": round(max(costs), 3),
-        "peak_memory_mb": round(max(answer.peak_memory_mb for answer in answers), 1),
+        "text_tokens": case.length,
+        "llm_tokens": round(counts.llm_tokens, 2),
+        "encoder_tokens": round(counts.encoder_tokens, 2),
+        **_spread("texts_per_second", [count / s for s in seconds]),
+        **_spread("seconds_per_1000_texts", [1000 * s / count for s in seconds]),
+        "peak_memory_mb": round(max(timing.peak_memory_mb for timing in timings), 1),
         "trainable_parameters": model.trainable_parameters,
-        "total_parameters": answers[0].parameters,
-        "dtype": dtype,
-        "batch_size": settings.batch_size,
-        "device": device,
-        "repeats": settings.repeats,
+        "total_parameters": counts.parameters,
+        "batch_size": round(counts.batch_size, 1),
+        "setting": case.setting,
+        "reuse": "yes" if case.reuse else "no",
+        "prompt_tokens": counts.prompt_tokens,
+        "computed_tokens": round(counts.computed_tokens, 2),
+        "gflops_per_text": round(counts.predicted_flops / 1e9, 6),
+        "measured_gflops_per_text": round(counts.counted_flops / 1e9, 6),
+        **_spread("latency_ms", [1000 * timing.latency for timing in timings]),
+        "joules_per_text": _figure(joules) / count if joules else None,
     }
+
+
+def _spread(name: str, values: list[float]) -> dict[str, float]:
+    return {name: _figure(values), f"{name}_min": round(min(values), 3), f"{name}_max": round(max(values), 3)}
+
+
+def _figure(values: list[float]) -> float:
+    return round(statistics.median(values), 3)

@@ -1,8 +1,33 @@
-"""Which models are measured at the same time."""
+"""What is measured, without the texts: conditions, variants, and which models run at the same time."""
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
+
+from causal2vec.settings import Efficiency
+
+MIXED = "mixed"
+"""The row on real texts of mixed length, cut as in the evaluation; rows of one length are never cut."""
+
+TASK = "task:"
+"""What ``text_tokens`` begins with in a row on the texts of an evaluation task, cut likewise."""
+
+PLAIN, INSTRUCTION, EXAMPLES = "plain", "instruction", "examples"
+"""What stands before every text: nothing; an instruction; examples and an instruction."""
+
+FEWEST = 2
+"""Texts of a measurement at least, however long they are."""
+
+QUERIES = 2
+"""Single texts that latency is the mean of, in every repetition."""
+
+
+class Case(NamedTuple):
+    """One kind of row. ``length`` is a number of tokens, `MIXED`, or `TASK` and a task's name."""
+
+    length: int | str
+    setting: str
+    reuse: bool
 
 
 class OnBase(Protocol):
@@ -15,6 +40,25 @@ class OnBase(Protocol):
 
 
 Model = TypeVar("Model", bound=OnBase)
+
+
+def cases_of(settings: Efficiency) -> list[Case]:
+    """All rows of one method; reading a beginning once is only asked for where a prompt makes one."""
+    corpora = [MIXED, *(TASK + name for name in settings.tasks)]
+    chosen = settings.settings_lengths
+    prompted = [*settings.lengths, *corpora] if chosen is None else chosen
+    found = []
+    for length in dict.fromkeys([*settings.lengths, *prompted, *corpora]):
+        found.append(Case(length, PLAIN, reuse=False))
+        if length in prompted:
+            found += [Case(length, setting, reuse) for setting in (INSTRUCTION, EXAMPLES) for reuse in (False, True)]
+    return found
+
+
+def number_of_texts(settings: Efficiency, tokens: float) -> int:
+    """Texts of a measurement whose texts have so many tokens to compute each."""
+    fit = settings.texts if settings.max_tokens is None else int(settings.max_tokens / max(tokens, 1))
+    return min(settings.texts, max(FEWEST, fit))
 
 
 def side_by_side(models: list[Model]) -> list[list[Model]]:

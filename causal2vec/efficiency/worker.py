@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import re
-import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+from causal2vec.efficiency.counting import Counts, count, prompt_tokens, reads_once
+from causal2vec.efficiency.energy import Meter, open_meter
+from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, process_mb, reset_peak, timed
+from causal2vec.efficiency.order import EXAMPLES, QUERIES
+from causal2vec.efficiency.workloads import Workload
+from causal2vec.encoding import BATCH_TOKENS, encode
 
 
 class Model(NamedTuple):
-    """A model folder, and what the table calls it."""
+    """A model folder, and what the table calls it. ``overrides`` are settings of the method to set otherwise."""
 
     method: str
     base: str
     path: str
     trainable_parameters: int
+    overrides: tuple[tuple[str, Any], ...] = ()
 
 
 class Question(NamedTuple):
-    """Texts to embed. ``max_length`` lifts the model's own limit."""
+    """What to do: ``count`` (which also warms up), ``time``, or measure the machine's ``rate``."""
 
-    texts: list[str]
-    batch_size: int
-    max_length: int | None
+    task: str
+    workload: Workload
+    batch_tokens: int | None
 
 
-class Answer(NamedTuple):
-    """What it took; tokens are means per text."""
+class Timing(NamedTuple):
+    """One repetition: seconds for all texts, for a single one, joules for all (None: no counter), peak memory."""
 
     seconds: float
-    llm_tokens: float
-    encoder_tokens: float
+    latency: float
+    joules: float | None
     peak_memory_mb: float
-    parameters: int
+
+
+Answer = Counts | Timing | float | None
+"""None: no beginning can be read once, so there is nothing to measure."""
 
 
 def serve(pipe: Any, model: Model, device: str, dtype: str, threads: int) -> None:
@@ -42,54 +52,114 @@ def serve(pipe: Any, model: Model, device: str, dtype: str, threads: int) -> Non
     from causal2vec.export import load_model
 
     torch.set_num_threads(threads)
-    idle = _memory_mb("VmRSS")
+    idle = process_mb("VmRSS")
     try:
         loaded = load_model(model.path, device, dtype)
+        for name, value in model.overrides:
+            override(loaded[0], name, value)
+        meter = open_meter(device)
         while True:
-            pipe.send(_measure(loaded, pipe.recv(), device, idle))
+            pipe.send(answer(loaded, pipe.recv(), device, dtype, idle, meter))
     except EOFError:
         return
     except Exception as error:  # whatever it is, the parent must hear of it
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def _measure(model: Any, question: Question, device: str, idle_mb: float) -> Answer:
+def override(module: Any, name: str, value: Any) -> None:
+    """Set a setting of a built method.
+
+    Raises:
+        ValueError: The method has no such setting.
+    """
+    if name not in module.config_keys:
+        raise ValueError(f"{type(module).__name__} has no setting '{name}' (it has {', '.join(module.config_keys)})")
+    setattr(module, name, value)
+
+
+def answer(
+    model: Any, question: Question, device: str, dtype: str, idle_mb: float = 0.0, meter: Meter | None = None
+) -> Answer:
+    """Do what is asked with a loaded model."""
+    if question.task == "rate":
+        part = getattr(model[0], model[0].parts[0])
+        budget = question.batch_tokens or BATCH_TOKENS[device]
+        return matmul_rate(linear_layers(part), budget, dtype, device)
+    case, _, prompt = question.workload
+    with _as_asked(model, question.workload) as texts:
+        if question.task == "count":
+            if case.reuse and not reads_once(model, texts[0], prompt):
+                return None
+            counts = count(model, texts, prompt, question.batch_tokens)
+            return None if case.reuse and counts.computed_tokens >= counts.llm_tokens else counts
+        return _time(model, texts, prompt, question.batch_tokens, device, idle_mb, meter)
+
+
+@contextmanager
+def _as_asked(model: Any, workload: Workload) -> Iterator[list[str]]:
+    """The model with the limit and the reuse of a workload; gives the texts.
+
+    Texts of one length are never cut. Others are cut as in the evaluation, with room beside that for examples: there
+    the text is cut beforehand, as the limit is for prompt and text together.
+    """
+    case, texts, prompt = workload
+    module, own = model[0], model.max_seq_length
+    before = prompt_tokens(model, prompt)
+    if isinstance(case.length, int):
+        model.max_seq_length = 4 * case.length + 2 * before + 64
+    elif case.setting == EXAMPLES and before:
+        texts = [_shortened(module.tokenizer, text, own) for text in texts]
+        model.max_seq_length = own + before
+    reused = getattr(module, "reuses_prefix", None)
+    if reused is not None:
+        module.reuses_prefix = case.reuse
+    try:
+        yield texts
+    finally:
+        model.max_seq_length = own
+        if reused is not None:
+            module.reuses_prefix = reused
+
+
+def _shortened(tokenizer: Any, text: str, tokens: int) -> str:
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return text if len(ids) <= tokens else tokenizer.decode(ids[:tokens])
+
+
+def _time(
+    model: Any,
+    texts: list[str],
+    prompt: str,
+    batch_tokens: int | None,
+    device: str,
+    idle_mb: float,
+    meter: Meter | None,
+) -> Timing:
+    reset_peak(device)
+    before = meter.read() if meter else ()
+    seconds = timed(lambda: encode(model, texts, prompt=prompt or None, batch_tokens=batch_tokens), device)
+    joules = meter.since(before) if meter else None
+    peak = peak_mb(device, idle_mb)
+    return Timing(seconds, _latency(model, texts[:QUERIES], prompt, device), joules, peak)
+
+
+def _latency(model: Any, texts: list[str], prompt: str, device: str) -> float:
+    """Mean seconds from a single text to its vector; a beginning that all share was read before."""
     import torch
 
-    own = model.max_seq_length
-    model.max_seq_length = question.max_length or own
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        _reset_peak()
-    start = time.perf_counter()
-    model.encode(question.texts, batch_size=question.batch_size, show_progress_bar=False)
-    seconds = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else _memory_mb("VmHWM") - idle_mb
-    llm_tokens, encoder_tokens = _count_tokens(model, question.texts)
-    model.max_seq_length = own
-    parameters = sum(p.numel() for p in model.parameters())
-    return Answer(seconds, llm_tokens, encoder_tokens, peak, parameters)
+    module = model[0]
 
+    def embed(text: str) -> None:
+        features = model.preprocess([text], prompt=prompt or None)
+        model({name: value.to(model.device) for name, value in features.items()})["sentence_embedding"].float().cpu()
 
-def _count_tokens(model: Any, texts: list[str]) -> tuple[float, float]:
-    """Mean tokens into the LLM and into the encoder, padding not counted."""
-    features = model.preprocess(texts)
-    read = float(features["attention_mask"].sum()) / len(texts)
-    if "llm" not in model[0].parts:
-        return 0.0, read
-    return read, float(features["pre_mask"].sum()) / len(texts) if "pre_mask" in features else 0.0
-
-
-def _memory_mb(key: str) -> float:
-    """A memory figure of this process from the kernel, in MB; 0 where the kernel has none."""
-    status = Path("/proc/self/status")
-    found = re.search(rf"{key}:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-    return int(found[1]) * 1024 / 1e6 if found else 0.0
-
-
-def _reset_peak() -> None:
-    """Let the kernel's high-water mark start anew (Linux; elsewhere the mark covers loading too)."""
-    marker = Path("/proc/self/clear_refs")
-    if marker.exists():
-        marker.write_text("5")
+    with torch.inference_mode():
+        if hasattr(module, "prefixes_read"):
+            module.prefixes_read = {}  # as a service would: kept from query to query
+        try:
+            if getattr(module, "reuses_prefix", False):
+                embed(texts[0])
+            return sum(timed(lambda: embed(text), device) for text in texts) / len(texts)  # noqa: B023
+        finally:
+            if hasattr(module, "prefixes_read"):
+                module.prefixes_read = None

@@ -19,4 +19,5 @@ if __name__ == "__main__":  # the workers that measure import this file, and mus
             device=device,
             dtype=dtype,
             threads=compute.threads,
+            task_texts=Path(s.input.task_texts[0]) if s.input.task_texts else None,
         )

@@ -1,0 +1,150 @@
+"""Tokens and FLOPs of an encoding: predicted from what a model reads, and counted while it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from causal2vec.efficiency.machine import architecture
+from causal2vec.encoding import encode
+from causal2vec.plan.flops import forward_flops
+
+
+class Counts(NamedTuple):
+    """Means per text. Tokens are without padding, but for ``computed_tokens``, which is what the LLM was given."""
+
+    llm_tokens: float
+    """Read by the LLM."""
+    encoder_tokens: float
+    prompt_tokens: float
+    """Of what stands before the text."""
+    predicted_tokens: float
+    """Computed by the LLM: read, but for a beginning that is read once for all texts."""
+    computed_tokens: float
+    """The same, counted."""
+    predicted_flops: float
+    counted_flops: float
+    batch_size: float
+    """Texts per batch."""
+    parameters: int
+
+
+class _Batches:
+    """What goes into a model and into its LLM, batch by batch."""
+
+    def __init__(self, model: Any) -> None:
+        self.module = model[0]
+        self.read: list[tuple[int, int]] = []
+        """Per text: tokens that the first part reads, and how many of them were read once for all."""
+        self.encoder: list[int] = []
+        self.prefixes: list[int] = []
+        """Tokens of each beginning that was read once."""
+        self.batches = 0
+        self.given = 0
+        """Tokens that the LLM was given."""
+
+    def enter(self, _: Any, inputs: tuple[dict[str, Any], ...]) -> None:
+        """Look at a batch."""
+        features = inputs[0]
+        skipped = self.module.shared_tokens(features) if hasattr(self.module, "shared_tokens") else 0
+        self.read += [(length, skipped) for length in features["attention_mask"].sum(dim=1).tolist()]
+        if "pre_mask" in features:
+            self.encoder += features["pre_mask"].sum(dim=1).tolist()
+        if skipped and skipped not in self.prefixes:  # of one prompt, so that a length names a beginning
+            self.prefixes.append(skipped)
+        self.batches += 1
+
+    def enter_llm(self, _: Any, inputs: Any, named: dict[str, Any]) -> None:
+        """Look at what the LLM is to compute."""
+        rows, width = named["inputs_embeds"].shape[:2]
+        self.given += rows * width
+
+
+def count(model: Any, texts: list[str], prompt: str, batch_tokens: int | None) -> Counts:
+    """Encode texts once and count; the model's settings decide on cutting and on reuse.
+
+    Predicted FLOPs are `forward_flops` of each part with the texts' own lengths, and the linear layers that a method
+    adds, once per text. Counted FLOPs are torch's: matrix products and attention, of the shapes that were computed.
+    """
+    batches = _Batches(model)
+    with _watched(model, batches), _flop_counter() as counter:
+        encode(model, texts, prompt=prompt or None, batch_tokens=batch_tokens)
+    module, amount = model[0], len(texts)
+    decodes = "llm" in module.parts
+    read, skipped = (sum(column) for column in zip(*batches.read, strict=True))
+    return Counts(
+        llm_tokens=read / amount if decodes else 0.0,
+        encoder_tokens=(sum(batches.encoder) if decodes else read) / amount,
+        prompt_tokens=prompt_tokens(model, prompt),
+        predicted_tokens=(read - skipped + sum(batches.prefixes)) / amount if decodes else 0.0,
+        computed_tokens=batches.given / amount,
+        predicted_flops=_predict(module, batches) / amount,
+        counted_flops=counter.get_total_flops() / amount,
+        batch_size=amount / batches.batches,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def prompt_tokens(model: Any, prompt: str) -> int:
+    """Tokens of a prompt for the part that reads it; 0 where none does."""
+    if not prompt or not getattr(model[0], "sees_instruction", True):
+        return 0
+    return len(model[0].tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def reads_once(model: Any, text: str, prompt: str) -> bool:
+    """Whether some beginning could be read once for all texts: attention is causal and something stands in front."""
+    module = model[0]
+    if not hasattr(module, "reuses_prefix") or not getattr(module.llm.config, "is_causal", True):
+        return False
+    features = module.preprocess([text], prompt=prompt)
+    return "head" in features and int(features["head"][0]) > 0
+
+
+def _predict(module: Any, batches: _Batches) -> float:
+    first = architecture(getattr(module, module.parts[0]))
+    flops = sum(forward_flops(first, length - skipped, length) for length, skipped in batches.read)
+    flops += sum(forward_flops(first, length, length) for length in batches.prefixes)
+    if batches.encoder:
+        encoder = architecture(module.encoder)
+        flops += sum(forward_flops(encoder, length, length) for length in batches.encoder)
+    return flops + 2 * len(batches.read) * _own_weights(module)
+
+
+def _own_weights(module: Any) -> int:
+    """Weights of the linear layers that no part holds, such as Causal2Vec's projection."""
+    from torch import nn
+
+    return sum(
+        layer.weight.numel()
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and name.split(".")[0] not in module.parts
+    )
+
+
+@contextmanager
+def _watched(model: Any, batches: _Batches) -> Iterator[None]:
+    hooks = [model[0].register_forward_pre_hook(batches.enter)]
+    if "llm" in model[0].parts:
+        hooks.append(model[0].llm.register_forward_pre_hook(batches.enter_llm, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _flop_counter() -> Any:
+    """torch's counter, which does not know the attention that torch has for CPUs."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={flash: _attention_flops})
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **options: Any) -> int:
+    """Queries by keys, and weights by values; as everywhere here, a causal mask does not halve it."""
+    rows, heads, length, width = query
+    return 2 * rows * heads * length * key[2] * (width + value[3])

@@ -1,0 +1,113 @@
+"""What the machine can do, and what a model asks of it: matrix-multiply rate, linear layers, seconds, memory."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from causal2vec.plan.architecture import Architecture
+
+RATE_SECONDS = 0.02
+"""Seconds that one shape of matrix is multiplied for, each time; at least `RATE_ROUNDS` times."""
+
+RATE_ROUNDS = 3
+
+Layers = Counter[tuple[int, int]]
+"""Linear layers by their features (out, in), with how many of them there are."""
+
+
+def linear_layers(model: Any) -> Layers:
+    """The linear layers that every token goes through; a pooler sees one token of a text and is left out."""
+    from torch import nn
+
+    named = model.named_modules()
+    return Counter(
+        (m.out_features, m.in_features) for name, m in named if isinstance(m, nn.Linear) and "pooler" not in name
+    )
+
+
+def architecture(model: Any) -> Architecture:
+    """A loaded model's shape in the plan's words; ``linear`` counts what `linear_layers` does."""
+    config = model.config
+    heads = int(config.num_attention_heads)
+    return Architecture(
+        name=type(model).__name__,
+        source="loaded",
+        model=model,
+        parameters=sum(p.numel() for p in model.parameters()),
+        linear=sum(count * out * inner for (out, inner), count in linear_layers(model).items()),
+        layers=int(config.num_hidden_layers),
+        width=int(config.hidden_size),
+        attention=heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        heads=heads,
+        inner=int(getattr(config, "intermediate_size", 4 * config.hidden_size)),
+        vocabulary=int(config.vocab_size),
+        weight_bytes=next(model.parameters()).element_size(),
+    )
+
+
+def matmul_rate(layers: Layers, tokens: int, dtype: str, device: str = "cpu", seconds: float = RATE_SECONDS) -> float:
+    """GFLOP/s of ``layers`` on ``tokens`` at a time: the FLOPs of all over the sum of their median seconds."""
+    import torch
+    from torch.nn.functional import linear
+
+    kind: dict[str, Any] = {"dtype": getattr(torch, dtype), "device": device}
+    flops = spent = 0.0
+    for (out, inner), count in layers.items():
+        states, weight = torch.randn(tokens, inner, **kind), torch.randn(out, inner, **kind)
+        times: list[float] = []
+        with torch.inference_mode():
+            linear(states, weight)
+            while sum(times) < seconds or len(times) < RATE_ROUNDS:
+                times.append(timed(lambda: linear(states, weight), device))  # noqa: B023
+        flops += count * 2 * tokens * out * inner
+        spent += count * statistics.median(times)
+    return flops / spent / 1e9
+
+
+def timed(work: Callable[[], Any], device: str) -> float:
+    """Seconds that some work takes; on a GPU between two events, with everything before and within it finished."""
+    if device != "cuda":
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+    import torch
+
+    torch.cuda.synchronize()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    work()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1000
+
+
+def reset_peak(device: str) -> None:
+    """Let the memory's high-water mark start anew (on a CPU Linux only; elsewhere the mark covers loading too)."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    elif (marker := Path("/proc/self/clear_refs")).exists():
+        marker.write_text("5")
+
+
+def peak_mb(device: str, idle_mb: float) -> float:
+    """MB that were held at most since `reset_peak`: allocated on the GPU, or by this process beyond ``idle_mb``."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6
+    return process_mb("VmHWM") - idle_mb
+
+
+def process_mb(key: str) -> float:
+    """A memory figure of this process from the kernel, in MB; 0 where the kernel has none."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{key}:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+    return int(found[1]) * 1024 / 1e6 if found else 0.0

@@ -1,0 +1,134 @@
+"""The texts that are measured, and what stands before them: the same words for every method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from causal2vec.efficiency.order import EXAMPLES, INSTRUCTION, MIXED, PLAIN, TASK, Case, cases_of, number_of_texts
+from causal2vec.errors import UserError
+from causal2vec.evaluation.prompts import Prompts
+from causal2vec.settings import Efficiency
+from causal2vec.training.pairs import read_pairs
+
+EXAMPLE = "<instruct>{instruction}\n<query>{query}\n<response>{response}\n\n"
+"""An in-context example, and what its beginning says before the text itself, as bge-en-icl has them
+(arXiv 2409.15700)."""
+
+ASKED = "<instruct>{instruction}\n<query>"
+
+SHORTEST = 24
+"""Tokens that an example has at least, roughly: with less room left no more are looked for."""
+
+
+class Workload(NamedTuple):
+    """The texts of one `Case` and the prompt before each of them."""
+
+    case: Case
+    texts: list[str]
+    prompt: str
+
+
+def make_workloads(pairs: Path, tokenizer: Path, settings: Efficiency, task_texts: Path | None) -> list[Workload]:
+    """Real texts: cut to each nominal length, as they are, and those of evaluation tasks.
+
+    Args:
+        pairs: A parquet file of pairs: positives are the texts, whole pairs the in-context examples.
+        tokenizer: The folder of the base whose tokens the nominal lengths count.
+        settings: What is asked for.
+        task_texts: Parquet file with the columns ``task`` and ``text``.
+
+    Raises:
+        UserError: There is too little text for the configured lengths, or none of a task.
+    """
+    from transformers import AutoTokenizer
+
+    reader = AutoTokenizer.from_pretrained(tokenizer)
+    frame = read_pairs(pairs).to_pandas()
+    cases = cases_of(settings)
+    prompts = _prompts(frame, reader, settings)
+    before = {setting: len(_ids(reader, prompt)) for setting, prompt in prompts.items()}
+    stock = {MIXED: frame["positive"].tolist(), **_of_tasks(settings.tasks, task_texts)}
+    lengths = sorted({case.length for case in cases if isinstance(case.length, int)})
+    stock |= _cut(stock[MIXED], reader, lengths, settings, pairs)
+    means = {length: _mean_tokens(reader, texts, length) for length, texts in stock.items()}
+    workloads = []
+    for case in cases:
+        tokens = means[case.length] + (0 if case.reuse else before[case.setting])
+        texts = _spread(stock[case.length], number_of_texts(settings, tokens))
+        workloads.append(Workload(case, texts, prompts[case.setting]))
+    return workloads
+
+
+def _prompts(frame: pd.DataFrame, reader: Any, settings: Efficiency) -> dict[str, str]:
+    """The words before a text by setting."""
+    words = {"instruction": settings.instruction}
+    return {
+        PLAIN: "",
+        INSTRUCTION: Prompts().template.format(**words),
+        EXAMPLES: _examples(frame, reader, settings) + ASKED.format(**words),
+    }
+
+
+def _examples(frame: pd.DataFrame, reader: Any, settings: Efficiency) -> str:
+    """Pairs as examples, of about as many tokens in all as configured."""
+    room, chosen = settings.example_tokens, ""
+    for query, response in zip(frame["query"], frame["positive"], strict=True):
+        example = EXAMPLE.format(instruction=settings.instruction, query=query, response=response)
+        size = len(_ids(reader, example))
+        if size <= room:
+            room, chosen = room - size, chosen + example
+        if room < SHORTEST:
+            break
+    return chosen
+
+
+def _cut(
+    texts: list[str], reader: Any, lengths: list[int], settings: Efficiency, pairs: Path
+) -> dict[int | str, list[str]]:
+    """Stretches of real text of each length in tokens."""
+    ids = _ids(reader, " ".join(texts))
+    counts = {length: number_of_texts(settings, length) for length in lengths}
+    needed = max(length * count for length, count in counts.items())
+    if len(ids) < needed or len(texts) < settings.texts:
+        raise UserError(
+            f"{pairs} holds {len(ids)} tokens in {len(texts)} texts, too few for efficiency.texts={settings.texts} of "
+            f"efficiency.lengths up to {max(lengths)}; lower them, set efficiency.max_tokens or raise pairs.validation"
+        )
+    return {
+        length: reader.batch_decode([ids[i * length : (i + 1) * length] for i in range(count)])
+        for length, count in counts.items()
+    }
+
+
+def _of_tasks(names: list[str], file: Path | None) -> dict[int | str, list[str]]:
+    if not names:
+        return {}
+    if file is None:
+        raise UserError(f"efficiency.tasks names {', '.join(names)}, but no file of task texts is given; give one")
+    frame = pd.read_parquet(file)
+    known = set(frame["task"])
+    if missing := [name for name in names if name not in known]:
+        raise UserError(
+            f"{file} has no texts of {missing[0]} (it has {', '.join(sorted(known))}); "
+            "efficiency.tasks can only name tasks that are evaluated"
+        )
+    return {TASK + name: frame.loc[frame["task"] == name, "text"].tolist() for name in names}
+
+
+def _mean_tokens(reader: Any, texts: list[str], length: int | str) -> float:
+    if isinstance(length, int):
+        return length
+    return sum(map(len, reader(texts, add_special_tokens=False, verbose=False)["input_ids"])) / len(texts)
+
+
+def _ids(reader: Any, text: str) -> list[int]:
+    return reader(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _spread(texts: list[str], count: int) -> list[str]:
+    """So many of the texts, from everywhere among them."""
+    count = min(count, len(texts))
+    return [texts[i * len(texts) // count] for i in range(count)]

@@ -1,0 +1,34 @@
+# What the finished models cost.
+rule efficiency:
+    input:
+        "results/efficiency.csv",
+
+
+rule measure_efficiency:
+    input:
+        models=[f"results/models/{path}" for path in measured_runs()],
+        pairs="work/pairs",
+        tokenizer=f"work/models/{CONFIG.bases[0]}",
+        task_texts=["work/task_texts.parquet"] if CONFIG.efficiency.tasks else [],
+        hardware="work/hardware.json",
+    output:
+        "results/efficiency.csv",
+    log:
+        "work/logs/measure_efficiency.log",
+    benchmark:
+        "work/benchmarks/measure_efficiency.jsonl"
+    threads: ALL_CORES  # nothing else may run beside a measurement
+    resources:
+        mem_mb=lambda wildcards, attempt: 2 * memory(wildcards, attempt),
+        runtime=runtime,
+        gpu=GPUS,
+    params:
+        efficiency=section("efficiency"),
+        compute=section("compute"),
+        code=fingerprint(
+            "causal2vec.efficiency", "causal2vec.encoding", "causal2vec.plan.flops"
+        ),
+    message:
+        "Measuring what each method costs, side by side"
+    script:
+        "../scripts/measure_efficiency.py"
