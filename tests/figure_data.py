@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from synthetic import REUSING, cost
 
 from causal2vec.reporting.compare import compare, split_trained
 from causal2vec.reporting.evidence import ALL, Difference, Estimate, Evidence, Standing
@@ -57,6 +58,7 @@ def make_study(
         scores=pd.DataFrame(),
         evidence=make_evidence(summary, list(bases), spread),
         costs=make_costs(entries),
+        conditions=make_conditions(entries),
         training=make_training([e for e in entries if not is_untrained(e[0])]),
         order=list(order),
         bases=list(bases),
@@ -112,7 +114,22 @@ def make_costs(entries):
             row = {"method": method, "base": base, "text_tokens": length, "llm_tokens": words * (0.5 + i % 3)}
             row |= {"texts_per_second": 1000 / seconds, "seconds_per_1000_texts": seconds}
             row |= {"texts_per_second_min": 900 / seconds, "texts_per_second_max": 1050 / seconds}
+            row |= {"device": "cpu", "dtype": "float32"}
             rows.append(row)
+    return pd.DataFrame(rows, columns=list(EFFICIENCY_COLUMNS))
+
+
+def make_conditions(entries):
+    """The whole of ``efficiency.csv``: a cost model without noise, on two lengths, with a prompt read once or not."""
+    cases = [("plain", "no"), *((setting, reuse) for setting in ("instruction", "examples") for reuse in ("no", "yes"))]
+    rows = [
+        cost(method, base, length, int(length), setting, reuse)
+        for method, base in entries
+        if not is_untrained(method) and "+" not in method
+        for length in ("16", "128")
+        for setting, reuse in cases
+        if reuse == "no" or method in REUSING
+    ]
     return pd.DataFrame(rows, columns=list(EFFICIENCY_COLUMNS))
 
 

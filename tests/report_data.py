@@ -8,7 +8,7 @@ import pandas as pd
 
 from causal2vec.reporting.compare import compare
 from causal2vec.reporting.evidence import ALL, Difference, Estimate, Evidence
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
+from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Summary
 from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
@@ -58,7 +58,7 @@ def costs_of(costs, base):
             "method": method, "base": base, "text_tokens": "mixed", "llm_tokens": tokens,
             "seconds_per_1000_texts": seconds, "seconds_per_1000_texts_min": least, "seconds_per_1000_texts_max": most,
         }  # fmt: skip
-        rows.append({name: known.get(name, NAN) for name in EFFICIENCY_COLUMNS})
+        rows.append({name: known.get(name, NAN) for name in EFFICIENCY_COLUMNS} | EFFICIENCY_DEFAULTS)
     return pd.DataFrame(rows)
 
 

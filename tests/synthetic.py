@@ -250,21 +250,38 @@ def _write_costs(path, entries):
         writer = csv.DictWriter(file, list(EFFICIENCY_COLUMNS), lineterminator="\n")
         writer.writeheader()
         for method, base in entries:
-            for length, words in [("mixed", 90), ("16", 16), ("64", 64), ("256", 256)]:
-                writer.writerow(_cost(method, base, length, words))
+            for length, words in [("mixed", 90), ("16", 16), ("64", 64), ("256", 256), ("task:SciFact", 240)]:
+                writer.writerow(cost(method, base, length, words))
+            for length, words in [("16", 16), ("64", 64)]:
+                for setting in ("instruction", "examples"):
+                    reuses = ["no", "yes"] if method.removesuffix("-zero_shot") in REUSING else ["no"]
+                    for reuse in reuses:
+                        writer.writerow(cost(method, base, length, words, setting, reuse))
 
 
-def _cost(method, base, length, words):
+PROMPTS = {"plain": 0, "instruction": 20, "examples": 1000}
+"""Tokens before every text."""
+
+REUSING = ("last_token", "echo", "in_context", "causal2vec+place=after_instruction")
+"""The methods that can read them once."""
+
+
+def cost(method, base, length, words, setting="plain", reuse="no"):
+    """A row of ``efficiency.csv``, from a cost model without noise: an LLM token takes 0.1 ms, an encoder's 0.02."""
     name, encoder = method.removesuffix("-zero_shot"), base == CONTROL_BASE
-    llm = 0 if encoder else {"causal2vec": 0.4, "echo": 2.0}.get(name, 1.0) * words + 3
-    seconds = (0.02 * words if encoder or name == "causal2vec" else 0.0) + 0.1 * llm
+    prompt = PROMPTS[setting]
+    llm = 0 if encoder else {"causal2vec": 0.4, "echo": 2.0}.get(name.partition("+")[0], 1.0) * words + 3 + prompt
+    computed = llm - prompt * (reuse == "yes")
+    reads = words + 2 if encoder or name.startswith("causal2vec") else 0
+    seconds = (0.02 * words if reads else 0.0) + 0.1 * computed
+    gflops = 0.06 * computed + 0.01 * reads
     size = 22_000_000 if encoder else 135_000_000 + 23_000_000 * (name == "causal2vec")
     return {
         "method": method,
         "base": base,
         "text_tokens": length,
         "llm_tokens": llm,
-        "encoder_tokens": words + 2 if encoder or name == "causal2vec" else 0,
+        "encoder_tokens": reads,
         "texts_per_second": 1000 / seconds,
         "seconds_per_1000_texts": seconds,
         "texts_per_second_min": 950 / seconds,
@@ -278,6 +295,18 @@ def _cost(method, base, length, words):
         "batch_size": 16,
         "device": "cpu",
         "repeats": 3,
+        "setting": setting,
+        "reuse": reuse,
+        "prompt_tokens": prompt,
+        "computed_tokens": computed,
+        "gflops_per_text": gflops,
+        "measured_gflops_per_text": 1.05 * gflops,
+        "latency_ms": 2 * seconds + 1,
+        "latency_ms_min": 2 * seconds + 0.9,
+        "latency_ms_max": 2 * seconds + 1.2,
+        "joules_per_text": "",
+        "matmul_gflops": 1000,
+        "batch_tokens": 1024,
     }
 
 
@@ -304,6 +333,8 @@ def make_config(methods, bases, seeds, tasks, control, untrained, variants, scal
         settings["causal2vec"] |= {"settings": {"pooling": "concat"}, "assumed": ["pooling"], "zero_shot": False}
     if "bidirectional" in settings:
         settings["bidirectional"]["mntp"] = True
+    if "in_context" in settings:
+        settings["in_context"]["examples"] = "config/examples.yaml"
     if control:
         settings["encoder_only"] = {"module": "somewhere.encoder_only", "bases": [CONTROL_BASE], "zero_shot": untrained}
     config = {

@@ -37,7 +37,7 @@ def study(scores, differences=None, estimates=None, *, bases=(BASE,), lacking=()
         {(entry_of(a), entry_of(b), g): d for (a, b, g), d in (differences or {}).items()},
     )
     manifest = {"id": "abc", "config": config or {}}
-    return Study("t", summary, pd.DataFrame(), evidence, costs, bases=list(bases), manifest=manifest, **more)
+    return Study("t", summary, pd.DataFrame(), evidence, conditions=costs, bases=list(bases), manifest=manifest, **more)
 
 
 def entry_of(entry):
@@ -211,6 +211,9 @@ def cost(method, length, tokens, seconds, spread=0.0, encoder=0.0, base=BASE, de
         "device": device,
         "dtype": "f",
         "batch_size": "8",
+        "setting": "plain",
+        "reuse": "no",
+        "batch_tokens": "",
     }
 
 

@@ -16,6 +16,15 @@ from causal2vec.files import read_json
 MIXED = "mixed"
 """The word in ``text_tokens`` that marks a row measured on real texts of mixed length."""
 
+TASK = "task:"
+"""What ``text_tokens`` begins with in a row measured on the texts of an evaluation task."""
+
+PLAIN, INSTRUCTION, EXAMPLES = "plain", "instruction", "examples"
+"""What stands before every text: nothing, an instruction, or an instruction with in-context examples."""
+
+READ_AGAIN, READ_ONCE = "no", "yes"
+"""The values of ``reuse``: a beginning that all texts share is read for each of them, or once for all."""
+
 UNTRAINED_SUFFIX = "-zero_shot"
 """What the name of an untrained twin ends with."""
 
@@ -55,12 +64,22 @@ def number_or_gap(raw: str) -> float:
 
 
 def _length(raw: str) -> str:
-    if raw == MIXED:
+    if raw == MIXED or (raw.startswith(TASK) and raw != TASK):
         return raw
     try:
         return str(int(float(raw)))
     except (ValueError, OverflowError):
-        raise ValueError(f"is {raw!r}, neither a whole number of tokens nor the word {MIXED!r}") from None
+        expected = f"neither a whole number of tokens nor {MIXED!r} nor '{TASK}NAME'"
+        raise ValueError(f"is {raw!r}, {expected}") from None
+
+
+def _one_of(*words: str) -> Parser:
+    def parse(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(f"is {raw!r}, not one of {', '.join(words)}")
+        return raw
+
+    return parse
 
 
 SCORE_COLUMNS: dict[str, Parser] = {
@@ -101,15 +120,41 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
     "batch_size": str,
     "device": str,
     "repeats": str,
+    "setting": _one_of(PLAIN, INSTRUCTION, EXAMPLES),
+    "reuse": _one_of(READ_AGAIN, READ_ONCE),
+    "prompt_tokens": number_or_gap,
+    "computed_tokens": number_or_gap,
+    "gflops_per_text": number_or_gap,
+    "measured_gflops_per_text": number_or_gap,
+    "latency_ms": number_or_gap,
+    "latency_ms_min": number_or_gap,
+    "latency_ms_max": number_or_gap,
+    "joules_per_text": number_or_gap,
+    "matmul_gflops": number_or_gap,
+    "batch_tokens": str,
 }
 """Columns of ``efficiency.csv``, in order, with what reads each."""
 
+EFFICIENCY_KEY = ["method", "base", "setting", "reuse", "text_tokens"]
+"""The columns of ``efficiency.csv`` that name one measurement."""
 
-def read_table(path: Path, columns: dict[str, Parser], key: list[str], *, empty: bool = False) -> pd.DataFrame:
+_NEWER = list(EFFICIENCY_COLUMNS)[list(EFFICIENCY_COLUMNS).index("setting") :]
+EFFICIENCY_DEFAULTS = {**dict.fromkeys(_NEWER, ""), "setting": PLAIN, "reuse": READ_AGAIN}
+"""What older files, which lack these columns, meant: nothing before the texts, and every token read."""
+
+
+def read_table(
+    path: Path,
+    columns: dict[str, Parser],
+    key: list[str],
+    *,
+    empty: bool = False,
+    defaults: dict[str, str] | None = None,
+) -> pd.DataFrame:
     """Read a CSV file whose columns are known, refusing what does not fit.
 
     Columns beyond the known ones are ignored, so that later versions may add some. A file without rows is refused
-    unless ``empty`` allows it.
+    unless ``empty`` allows it. A column of ``defaults`` may be absent and then holds that text in every row.
 
     Raises:
         UserError: The file, a column or a number is missing or wrong, or two lines have the same ``key``.
@@ -117,10 +162,12 @@ def read_table(path: Path, columns: dict[str, Parser], key: list[str], *, empty:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="", strict=True)
-            _check_header(path, list(reader.fieldnames or []), columns)
+            header = list(reader.fieldnames or [])
+            absent = {name: value for name, value in (defaults or {}).items() if name not in header}
+            _check_header(path, [*header, *absent], columns)
             rows, lines = [], []
             for raw in reader:
-                rows.append(_parse_row(path, reader.line_num, raw, columns))
+                rows.append(_parse_row(path, reader.line_num, {**raw, **absent}, columns))
                 lines.append(reader.line_num)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error
@@ -153,12 +200,12 @@ def _parse_row(path: Path, line: int, raw: dict[str, str], columns: dict[str, Pa
 
 
 def read_efficiency(path: Path) -> pd.DataFrame:
-    """Read ``efficiency.csv``; ``text_tokens`` stays text, since `MIXED` is one of its values.
+    """Read ``efficiency.csv``; ``text_tokens`` stays text, since `MIXED` and the names of tasks are values of it.
 
     Raises:
         UserError: As in `read_table`.
     """
-    return read_table(path, EFFICIENCY_COLUMNS, ["method", "base", "text_tokens"])
+    return read_table(path, EFFICIENCY_COLUMNS, EFFICIENCY_KEY, defaults=EFFICIENCY_DEFAULTS)
 
 
 _TRAINING_FIELDS: dict[str, tuple[type, ...]] = {

@@ -14,6 +14,7 @@ import pandas as pd
 
 from causal2vec.files import read_json
 from causal2vec.reporting.compare import check_bases
+from causal2vec.reporting.conditions import plain_rows
 from causal2vec.reporting.evidence import Evidence, read_evidence
 from causal2vec.reporting.published.imported import External, evaluated, read_external
 from causal2vec.reporting.schema import read_efficiency, read_training
@@ -51,7 +52,9 @@ class Study:
         summary: Main scores of all entries: methods, untrained twins, ablation variants.
         scores: ``scores.csv`` as it is.
         evidence: The statistics; empty where they were not computed.
-        costs: ``efficiency.csv``, or None.
+        costs: ``efficiency.csv`` where nothing stands before the texts and every token is read, or None.
+        conditions: The whole of ``efficiency.csv``: also with instruction, examples and reuse of what all texts
+            share; None where no costs were measured.
         training: One row per trained model, with its losses, or None.
         external: Imported models, or None.
         order: Methods in display order.
@@ -67,6 +70,7 @@ class Study:
     scores: pd.DataFrame
     evidence: Evidence = field(default_factory=Evidence)
     costs: pd.DataFrame | None = None
+    conditions: pd.DataFrame | None = None
     training: pd.DataFrame | None = None
     external: External | None = None
     order: list[str] = field(default_factory=list)
@@ -98,12 +102,14 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
     check_bases(summary.entries, bases)
     statistics = statistics or folder / "statistics"
     efficiency, training = folder / "efficiency.csv", folder / "training.json"
+    conditions = read_efficiency(efficiency) if efficiency.is_file() else None
     return Study(
         title=config.get("title", "Comparison of embedding methods"),
         summary=summary,
         scores=scores,
         evidence=read_evidence(statistics) if statistics.is_dir() else Evidence(),
-        costs=read_efficiency(efficiency) if efficiency.is_file() else None,
+        costs=None if conditions is None else plain_rows(conditions),
+        conditions=conditions,
         # A study of untrained methods has an empty list, and no table of training.
         training=read_training(training) if training.is_file() and read_json(training) != [] else None,
         external=read_external(Path(external), ours=evaluated(scores)) if external else None,

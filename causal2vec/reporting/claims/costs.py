@@ -1,162 +1,192 @@
-"""Holding claims about costs against a study: how much shorter, how much faster, and at which text lengths."""
+"""Holding claims about costs against a study: how much shorter, how much faster, and under which conditions."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from causal2vec.reporting.claims.checks import Finding, each
 from causal2vec.reporting.claims.schema import BEST_RIVAL, Reduction
 from causal2vec.reporting.claims.sides import NotRunError, best_rivals, entries_of, short
-from causal2vec.reporting.compare import Panel, counterpart
+from causal2vec.reporting.compare import Panel
+from causal2vec.reporting.conditions import (
+    Measured,
+    Row,
+    Saving,
+    computed,
+    kind_words,
+    saved,
+    savings,
+    text_words,
+)
 from causal2vec.reporting.evidence import ALL
-from causal2vec.reporting.schema import MIXED
+from causal2vec.reporting.schema import EXAMPLES, PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.study import Study
-from causal2vec.reporting.summary import Entry, listed
+from causal2vec.reporting.summary import Entry, listed, twin_of
 
-Row = dict[str, Any]
-
-_SETTINGS = ("device", "dtype", "batch_size")
-"""What must be equal for two times to be comparable."""
-
-
-@dataclass(frozen=True)
-class _Saving:
-    """What the first saves against a rival on texts of one length, in per cent.
-
-    ``low`` and ``high`` are the worst and the best case over the repeats of both; NaN where they are unknown.
-    """
-
-    rival: Entry
-    length: str
-    point: float
-    low: float
-    high: float
+_LISTED = 4
+"""With more texts than this under one condition, the evidence gives the range over them."""
 
 
 def check_reduction(study: Study, claim: Reduction, panel: Panel) -> list[Finding]:
     """Whether a cost is lower by up to so many per cent; one finding per pair of entries.
 
-    Against `BEST_RIVAL` the rivals are those with the best average that the test cannot tell apart.
+    Against `BEST_RIVAL` the rivals are those with the best average that the test cannot tell apart. "Up to" is the
+    largest saving over all texts and all that was measured before them.
 
     Raises:
         NotRunError: An entry or its cost is missing.
     """
-    if study.costs is None:
+    if study.conditions is None:
         raise NotRunError("no costs were measured")
-    names = list(study.costs.columns)
-    records: list[Row] = [dict(zip(names, row, strict=True)) for row in study.costs.itertuples(index=False, name=None)]
-    rows = {(row["method"], row["base"], row["text_tokens"]): row for row in records}
+    measured = Measured(study.conditions)
+    check = partial(_reduction, study, claim, measured, panel)
     findings = []
     for first in entries_of(study, claim.first, panel):
         if claim.second == BEST_RIVAL:
-            findings.append(_reduction(claim, rows, first, best_rivals(study, first, ALL, panel), panel))
+            findings.append(check(first, best_rivals(study, first, ALL, panel)))
             continue
         seconds = entries_of(study, claim.second, panel)
-        findings += each(seconds, partial(_against_one, claim, rows, first, panel=panel))
+        findings += each(seconds, partial(_against_one, check, first))
     return findings
 
 
-def _against_one(claim: Reduction, rows: dict[Any, Row], first: Entry, second: Entry, panel: Panel) -> Finding:
-    return _reduction(claim, rows, first, [second], panel)
+def _against_one(check: Callable[[Entry, list[Entry]], Finding], first: Entry, second: Entry) -> Finding:
+    return check(first, [second])
 
 
-def _reduction(claim: Reduction, rows: dict[Any, Row], first: Entry, rivals: list[Entry], panel: Panel) -> Finding:
-    savings = [saving for rival in rivals for saving in _savings(claim, rows, first, rival)]
-    measured = {saving.rival for saving in savings}
-    if rivals[0] not in measured:
-        where = "" if claim.at is None else f" on texts of {_length(str(claim.at))}"
+def _reduction(
+    study: Study, claim: Reduction, measured: Measured, panel: Panel, first: Entry, rivals: list[Entry]
+) -> Finding:
+    found = [saving for rival in rivals for saving in _savings(study, claim, measured, first, rival)]
+    known = {saving.rival for saving in found}
+    if rivals[0] not in known:
+        where = "" if claim.at is None else f" on texts of {text_words(str(claim.at))}"
         cost = "tokens into the LLM" if claim.cost == "length" else "time, on equal terms,"
         raise NotRunError(
             f"there is no measured {cost} of both {short(first, panel)} and {short(rivals[0], panel)}{where}"
         )
-    best = max(savings, key=lambda saving: saving.point)
-    # The ends of the largest saving are the largest of the ends, whichever length they come from.
-    low, high = (max(getattr(saving, end) for saving in savings) for end in ("low", "high"))
-    if any(math.isnan(saving.high) for saving in savings):
+    best = max(found, key=lambda saving: _point(claim, saving))
+    point, floor = _point(claim, best), claim.value - claim.tolerance
+    # The ends of the largest saving are the largest of the ends, whichever text they come from.
+    ranges = [_range(claim, saving) for saving in found]
+    low, high = (max(ends) for ends in zip(*ranges, strict=True))
+    if any(math.isnan(end) for _, end in ranges):
         low = high = math.nan
-    text = _evidence(claim, first, savings, best, panel, _aside(claim, rows, first, best))
-    unknown = [short(rival, panel) for rival in rivals if rival not in measured]
+    text = f"{_headline(claim, first, best, panel)}; measured: {_all_points(claim, found, panel)}"
+    text += _reached(claim, found, floor)
+    unknown = [short(rival, panel) for rival in rivals if rival not in known]
     if unknown:
         text += f"; no costs of {listed(unknown)}, which scores as well"
-    floor = claim.value - claim.tolerance
     ends = (None, None) if math.isnan(high) or low == high else (low, high)
-    if round(best.point, 9) >= floor:
-        return Finding("supported", text, best.point, *ends)
+    if round(point, 9) >= floor:
+        return Finding("supported", text, point, *ends)
+    untried = [short(rival, panel) for rival in rivals if rival in known and _untried(study, found, rival)]
+    if untried:
+        reason = f"{listed(untried)} was not measured with the examples that it puts before a text"
+        return Finding("inconclusive", f"{text}; {reason}", point, *ends)
     if high < floor:
-        return Finding("contradicted", text, best.point, *ends)
+        return Finding("contradicted", text, point, *ends)
     reason = "the range over repeats is unknown" if math.isnan(high) else f"the range over repeats reaches {floor:g} %"
-    return Finding("inconclusive", f"{text}; {reason}", best.point, *ends)
+    return Finding("inconclusive", f"{text}; {reason}", point, *ends)
 
 
-def _savings(claim: Reduction, rows: dict[Any, Row], first: Entry, rival: Entry) -> list[_Saving]:
-    found = []
-    for length in sorted({length for *_, length in rows}, key=_by_length):
-        if claim.at is not None and length != str(claim.at):
-            continue
-        ours, theirs = _row(rows, first, length), _row(rows, rival, length)
-        if ours is None or theirs is None:
-            continue
-        if claim.cost == "length":
-            point = _saved(ours["llm_tokens"], theirs["llm_tokens"])
-            low = high = point
-        elif all(ours[name] == theirs[name] for name in _SETTINGS):
-            key = "seconds_per_1000_texts"
-            point = _saved(ours[key], theirs[key])
-            low = _saved(ours[f"{key}_max"], theirs[f"{key}_min"])
-            high = _saved(ours[f"{key}_min"], theirs[f"{key}_max"])
-        else:
-            continue
-        if not math.isnan(point):
-            found.append(_Saving(rival, length, point, low, high))
-    return found
+def _savings(study: Study, claim: Reduction, measured: Measured, first: Entry, rival: Entry) -> list[Saving]:
+    """The savings that the claim is about, on like terms.
+
+    Examples stand before the rival's texts alone only where they are the rival's own way of working: a saving against
+    any method that was handed a long prompt would say nothing about that method.
+    """
+    return [
+        saving
+        for saving in savings(measured, first, rival)
+        if claim.at in (None, saving.text, _whole(saving.text))
+        and (saving.setting == saving.own_setting or _gives_examples(study, rival))
+        and not math.isnan(_point(claim, saving))
+    ]
 
 
-def _row(rows: dict[Any, Row], entry: Entry, length: str) -> Row | None:
-    # An untrained twin costs what its method costs, so it is not always measured.
-    return rows.get((*entry, length)) or rows.get((*counterpart(entry), length))
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
 
 
-def _saved(ours: float, theirs: float) -> float:
-    return 100 * (1 - ours / theirs) if theirs > 0 else math.nan
+def _gives_examples(study: Study, entry: Entry) -> bool:
+    """Whether a method's recipe puts examples before a text: whether its configuration names any."""
+    methods = study.manifest.get("config", {}).get("methods") or {}
+    return bool((methods.get(twin_of(entry[0]).partition("+")[0]) or {}).get("examples"))
 
 
-def _by_length(length: str) -> float:
-    return math.inf if length == MIXED else int(length)
+def _untried(study: Study, found: list[Saving], rival: Entry) -> bool:
+    return _gives_examples(study, rival) and not any(s.rival == rival and s.setting == EXAMPLES for s in found)
 
 
-def _length(length: str) -> str:
-    return "mixed length" if length == MIXED else f"{int(length):,} tokens"
+def _point(claim: Reduction, saving: Saving) -> float:
+    return saving.shorter if claim.cost == "length" else saving.faster
 
 
-def _evidence(claim: Reduction, first: Entry, savings: list[_Saving], best: _Saving, panel: Panel, aside: str) -> str:
+def _range(claim: Reduction, saving: Saving) -> tuple[float, float]:
+    """The worst and the best case over the repeats of both."""
+    return (saving.shorter, saving.shorter) if claim.cost == "length" else (saving.faster_low, saving.faster_high)
+
+
+def _headline(claim: Reduction, first: Entry, best: Saving, panel: Panel) -> str:
     what = "tokens into the LLM" if claim.cost == "length" else "time"
-    texts = []
-    for rival in dict.fromkeys(saving.rival for saving in savings):
-        points = [f"{saving.point:.1f} % at {_length(saving.length)}" for saving in savings if saving.rival == rival]
-        texts.append(f"against {short(rival, panel)} {listed(points)}")
-    saved = f"saves at most {best.point:.1f} %" if best.point >= 0 else f"needs at least {-best.point:.1f} % more"
+    point = _point(claim, best)
+    amount = f"saves at most {point:.1f} %" if point >= 0 else f"needs at least {-point:.1f} % more"
+    condition = "" if best.kind == (PLAIN, PLAIN, READ_AGAIN) else f", {kind_words(*best.kind)}"
     return (
-        f"{short(first, panel)} {saved} of the {what} ({_length(best.length)}, against {short(best.rival, panel)}"
-        f"{aside}); measured: {'; '.join(texts)}"
+        f"{short(first, panel)} {amount} of the {what} ({text_words(best.text)}{condition}, "
+        f"against {short(best.rival, panel)}{_aside(claim, best)})"
     )
 
 
-def _aside(claim: Reduction, rows: dict[Any, Row], first: Entry, best: _Saving) -> str:
+def _aside(claim: Reduction, best: Saving) -> str:
     """What the number alone would hide: the encoder's own tokens, or the machine."""
-    ours, theirs = _row(rows, first, best.length), _row(rows, best.rival, best.length)
-    if ours is None or theirs is None:
-        return ""
+    ours, theirs = best.ours, best.theirs
     if claim.cost == "time":
-        return f", on {ours['device']}, {ours['dtype']}, batches of {ours['batch_size']}"
-    sums = [_all_tokens(row) for row in (ours, theirs)]
-    if sums == [ours["llm_tokens"], theirs["llm_tokens"]]:
+        tokens = f"{ours['batch_tokens']} tokens" if ours["batch_tokens"] else ours["batch_size"]
+        return f", on {ours['device']}, {ours['dtype']}, batches of {tokens}"
+    sums = [computed(row) + _encoder_tokens(row) for row in (ours, theirs)]
+    if not any(_encoder_tokens(row) for row in (ours, theirs)):
         return ""
-    return f"; {_saved(*sums):.1f} % with the encoder's tokens counted too"
+    return f"; {saved(*sums):.1f} % with the encoder's tokens counted too"
 
 
-def _all_tokens(row: Row) -> float:
+def _encoder_tokens(row: Row) -> float:
     # A method without an encoder has none of its tokens, whether the file says so with a zero or a gap.
-    return float(row["llm_tokens"] + (0 if math.isnan(row["encoder_tokens"]) else row["encoder_tokens"]))
+    return 0.0 if math.isnan(row["encoder_tokens"]) else float(row["encoder_tokens"])
+
+
+def _all_points(claim: Reduction, found: list[Saving], panel: Panel) -> str:
+    """Every saving, by rival and condition."""
+    several = {saving.kind for saving in found} != {(PLAIN, PLAIN, READ_AGAIN)}
+    texts = []
+    for rival in dict.fromkeys(saving.rival for saving in found):
+        parts = []
+        for kind in dict.fromkeys(saving.kind for saving in found if saving.rival == rival):
+            points = [s for s in found if s.rival == rival and s.kind == kind]
+            parts.append((f"with {kind_words(*kind)} " if several else "") + _points(claim, points))
+        texts.append(f"against {short(rival, panel)} {'; '.join(parts)}")
+    return "; ".join(texts)
+
+
+def _points(claim: Reduction, points: list[Saving]) -> str:
+    if len(points) <= _LISTED or points[0].kind == (PLAIN, PLAIN, READ_AGAIN):
+        return listed([f"{_point(claim, s):.1f} % at {text_words(s.text)}" for s in points])
+    lowest, highest = (end(points, key=lambda s: _point(claim, s)) for end in (min, max))
+    ends = [f"{_point(claim, s):.1f} % at {text_words(s.text)}" for s in (lowest, highest)]
+    return f"{' to '.join(ends)} ({len(points)} lengths and tasks)"
+
+
+def _reached(claim: Reduction, found: list[Saving], floor: float) -> str:
+    """In how many of the cases the claim holds, and what is left where the rival reads a shared beginning once."""
+    kinds_measured = {saving.kind for saving in found}
+    if kinds_measured == {(PLAIN, PLAIN, READ_AGAIN)}:
+        return "; no instruction or examples before the texts were measured"
+    held = [saving for saving in found if round(_point(claim, saving), 9) >= floor]
+    text = f"; {floor:g} % and more in {len(held)} of {len(found)} cases"
+    kinds = dict.fromkeys(kind_words(*saving.kind) for saving in held)
+    text += f" ({'; '.join(kinds)})" if kinds else ""
+    once = [_point(claim, saving) for saving in found if saving.reuse == READ_ONCE]
+    return text + (f"; at most {max(once):.1f} % where the rival reads once what its texts share" if once else "")

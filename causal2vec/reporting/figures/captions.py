@@ -6,6 +6,9 @@ TITLES = {
     "score_vs_time": "Average score against time",
     "score_vs_length": "Average score against sequence length",
     "throughput_vs_length": "Throughput against text length",
+    "cost_vs_length": "Time against text length",
+    "prefix_reuse": "What reading a shared beginning once changes",
+    "shorter_faster": "How much shorter and faster causal2vec is",
     "scores_by_type": "Average score per task type",
     "forest": "Differences with intervals",
     "ranks": "Mean ranks",
@@ -22,6 +25,16 @@ _CAPTIONS = {
     "to the left is better; nothing beats the methods on the dotted Pareto front in both.",
     "throughput_vs_length": "Texts embedded per second against the length of the text, both axes logarithmic. Look "
     "for lines that cross: there the faster method changes with the length.",
+    "cost_vs_length": "Milliseconds per text against the length of the text, both axes logarithmic, nothing before the "
+    "texts. A line along the dotted guides grows in proportion to the length; one that turns upwards "
+    "shows attention, one that is flatter the fixed cost of short texts.",
+    "prefix_reuse": "Milliseconds per text with an instruction, or an instruction and examples, before every text: "
+    "read for each text (filled), and read once for all (open) where the method allows it. A rank on "
+    "the right that changes is a method that owes its place to what it must read again and again.",
+    "shorter_faster": "How many times the tokens and the time of causal2vec its rivals need, against the length of the "
+    "text, both axes logarithmic. The dashed lines are the paper's claim of up to 85 % fewer tokens "
+    "and up to 82 % less time; look under which conditions a rival lies above them, and whether it "
+    "still does where it reads a shared beginning once (open).",
     "scores_by_type": "Average score per type of task, trained methods filled and their untrained twins hollow. Where "
     "the bars of two methods overlap widely, the forest plot tells whether their difference is real.",
     "forest": "Score of each method minus that of a reference (causal2vec, where it is there), on average over all "

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from causal2vec.reporting.compare import Panel, compare, counterpart
+from causal2vec.reporting.conditions import fixed_lengths
 from causal2vec.reporting.evidence import ALL
 from causal2vec.reporting.figures.labels import freeze_layout, place_labels
 from causal2vec.reporting.figures.style import (
@@ -183,10 +184,9 @@ def throughput_vs_length(study: Study, design: Design) -> Figure | None:
     An untrained twin is drawn only where its trained method is not there, as the two would coincide.
     Without a row of a fixed length there is no figure.
     """
-    if study.costs is None or (study.costs["text_tokens"] == MIXED).all():
+    rows = pd.DataFrame() if study.costs is None else fixed_lengths(study.costs)
+    if rows.empty:
         return None
-    rows = study.costs[study.costs["text_tokens"] != MIXED]
-    rows = rows.assign(length=rows["text_tokens"].astype(int)).sort_values("length")
     entries = sort_entries(list(dict.fromkeys(pairs(rows))), design.order)
     drawn = [e for e in entries if not is_untrained(e[0]) or counterpart(e) not in entries]
     panels = compare(drawn, design.bases)

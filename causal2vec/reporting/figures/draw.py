@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from causal2vec.reporting.compare import Panel, compare
 from causal2vec.reporting.figures.captions import TITLES, captions
 from causal2vec.reporting.figures.costs import FILLED, HOLLOW, score_vs_length, score_vs_time, throughput_vs_length
+from causal2vec.reporting.figures.growth import cost_vs_length
 from causal2vec.reporting.figures.heatmap import heatmap
 from causal2vec.reporting.figures.ranks import ranks
+from causal2vec.reporting.figures.reuse import prefix_reuse
+from causal2vec.reporting.figures.savings import shorter_faster
 from causal2vec.reporting.figures.statistics import ablations, forest
 from causal2vec.reporting.figures.style import (
     INDENT,
@@ -41,7 +44,7 @@ __all__ = ["captions", "draw_plots", "loss_curves", "scores_by_type", "write_plo
 def write_plots(study: Study, output: Path) -> list[Path]:
     """Draw every figure that the study has data for, as SVG and PNG into the folder ``output``.
 
-    Variants of an ablation appear in the figure of the ablations alone.
+    Variants of an ablation appear in the figure of the ablations alone, and where their cost was measured on purpose.
 
     Returns:
         The files written; `captions` has a text for each base name.
@@ -59,7 +62,7 @@ def draw_plots(study: Study) -> dict[str, Figure]:
     """Base name -> figure, for every figure that the study has data for; to be called under `styled`."""
     plain = _without_variants(study)
     # Over everything there is, so that an entry looks the same in all figures.
-    frames = [frame for frame in (plain.costs, plain.training) if frame is not None]
+    frames = [frame for frame in (plain.costs, plain.training, plain.conditions) if frame is not None]
     entries = [*plain.summary.entries, *(entry for frame in frames for entry in pairs(frame))]
     style = looks(list(dict.fromkeys(entries)), study.order, study.bases)
     design = Design(style, study.order, study.bases, study.stamp)
@@ -188,6 +191,9 @@ FIGURES: dict[str, Callable[[Study, Design], Figure | None]] = {
     "score_vs_time": score_vs_time,
     "score_vs_length": score_vs_length,
     "throughput_vs_length": throughput_vs_length,
+    "cost_vs_length": cost_vs_length,
+    "prefix_reuse": prefix_reuse,
+    "shorter_faster": shorter_faster,
     "scores_by_type": scores_by_type,
     "forest": forest,
     "ranks": ranks,

@@ -42,6 +42,7 @@ _LATEX = {
     "≈": r"$\approx$",
     "·": r"$\cdot$",
     "°": r"$^{\circ}$",
+    "†": r"$^{\dagger}$",
     "µ": r"$\mu$",
     "✓": r"$\surd$",
     "✗": r"$\times$",

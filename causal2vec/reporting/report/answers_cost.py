@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from causal2vec.reporting.compare import Panel, counterpart
+from causal2vec.reporting.conditions import text_rank, text_words
 from causal2vec.reporting.evidence import ALL
 from causal2vec.reporting.report.answers_words import REFERENCE, average, points, with_base
 from causal2vec.reporting.schema import MIXED
@@ -44,10 +45,11 @@ def cost_clauses(study: Study, panels: list[Panel]) -> list[str]:
 def _measured(frame: pd.DataFrame) -> tuple[Costs, str]:
     """Costs on texts of mixed length, or else of the greatest length; and these texts in words."""
     lengths = set(frame["text_tokens"])
-    chosen = MIXED if MIXED in lengths else max(lengths, key=int)
+    # Texts of a task stand for that task only, so they come last.
+    chosen = MIXED if MIXED in lengths else max(lengths, key=lambda text: (text.isdigit(), text_rank(text)))
     rows = frame[frame["text_tokens"] == chosen].to_dict("records")
     costs = {(row["method"], row["base"]): {name: float(row[name]) for name in _COSTS} for row in rows}
-    return costs, "texts of mixed length" if chosen == MIXED else f"texts of {int(chosen):,} tokens"
+    return costs, f"texts of {text_words(chosen)}"
 
 
 def _cost(costs: Costs, entry: Entry) -> dict[str, float]:

@@ -88,8 +88,15 @@ PARTS = (
         "cost",
         "What it costs",
         "All methods embed the same texts on the same machine.",
-        figures=("score_vs_time", "score_vs_length", "throughput_vs_length"),
-        rest=("efficiency",),
+        figures=(
+            "score_vs_time",
+            "score_vs_length",
+            "throughput_vs_length",
+            "cost_vs_length",
+            "prefix_reuse",
+            "shorter_faster",
+        ),
+        rest=("efficiency", "efficiency_savings", "efficiency_conditions", "efficiency_predictions"),
     ),
     Part(
         "published",

@@ -12,9 +12,11 @@ from causal2vec.reporting.render.html import to_page
 from causal2vec.reporting.render.plain import to_csv, to_latex, to_markdown
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.tables.benchmarks import benchmark_table
+from causal2vec.reporting.tables.conditions import conditions_table
 from causal2vec.reporting.tables.costs import efficiency_table, training_table
 from causal2vec.reporting.tables.grid import Table
 from causal2vec.reporting.tables.layout import Layout
+from causal2vec.reporting.tables.savings import savings_table
 from causal2vec.reporting.tables.scores import scores_table, tasks_table
 from causal2vec.reporting.tables.statistics import ablations_table, differences_table, statistics_table
 
@@ -26,6 +28,8 @@ _BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
     "statistics": statistics_table,
     "differences": differences_table,
     "efficiency": efficiency_table,
+    "conditions": conditions_table,
+    "savings": savings_table,
     "training": training_table,
 }
 

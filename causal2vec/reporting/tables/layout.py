@@ -16,24 +16,11 @@ from causal2vec.errors import UserError
 from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
 from causal2vec.reporting.tables.grid import Better, Column, Spread
+from causal2vec.reporting.tables.numbers import COSTS, DIFFERENCES, SAVINGS, STANDINGS, TRAINING
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Rows = Literal["trained", "untrained", "variants", "imported", "published"]
-
-COSTS = [name for name in EFFICIENCY_COLUMNS if f"{name}_min" in EFFICIENCY_COLUMNS or name.endswith(("tokens", "mb"))]
-COSTS = [name for name in [*COSTS, "trainable_parameters", "total_parameters"] if name != "text_tokens"]
-"""What a column of a table of kind ``efficiency`` may show."""
-
-TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]
-"""The same for ``training``."""
-
-STANDINGS = ["average", "seed_sd", "iqm", "win_rate", "borda", "borda_rank", "mean_rank"]
-"""The same for ``statistics``."""
-
-DIFFERENCES = ["difference", "p", "win_rate", "improvement", "seeds", "seeds_above", "seed_sd"]
-"""The same for ``differences``."""
 
 
 class Section(BaseModel):
@@ -174,15 +161,41 @@ class _Numbers(TableSpec):
         return self
 
 
-class EfficiencySpec(_Numbers):
-    """Cost of embedding, by text length."""
+class _Costs(_Numbers):
+    """A table of what embedding costs."""
 
-    kind: Literal["efficiency"]
     reference: str = Field("causal2vec", description="the method that ratios refer to")
 
     def known(self) -> Sequence[str]:
-        """The columns of ``efficiency.csv`` that are costs."""
+        """The columns of ``efficiency.csv`` that are costs, and what follows from them."""
         return COSTS
+
+
+class EfficiencySpec(_Costs):
+    """Cost of embedding, by text length."""
+
+    kind: Literal["efficiency"]
+
+
+class ConditionsSpec(_Costs):
+    """The same by what stands before the texts, too, and by how often it is read."""
+
+    kind: Literal["conditions"]
+    plain: bool = Field(True, description="also the texts with nothing before them, of which nothing is read once")
+
+
+class SavingsSpec(_Numbers):
+    """What one method saves against each other, under every condition, in per cent."""
+
+    kind: Literal["savings"]
+    reference: str = Field("causal2vec", description="the method that saves")
+    claimed: dict[Annotated[str, Field(pattern="^(shorter|leaner|faster)$")], float] = Field(
+        default_factory=dict, description="column -> per cent from which it is marked"
+    )
+
+    def known(self) -> Sequence[str]:
+        """What can be saved: tokens, FLOPs, time."""
+        return SAVINGS
 
 
 class TrainingSpec(_Numbers):
@@ -223,6 +236,8 @@ Spec = (
     | BenchmarkSpec
     | AblationsSpec
     | EfficiencySpec
+    | ConditionsSpec
+    | SavingsSpec
     | TrainingSpec
     | StatisticsSpec
     | DifferencesSpec

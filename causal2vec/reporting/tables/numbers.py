@@ -1,0 +1,22 @@
+"""The numbers that the columns of each kind of table may show."""
+
+# fmt: off
+COSTS = [
+    "llm_tokens", "encoder_tokens", "prompt_tokens", "computed_tokens", "texts_per_second", "seconds_per_1000_texts",
+    "latency_ms", "peak_memory_mb", "trainable_parameters", "total_parameters", "gflops_per_text",
+    "measured_gflops_per_text", "joules_per_text", "matmul_gflops", "machine_share", "counted_share", "time_surplus",
+]
+# fmt: on
+"""What a column of a table of kind ``efficiency`` or ``conditions`` may show."""
+
+SAVINGS = ["shorter", "leaner", "faster"]
+"""The same for ``savings``."""
+
+TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]
+"""The same for ``training``."""
+
+STANDINGS = ["average", "seed_sd", "iqm", "win_rate", "borda", "borda_rank", "mean_rank"]
+"""The same for ``statistics``."""
+
+DIFFERENCES = ["difference", "p", "win_rate", "improvement", "seeds", "seeds_above", "seed_sd"]
+"""The same for ``differences``."""
