@@ -7,7 +7,7 @@ CONFIG ?= config/demo.yaml
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: env demo test test-cluster lint format clean
+.PHONY: env demo bench test test-cluster lint format clean
 
 env: $(VENV)/.done
 
@@ -22,6 +22,10 @@ $(VENV)/.done: requirements.lock pyproject.toml
 demo: env
 	snakemake --cores all --configfile $(CONFIG)
 	@echo "Done. Everything on one page: results/report.html (tables: results/tables/, figures: results/plots/, claims: results/claims/)"
+
+# This suite beside sentence-transformers and mteb, in one run; on a machine that does nothing else (docs/speed.md).
+bench: env
+	python -m causal2vec.bench --config $(CONFIG) --output results/bench
 
 test: env
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder

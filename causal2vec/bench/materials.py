@@ -1,0 +1,167 @@
+"""What the bench works on: the base, encoder, pairs and tasks of a configuration, and how much of them it takes."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from causal2vec.config import Config, load_config
+from causal2vec.errors import UserError
+from causal2vec.files import read_json
+from causal2vec.runs import Run, runs_of
+
+WORK = Path("work")
+
+SHORTEST, LONGEST = 8, 400
+"""Tokens of the texts that are embedded."""
+
+
+class Effort(NamedTuple):
+    """How much is measured. What the whole bench takes is in docs/speed.md."""
+
+    repetitions: int = 5
+    texts: int = 10_000
+    """Texts drawn; see `causal2vec.bench.encoding.slices` for which of them are timed."""
+    stretches: int = 10
+    """Stretches of neighbouring texts that one repetition of the encoding takes."""
+    shipped: int = 96
+    """Texts of a repetition of the comparison without a goal."""
+    pairs: tuple[int, int] = (256, 512)
+    """Pairs of a repetition of the training: batch 64, and batch 512."""
+    batches: tuple[int, int] = (64, 512)
+    counts: tuple[int, ...] = (1_000, 10_000, 100_000)
+    lengths: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
+    cached: tuple[int, ...] = (64, 128, 256, 512)
+    """Batch sizes at which the memory of training with gradient caching is measured."""
+    plain: tuple[int, ...] = (64, 128)
+    """The same without it."""
+    plans: tuple[tuple[int, int, int], ...] = ((1, 1, 8), (5, 2, 56), (15, 4, 56))
+    """Methods, seeds and shards of the studies that are planned."""
+
+
+FULL = Effort()
+SHORT = Effort(
+    repetitions=1,
+    texts=400,
+    stretches=2,
+    shipped=16,
+    pairs=(64, 64),
+    batches=(64, 64),
+    counts=(100, 1_000),
+    lengths=(16, 64),
+    cached=(32, 64),
+    plain=(32,),
+    plans=((1, 1, 2),),
+)
+
+
+class Materials(NamedTuple):
+    """Folders and settings, as `prepare` gives them."""
+
+    config: Config
+    base: Path
+    encoder: Path
+    pairs: Path
+    tasks: Path
+    hardware: Path
+
+    @property
+    def dtype(self) -> str:
+        """The number format that this machine was measured to compute faster in."""
+        return str(read_json(self.hardware)["dtype"])
+
+    @property
+    def threads(self) -> int:
+        """Processor threads of both sides."""
+        return self.config.compute.threads
+
+    def run(self, method: str) -> Run:
+        """A method's trained run of the first seed.
+
+        Raises:
+            UserError: The configuration does not have the method.
+        """
+        for run in runs_of(self.config):
+            if run.method == method:
+                return run
+        raise UserError(f"the bench needs the method {method}, which the configuration lacks; use config/demo.yaml")
+
+    def folders(self, run: Run) -> dict[str, Path]:
+        """The model folder of each part that a run is built from."""
+        if self.config.models[run.base].kind == "encoder":
+            return {"encoder": WORK / "models" / run.base}
+        return {"llm": WORK / "models" / run.base, "encoder": WORK / "models" / run.encoder}
+
+
+def prepare(config: Path) -> Materials:
+    """Read a configuration, and let Snakemake make in `WORK` whatever of its inputs is not there yet.
+
+    Raises:
+        UserError: The configuration is faulty, or something cannot be made.
+    """
+    settings = load_config(config)
+    found = Materials(
+        settings,
+        base=WORK / "models" / settings.bases[0],
+        encoder=WORK / "models" / settings.encoder,
+        pairs=WORK / "pairs",
+        tasks=WORK / "tasks",
+        hardware=WORK / "hardware.json",
+    )
+    missing = [str(path) for path in found[1:] if not path.exists()]
+    if missing:
+        say(f"making {', '.join(missing)}")
+        words = ["--cores", "all", "--configfile", str(config), "--quiet", "--", *missing]
+        done = subprocess.run([sys.executable, "-m", "snakemake", *words], stdout=sys.stderr, check=False)
+        if done.returncode:
+            raise UserError(f"Snakemake could not make {', '.join(missing)}; its message stands above")
+    return found
+
+
+def draw_texts(pairs: Path, tokenizer: Any, count: int, seed: int = 0) -> list[str]:
+    """Distinct queries and positives of `SHORTEST` to `LONGEST` tokens, shuffled.
+
+    Raises:
+        UserError: There are too few.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pairs / "train.parquet", columns=["query", "positive"])
+    texts = list(dict.fromkeys([*table["query"].to_pylist(), *table["positive"].to_pylist()]))
+    random.Random(seed).shuffle(texts)
+    chosen: list[str] = []
+    for start in range(0, len(texts), count):
+        some = texts[start : start + count]
+        ids = tokenizer(some, add_special_tokens=False, verbose=False)["input_ids"]
+        chosen += [text for text, own in zip(some, ids, strict=True) if SHORTEST <= len(own) <= LONGEST]
+        if len(chosen) >= count:
+            return chosen[:count]
+    raise UserError(
+        f"{pairs}/train.parquet holds only {len(chosen)} distinct texts of {SHORTEST} to {LONGEST} tokens, but the "
+        f"bench needs {count}; prepare the demo's pairs, or use --short"
+    )
+
+
+def draw_pairs(pairs: Path, count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Queries and positives of some pairs of all sources.
+
+    Raises:
+        UserError: There are too few.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pairs / "train.parquet", columns=["query", "positive"])
+    if table.num_rows < count:
+        raise UserError(f"{pairs}/train.parquet holds {table.num_rows} pairs, but the bench needs {count}")
+    rows = table.take(random.Random(seed).sample(range(table.num_rows), count))
+    return rows["query"].to_pylist(), rows["positive"].to_pylist()
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] bench: {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,226 @@
+"""What the workflow costs beside computing: planning thousands of jobs, and the share of a run spent in models.
+
+``python -m causal2vec.bench.workflow --share`` reads what a finished run left, ``python -m causal2vec.bench.workflow``
+times the planning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from causal2vec.bench.timing import Row
+from causal2vec.errors import UserError, run_cli
+from causal2vec.files import read_json, read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+METHODS, SEEDS, SHARDS = 15, 4, 56
+"""The study that is planned; each of 56 tasks is a job."""
+
+GOAL_SECONDS = 8.0
+GOAL_SHARE = 0.85
+"""Of a demo's wall time, in model computation."""
+
+RULES_WITH_MODELS = ("train_model", "pretrain_mntp", "pretrain_simcse", "evaluate_model", "measure_efficiency")
+
+
+class Share(NamedTuple):
+    """Where a run's wall time went, in seconds.
+
+    Attributes:
+        wall: From the start of the first job to the end of the last.
+        training, pretraining: In the training loops; a stage whose record has no seconds counts as none.
+        encoding: In the models, of the evaluations.
+        efficiency: The job that measures it, whole: it does nothing else.
+        jobs: In the jobs that hold a model, all in all.
+    """
+
+    wall: float
+    training: float
+    pretraining: float
+    encoding: float
+    efficiency: float
+    jobs: float
+
+    @property
+    def computing(self) -> float:
+        """Seconds in model computation."""
+        return self.training + self.pretraining + self.encoding + self.efficiency
+
+    @property
+    def share(self) -> float:
+        """Of the wall time, in model computation."""
+        return self.computing / self.wall
+
+
+def compare_workflow(results: Path = Path("results"), work: Path = Path("work"), *, repetitions: int = 5) -> list[Row]:
+    """The planning's row, and that of the share where ``results`` and ``work`` hold a finished run."""
+    seconds, jobs = time_planning(repetitions)
+    rates = [GOAL_SECONDS / s for s in seconds]
+    none = float("nan")
+    found = [
+        Row(
+            f"plan {METHODS} methods × {SEEDS} seeds × {SHARDS} tasks", "snakemake -n", "-", "s",
+            statistics.median(seconds), min(seconds), max(seconds), none, none, none,
+            statistics.median(rates), 1.0, None,
+            f"{jobs:,} jobs; the ratio is {GOAL_SECONDS:.0f} s, the goal, over the median",
+        )
+    ]  # fmt: skip
+    try:
+        share = share_of_run(results, work)
+    except UserError:  # nothing has been run yet
+        return found
+    return [
+        *found,
+        Row(
+            "share of a finished run in model computation", "snakemake", "-", "of the wall time",
+            share.share, share.share, share.share, none, none, none, share.share, GOAL_SHARE, None, describe(share),
+        ),
+    ]  # fmt: skip
+
+
+def time_planning(repetitions: int) -> tuple[list[float], int]:
+    """Seconds of ``snakemake -n`` for the large study, nothing of it being there, and its number of jobs.
+
+    Raises:
+        UserError: Snakemake refuses.
+    """
+    import yaml
+
+    with tempfile.TemporaryDirectory(prefix="planning-") as folder:
+        config = Path(folder) / "study.yaml"
+        config.write_text(yaml.safe_dump(large_study(), sort_keys=False), encoding="utf-8")
+        seconds, listed = [], ""
+        for _ in range(repetitions):
+            start = time.perf_counter()
+            listed = _dry_run(config, Path(folder))
+            seconds.append(time.perf_counter() - start)
+    total = re.search(r"^total\s+(\d+)", listed, flags=re.MULTILINE)
+    if total is None:
+        raise UserError(f"snakemake -n lists no jobs: {listed[-300:]!r}")
+    return seconds, int(total[1])
+
+
+def large_study() -> dict[str, Any]:
+    """The paper's study on one base, with its methods under several names, and each task in a job of its own."""
+    study = read_yaml(ROOT / "config" / "paper.yaml", "run this from a checkout of the suite")
+    trained = {name: method for name, method in study["methods"].items() if method.get("trained", True)}
+    copies = itertools.islice(itertools.cycle(trained.items()), METHODS)
+    study["methods"] = {
+        f"{name}_{place}": {**method, "zero_shot": False} for place, (name, method) in enumerate(copies)
+    }
+    study["bases"] = study["bases"][:1]
+    study["seeds"] = list(range(SEEDS))
+    study["evaluation"] = {**study["evaluation"], "tasks": ["MTEB(eng, v1)"], "shards": SHARDS}
+    for section in ("ablations", "efficiency"):  # they name methods
+        study.pop(section, None)
+    study["compute"] = {**study.get("compute", {}), "device": "cpu"}
+    return study
+
+
+def _dry_run(config: Path, folder: Path) -> str:
+    words = ["-n", "--quiet", "rules", "--cores", "all", "--directory", str(folder), "--configfile", str(config)]
+    # Files that the configuration names, such as the prompts, are looked for where Snakemake runs.
+    for name in ("config", "data"):
+        if (ROOT / name).exists() and not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), *words],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    if done.returncode:
+        raise UserError(f"snakemake -n failed: {' '.join((done.stderr or done.stdout).split())[-400:]}")
+    return done.stdout + done.stderr
+
+
+def share_of_run(results: Path, work: Path) -> Share:
+    """How much of a finished run's wall time its models computed.
+
+    Seconds are those that the jobs themselves recorded. The wall time is that of a run from scratch: from the start of
+    the first job to the end of the last, by Snakemake's benchmark files. Jobs that ran side by side can take the share
+    above 1; those that hold a model do so only where there are cores for several.
+
+    Raises:
+        UserError: There is no finished run, or its jobs ran on different days.
+    """
+    benchmarks = sorted((work / "benchmarks").rglob("*.jsonl"))
+    records = sorted((work / "evaluation").rglob("record.json"))
+    if not benchmarks or not records or not (results / "training.json").is_file():
+        raise UserError(f"{results} and {work} hold no finished run; run 'make demo' first")
+    spans = {path: (_ended(path), _seconds(path)) for path in benchmarks}
+    wall = max(end for end, _ in spans.values()) - min(end - seconds for end, seconds in spans.values())
+    if wall > 10 * sum(seconds for _, seconds in spans.values()):
+        raise UserError(f"{work}/benchmarks holds jobs of several runs; the share needs one run from scratch")
+    heavy = {path: s for path, (_, s) in spans.items() if _rule(path, work) in RULES_WITH_MODELS}
+    stages = [path for name in ("mntp", "simcse") for path in sorted((work / name).rglob(f"{name}.json"))]
+    tasks = [task for record in records for task in read_json(record)["tasks"].values()]
+    if any("encoding_seconds" not in task for task in tasks):
+        raise UserError(f"{work}/evaluation was made before encoding was timed; run the evaluations again")
+    return Share(
+        wall=wall,
+        training=sum(_recorded(path) for path in sorted((results / "models").rglob("training.json"))),
+        pretraining=sum(map(_recorded, stages)),
+        encoding=sum(task["encoding_seconds"] for task in tasks),
+        efficiency=sum(s for path, s in heavy.items() if path.name == "measure_efficiency.jsonl"),
+        jobs=sum(heavy.values()),
+    )
+
+
+def describe(share: Share) -> str:
+    """The share in words."""
+    return (
+        f"{share.wall:.0f} s in all; in model computation {share.computing:.0f}: training {share.training:.0f}, "
+        f"pre-training {share.pretraining:.0f}, encoding {share.encoding:.0f}, efficiency {share.efficiency:.0f}; jobs "
+        f"that hold a model {share.jobs:.0f}"
+    )
+
+
+def _rule(benchmark: Path, work: Path) -> str:
+    return benchmark.relative_to(work / "benchmarks").with_suffix("").parts[0]
+
+
+def _ended(benchmark: Path) -> float:
+    """When a job ended; Snakemake writes its benchmark file then."""
+    return benchmark.stat().st_mtime
+
+
+def _seconds(benchmark: Path) -> float:
+    lines = benchmark.read_text(encoding="utf-8").splitlines()
+    return float(json.loads(lines[-1])["s"]) if lines else 0.0
+
+
+def _recorded(path: Path) -> float:
+    return float(read_json(path).get("seconds", 0.0))
+
+
+def main() -> None:
+    """Time the planning, or say where a finished run's time went."""
+    parser = argparse.ArgumentParser(prog="python -m causal2vec.bench.workflow", description=__doc__)
+    parser.add_argument("--share", action="store_true", help="the share of model computation of a finished run")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--repetitions", type=int, default=5)
+    options = parser.parse_args()
+    if options.share:
+        share = share_of_run(options.results, options.work)
+        sys.stdout.write(f"{share.share:.1%} of the wall time in model computation ({describe(share)})\n")
+        return
+    seconds, jobs = time_planning(options.repetitions)
+    sys.stdout.write(
+        f"{jobs:,} jobs planned in {statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})\n"
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)
