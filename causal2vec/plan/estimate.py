@@ -7,14 +7,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.config import Config, Mntp, Simcse
-from causal2vec.efficiency.order import side_by_side
-from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts
+from causal2vec.config import ZERO_SHOT, Config, Mntp, Simcse
+from causal2vec.efficiency.order import (
+    EXAMPLES,
+    INSTRUCTION,
+    PLAIN,
+    QUERIES,
+    cases_of,
+    number_of_texts,
+    side_by_side,
+)
+from causal2vec.encoding import BATCH_TOKENS
+from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, prompts_of
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, prediction_flops, training_flops
 from causal2vec.plan.memory import Load, Memory, encoding_memory, training_memory
 from causal2vec.plan.rates import IMPORTS
-from causal2vec.plan.reading import Reader, Tokens
+from causal2vec.plan.reading import CHARACTERS_PER_TOKEN, Reader, Tokens
 from causal2vec.plan.texts import a_text, sample_pairs, stage_widths
 from causal2vec.plan.train import contrastive
 from causal2vec.runs import Run
@@ -26,9 +35,8 @@ TASK_SECONDS = 0.4
 """Seconds of an evaluation task beside its embedding: loading, classifiers, clustering (measured on small tasks)."""
 
 
-PADDING = 1.3
-"""Tokens computed per token read in encoding, although batches are sorted by characters: texts of as many characters
-differ in their tokens (1.3 measured on the demo's tasks against the estimate from their mean length)."""
+REAL_TEXT = 64
+"""Tokens of a text of mixed length or of a task in the efficiency study (assumed)."""
 
 
 class Cost(NamedTuple):
@@ -71,6 +79,7 @@ class Estimator:
     ) -> None:
         self.config, self.prompts, self.device, self.dtype, self.work = config, prompts, device, dtype, work
         self.imports = imports
+        self.prompts_behind = {method.examples: prompts_of(prompts, method) for method in config.methods.values()}
         self._models: dict[str, Architecture] = {}
         self._known: dict[tuple[str, str], Any] = {}
 
@@ -88,8 +97,8 @@ class Estimator:
         return sample_pairs(self.config.pairs, self.work / "pairs")
 
     @cached_property
-    def tasks(self) -> dict[str, tuple[int, float, str, bool]]:
-        """Per evaluation task: texts, mean characters, prompt, whether most texts are documents.
+    def tasks(self) -> dict[str, tuple[int, float, dict[str | None, str], bool]]:
+        """Per evaluation task: texts, mean characters, prompt by file of examples, whether most texts are documents.
 
         Raises:
             UserError: A task is unknown.
@@ -104,8 +113,11 @@ class Estimator:
         for task in found:
             meta, cost = task.metadata, costs[task.metadata.name]
             document = meta.type in ASYMMETRIC
-            prompt = self.prompts.for_task(meta.name, meta.type, meta.prompt, document=document)
-            described[meta.name] = (cost.texts, cost.characters / max(cost.texts, 1), prompt, document)
+            asked = {
+                examples: prompts.for_task(meta.name, meta.type, meta.prompt, document=document)
+                for examples, prompts in self.prompts_behind.items()
+            }
+            described[meta.name] = (cost.texts, cost.characters / max(cost.texts, 1), asked, document)
         return described
 
     @cached_property
@@ -201,21 +213,23 @@ class Estimator:
         )  # fmt: skip
 
     def evaluate(self, run: Run, tasks: list[str]) -> Cost:
-        """One shard of tasks with one model."""
+        """One shard of tasks with one model; no padding is computed. That instructions are read once is not counted."""
         reader, parts = self.reader(run), self._used(run)
         flops = tokens = 0.0
         widest = Tokens(1, 1, 1)
         for name in tasks:
-            texts, mean, prompt, _ = self.tasks[name]
+            texts, mean, asked, _ = self.tasks[name]
+            prompt = asked[run.spec.examples]
             batch = self._once(
                 "read",
                 f"{run.method}/{run.base}/{name}",
-                lambda: reader.count(["x" * max(1, round(PADDING * mean))], prompt, run.max_length),  # noqa: B023
+                lambda: reader.count(["x" * max(1, round(mean))], prompt, run.max_length),  # noqa: B023
             )
             flops += texts * _forward(parts, batch)
             tokens += texts * (batch.llm or batch.encoder)
             widest = max(widest, batch, key=lambda b: b.llm + b.encoder)
-        rows = self.config.evaluation.batch_size
+        budget = self.config.evaluation.batch_tokens or BATCH_TOKENS.get(self.device, BATCH_TOKENS["cpu"])
+        rows = max(1, int(budget // max(widest.llm, widest.encoder)))
         loads = [
             Load(model, rows, widest.llm if part == "llm" else widest.encoder, frozen=True, decoder=part == "llm")
             for part, model in parts.items()
@@ -227,11 +241,18 @@ class Estimator:
     def efficiency(self, runs: list[Run]) -> Cost:
         """The efficiency study, in which all models on one base are held at once."""
         settings = self.config.efficiency
+        varied = [name.partition("+")[0] for name in settings.variants]
+        runs = [run for run in runs for _ in range(1 + varied.count(run.method.removesuffix(ZERO_SHOT)))]
+        before = {PLAIN: 0, INSTRUCTION: len(settings.instruction) / CHARACTERS_PER_TOKEN,
+                  EXAMPLES: settings.example_tokens}  # fmt: skip
         flops = tokens = 0.0
         for run in runs:
-            for length in settings.lengths:
-                batch = self.reader(run).count([a_text(length)], "", 4 * length + 64)
-                texts = settings.texts * (settings.repeats + 1)
+            for case in cases_of(settings):
+                # With reuse as if every method could; the bidirectional ones are not measured then.
+                length = case.length if isinstance(case.length, int) else REAL_TEXT
+                read = length + (0 if case.reuse else before[case.setting])
+                batch = self.reader(run).count([a_text(round(read))], "", 4 * round(read) + 64)
+                texts = number_of_texts(settings, read) * (settings.repeats + 1) + QUERIES * settings.repeats
                 flops += texts * _forward(self._used(run), batch)
                 tokens += texts * (batch.llm or batch.encoder)
         parameters = sum(map(self.parameters, runs))

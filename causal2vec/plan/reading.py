@@ -16,11 +16,19 @@ CHARACTERS_PER_TOKEN = 4.2
 
 
 class Tokens(NamedTuple):
-    """What a batch of texts becomes: rows, and tokens per row with padding, for the LLM and for the encoder."""
+    """What a batch of texts becomes: rows, and tokens per row with padding, for the LLM and for the encoder.
+
+    Of these, ``llm_real`` and ``encoder_real`` are left where a model is packed (`causal2vec.packing`); where it cannot
+    be, they are the same. ``head`` tokens of the LLM's are the beginning that all rows share, which may be read once; 0
+    where that is impossible.
+    """
 
     rows: int
     llm: float
     encoder: float
+    llm_real: float = 0.0
+    encoder_real: float = 0.0
+    head: int = 0
 
 
 class StandInTokenizer:
@@ -109,13 +117,28 @@ class Reader:
         if not self.understood:
             longest = max(len(prompt) + len(text) for text in texts) / CHARACTERS_PER_TOKEN + 2
             width = min(longest, max_length)
-            return Tokens(len(texts), width, 0.0) if "llm" in self.parts else Tokens(len(texts), 0.0, width)
+            counts = (width, 0.0) if "llm" in self.parts else (0.0, width)
+            return Tokens(len(texts), *counts, *counts)
         self.module.max_seq_length = max_length
         features = self.module.preprocess(texts, prompt or None)
-        main = float(features["input_ids"].shape[1])
         if "llm" not in self.module.parts:
-            return Tokens(len(texts), 0.0, main)
-        return Tokens(len(texts), main, float(features["pre_ids"].shape[1]) if "pre_ids" in features else 0.0)
+            width, real = self._packed("encoder", features["attention_mask"])
+            return Tokens(len(texts), 0.0, width, 0.0, real)
+        width, real = self._packed("llm", features["attention_mask"])
+        encoder = self._packed("encoder", features["pre_mask"]) if "pre_mask" in features else (0.0, 0.0)
+        head = int(features["head"][0]) if getattr(self.module, "reuses_prefix", False) else 0
+        return Tokens(len(texts), width, encoder[0], real, encoder[1], head)
+
+    def _packed(self, part: str, mask: Any) -> tuple[float, float]:
+        """Tokens per row of a part with padding, and those that are computed."""
+        from causal2vec.packing import let_pack, packs
+
+        width, model = int(mask.shape[1]), getattr(self.module, part)
+        able = hasattr(self.module, "reuses_prefix") if part == "llm" else model.config.model_type == "bert"
+        if not (able and hasattr(self.module, "encoder_states")):  # a stranger's own way to run it
+            return width, width
+        let_pack(model)
+        return width, float(mask.sum()) / len(mask) if packs(model, width) else width
 
 
 def _build(run: Run, parts: dict[str, Architecture]) -> Any:
@@ -129,6 +152,8 @@ def _build(run: Run, parts: dict[str, Architecture]) -> Any:
     loaded = {part: (parts[part].model, StandInTokenizer()) for part in cls.parts}
     with torch.device("meta"):
         module = cls(loaded, **settings)
+    if hasattr(module, "reuses_prefix"):
+        module.reuses_prefix &= getattr(module.llm.config, "is_causal", True)
     for model, _ in loaded.values():
         model.config.is_causal = True  # a method may have changed the shared shape
     return module

@@ -9,6 +9,7 @@ from causal2vec.plan.flops import forward_flops, training_flops
 from causal2vec.plan.memory import Load, Memory, training_memory
 from causal2vec.plan.reading import Reader, Tokens
 from causal2vec.plan.texts import ASSUMED_SOURCE, batches
+from causal2vec.training.lora import learns_prefix
 
 if TYPE_CHECKING:
     from causal2vec.plan.estimate import Estimator
@@ -38,19 +39,25 @@ class _Setting(NamedTuple):
     adapters: int | None
     learning: dict[str, int]
     """Weights that learn by part, adapters not counted."""
+    learns_prefix: bool
+    """Whether a beginning that all texts of a column share is read once."""
 
 
 def contrastive(estimator: Estimator, run: Run, parts: dict[str, Architecture]) -> Training:
     """FLOPs and memory of a training: three batches are read as the method reads them, and stand for all steps.
 
-    Every column of a batch is padded to its longest text; padding is computed on and so counted.
+    Models are packed where that is possible: padding costs nothing then, nor does reading a shared instruction more
+    than once. Elsewhere a column is padded to its longest text; padding is computed on and so counted.
 
     Raises:
         UserError: The adapters' targets are in no layer.
     """
     budget, reader = run.budget, estimator.reader(run)
     adapters = lora_parameters(parts["llm"], budget.lora) if "llm" in parts else None
-    setting = _Setting(parts, _columns(estimator, run, reader), adapters, _learning(reader, parts))
+    once = "llm" in parts and learns_prefix(
+        parts["llm"].model, budget.lora, gradient_checkpointing=budget.gradient_checkpointing
+    )
+    setting = _Setting(parts, _columns(estimator, run, reader), adapters, _learning(reader, parts), once)
     processes = run.distributed.total if estimator.device == "cuda" else 1
     mini = budget.mini_batch_size
     caching = mini is not None and mini < budget.batch_size
@@ -72,7 +79,7 @@ def contrastive(estimator: Estimator, run: Run, parts: dict[str, Architecture]) 
         )
 
     return Training(
-        tokens=steps * sum(rows * (batch.llm or batch.encoder) for batch in setting.columns),
+        tokens=steps * sum(_llm_tokens(setting, batch, rows) or rows * batch.encoder_real for batch in setting.columns),
         flops=steps * sum(_flops(setting, run, batch, rows, caching) for batch in setting.columns),
         trainable=trainable,
         processes=processes,
@@ -93,7 +100,8 @@ def _columns(estimator: Estimator, run: Run, reader: Reader) -> list[Tokens]:
     """Each column of each sampled batch, as the method reads it."""
     found = []
     for source, columns in batches(estimator.sample, run.budget.batch_size, BATCHES):
-        own = estimator.prompts.for_training(estimator.middling if source == ASSUMED_SOURCE else source)
+        prompts = estimator.prompts_behind[run.spec.examples]
+        own = prompts.for_training(estimator.middling if source == ASSUMED_SOURCE else source)
         for index, texts in enumerate(columns):
             prompt = own["query"] if index == 0 else own["positive"]
             found.append(reader.count(list(texts), prompt, run.budget.max_length))
@@ -104,13 +112,14 @@ def _flops(setting: _Setting, run: Run, batch: Tokens, rows: float, caching: boo
     """One column of one batch through all parts, there and back; a part that does not learn only there."""
     total = 0.0
     for part, model in setting.parts.items():
-        width = batch.llm if part == "llm" else batch.encoder
+        width = batch.llm_real if part == "llm" else batch.encoder_real
+        tokens = _llm_tokens(setting, batch, rows) if part == "llm" else rows * width
         if part != "llm" and not setting.learning.get(part):
-            total += (1 + int(caching)) * forward_flops(model, rows * width, width)
+            total += (1 + int(caching)) * forward_flops(model, tokens, width)
             continue
         total += training_flops(
             model,
-            rows * width,
+            tokens,
             width,
             adapters=setting.adapters if part == "llm" else None,
             checkpointing=run.budget.gradient_checkpointing and part == "llm",
@@ -119,14 +128,22 @@ def _flops(setting: _Setting, run: Run, batch: Tokens, rows: float, caching: boo
     return total
 
 
+def _llm_tokens(setting: _Setting, batch: Tokens, rows: float) -> float:
+    """Tokens of a column that the LLM computes, a beginning that is shared and worth it counted once."""
+    from causal2vec.packing import WORTHWHILE
+
+    saved = batch.head * (rows - 1) if setting.learns_prefix else 0.0
+    return rows * batch.llm_real - (saved if saved >= WORTHWHILE else 0.0)
+
+
 def _loads(setting: _Setting, rows: float, at_once: int | None) -> list[Load]:
     """What is held at once: every column of a batch, or with gradient caching one mini-batch of the widest."""
     chosen, per_batch = setting.columns, len(setting.columns) // BATCHES
     if at_once is not None:
-        chosen, per_batch, rows = [max(chosen, key=lambda b: b.llm + b.encoder)], 1, at_once
+        chosen, per_batch, rows = [max(chosen, key=lambda b: b.llm_real + b.encoder_real)], 1, at_once
     loads = []
     for part, model in setting.parts.items():
-        widths = [batch.llm if part == "llm" else batch.encoder for batch in chosen]
+        widths = [batch.llm_real if part == "llm" else batch.encoder_real for batch in chosen]
         widest, mean = max(*widths, 1.0), sum(widths) / len(widths)
         equal = rows * per_batch * mean / widest  # rows of the widest column that hold as many tokens
         if part != "llm" and not setting.learning.get(part):

@@ -18,8 +18,12 @@ def adapted(llm: Any, lora: Lora) -> Any:
         UserError: None of the named layers is in this LLM.
     """
     from peft import LoraConfig, get_peft_model
+    from torch import nn
+
+    from causal2vec.training.adapter import Adapter
 
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
+    config._register_custom_module({nn.Linear: Adapter})
     try:
         return get_peft_model(llm, config)
     except ValueError as error:
@@ -30,11 +34,26 @@ def adapted(llm: Any, lora: Lora) -> Any:
 
 def attach_lora(module: Embedder, lora: Lora, *, gradient_checkpointing: bool = False) -> None:
     """Put adapters on the module's LLM, if it has one, and set everything up to train."""
+    from causal2vec.embedder import DecoderEmbedder
+
     if "llm" in module.parts:
         if gradient_checkpointing:
             module.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        if isinstance(module, DecoderEmbedder):
+            module.learns_prefix = learns_prefix(module.llm, lora, gradient_checkpointing=gradient_checkpointing)
         module.add_module("llm", adapted(module.llm, lora))
     module.train()
+
+
+def learns_prefix(llm: Any, lora: Lora, *, gradient_checkpointing: bool) -> bool:
+    """Whether a beginning that all texts share may be read once in training, with the same gradients.
+
+    Not with dropout of adapters or of the LLM, which would be the same for all texts there instead of each one's own.
+    Not with gradient checkpointing, whose second reading would make keys and values anew.
+    """
+    settings = llm.config.to_dict().items()
+    rates = [lora.dropout, *(v for k, v in settings if "drop" in k and isinstance(v, int | float))]
+    return not gradient_checkpointing and not any(rates)
 
 
 def merge_lora(module: Embedder) -> None:
