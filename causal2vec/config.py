@@ -85,7 +85,7 @@ class Config(Section):
     resources: Resources = Resources()
 
     def _check_models(self) -> None:
-        """Settings that only one kind of model has, and batches that the processes can share out evenly."""
+        """Settings that only one kind of model has, batches that processes can share out evenly, names of methods."""
         for name, model in self.models.items():
             for key, kind in (("chat", "llm"), ("prefixes", "encoder")):
                 if getattr(model, key) and model.kind != kind:
@@ -96,6 +96,9 @@ class Config(Section):
                     f"budget.batch_size {self.budget.batch_size} cannot be shared out evenly among the {processes} "
                     f"processes that train {name}; make it a multiple or change distributed"
                 )
+        for name in (variant.partition(VARIANT)[0] for variant in self.efficiency.variants):
+            if name not in self.methods:
+                raise ValueError(f"efficiency.variants: '{name}' is not among methods{hint(name, list(self.methods))}")
         for base in self.mntp.bases if self.mntp else ():
             if base not in self.models:
                 raise ValueError(f"mntp.bases: '{base}' is not among models{hint(base, list(self.models))}")

@@ -96,6 +96,7 @@ class Method(Section):
     mntp: bool = Field(False, description="masked-next-token pre-training before the contrastive training")
     simcse: bool = Field(False, description="unsupervised contrastive pre-training, after mntp where both are on")
     chat: bool = Field(False, description="wrap instruction and text as the base's chat setting says")
+    examples: str | None = Field(None, description="file of in-context examples that go before its instructions")
     assumed: list[str] = Field(default_factory=list, description="settings that no source gives; shown in tables")
 
 
@@ -229,18 +230,26 @@ class Evaluation(Section):
 
     tasks: list[str] = Field(min_length=1)
     max_length: Positive
-    batch_size: Positive = 32
+    batch_size: Positive = Field(default=32, description="texts, for models that are none of this suite's")
+    batch_tokens: Positive | None = Field(None, description="tokens, for this suite's models; null: by device")
+    cache_gb: Annotated[float, Field(ge=0)] = Field(default=2, description="vectors kept in work/vectors; 0: none")
     shards: Positive = 1
     prompts: str = "config/prompts.yaml"
 
 
 class Efficiency(Section):
-    """What the efficiency study measures."""
+    """What the efficiency study measures; see docs/efficiency.md."""
 
-    lengths: list[Positive] = [32, 64, 128]
+    lengths: list[Positive] = Field(default=[32, 64, 128], min_length=1)
+    settings_lengths: list[Positive] | None = Field(default=[], description="also with prompts; null: everything")
+    tasks: list[str] = Field(default=[], description="evaluation tasks whose texts are measured")
+    variants: list[Annotated[str, Field(pattern=r"^[^+]+\+\w+=.+$")]] = Field(default=[], description="untrained")
+    instruction: str = "Given a question, retrieve passages that answer it"
+    example_tokens: Positive = Field(default=256, description="of the in-context examples, about")
     texts: Positive = 64
+    max_tokens: Positive | None = Field(default=None, description="per measurement: fewer long texts")
     repeats: Annotated[int, Field(ge=2)] = 3
-    batch_size: Positive = 16
+    batch_tokens: Positive | None = Field(default=None, description="null: what suits the device")
 
 
 class Statistics(Section):

@@ -224,7 +224,7 @@ def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
         manifest = {"method": method, "base": "b", "seed": 0, "trained": False}
         save_model(build(method, tiny), tmp_path / method, manifest=manifest, records={})
         models.append(Model(method, "b", str(tmp_path / method), 7))
-    settings = Efficiency(lengths=[16], texts=4, repeats=2, batch_size=2)
+    settings = Efficiency(lengths=[16], texts=4, repeats=2)
     table = measure_efficiency(
         models, tmp_path / "pairs.parquet", tiny["llm"], settings, tmp_path / "e.csv",
         device="cpu", dtype="float32", threads=1,

@@ -15,10 +15,13 @@ import yaml
 from conftest import METHODS, ROOT
 from safetensors.torch import load_file
 
-TABLES = ["main", "zero_shot", "tasks", "efficiency", "ablations", "statistics", "differences", "training"]
+TABLES = [
+    "main", "zero_shot", "tasks", "efficiency", "efficiency_savings", "efficiency_predictions", "ablations",
+    "statistics", "differences", "training",
+]  # fmt: skip
 PLOTS = [
-    "score_vs_time", "score_vs_length", "throughput_vs_length", "scores_by_type", "loss_curves", "forest", "ranks",
-    "heatmap", "ablations",
+    "score_vs_time", "score_vs_length", "throughput_vs_length", "cost_vs_length", "shorter_faster", "scores_by_type",
+    "loss_curves", "forest", "ranks", "heatmap", "ablations",
 ]  # fmt: skip
 SCORE_FILES = ["scores.csv", "items", "efficiency.csv", "training.json", "manifest.json"]
 
@@ -52,7 +55,7 @@ def configuration(tiny: dict[str, Path]) -> dict:
         "ablations": {"pooling": {"method": "causal2vec", "axis": "settings.pooling", "values": ["concat", "eos"]}},
         "statistics": {"resamples": 200},
         "reporting": {name: str(ROOT / "config" / f"{name}.yaml") for name in ("tables", "claims")},
-        "efficiency": {"lengths": [8, 16], "texts": 4, "repeats": 2, "batch_size": 4},
+        "efficiency": {"lengths": [8, 16], "texts": 4, "repeats": 2},
         "compute": {"threads": 1, "dtype": "float32", "device": "cpu"},
     }  # fmt: skip
 

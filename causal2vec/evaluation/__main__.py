@@ -18,11 +18,16 @@ def main() -> None:
     parser.add_argument("--tasks", required=True, help="task or benchmark names, separated by commas")
     parser.add_argument("--output", required=True, type=Path, help="folder for mteb's JSON, one per task")
     parser.add_argument("--batch-size", type=int, default=32, help="texts per batch (default 32)")
+    parser.add_argument(
+        "--batch-tokens", type=int, help="tokens per batch of a model of this suite; default: by device"
+    )
+    parser.add_argument("--cache", type=Path, help="folder that keeps the vectors of a model folder for the next time")
     parser.add_argument("--max-length", type=int, help="tokens per text; default: as the model was saved")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
     parser.add_argument("--prompts", type=Path, help="a prompts file; default: the model's own prompts")
+    parser.add_argument("--examples", type=Path, help="in-context examples before the prompts, for in_context models")
     parser.add_argument("--revision", help="40-digit commit of a hub model")
     parser.add_argument(
         "--data", type=Path, default=Path("work/tasks"), help="data of the packaged tasks (made when absent)"
@@ -31,6 +36,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.batch_size < 1:
         raise UserError(f"--batch-size is {options.batch_size}, but must be at least 1")
+    if options.batch_tokens is not None and options.batch_tokens < 1:
+        raise UserError(f"--batch-tokens is {options.batch_tokens}, but must be at least 1")
+    if options.cache and not Path(options.model).is_dir():
+        raise UserError(f"--cache keeps vectors of model folders only, as {options.model} may change on the hub")
     evaluate_from_command_line(options)
 
 
@@ -39,7 +48,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     import torch
 
     from causal2vec.compute import resolve_device
-    from causal2vec.evaluation.prompts import load_prompts
+    from causal2vec.evaluation.prompts import load_examples, load_prompts
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS
     from causal2vec.export import load_model, revision_of
@@ -47,6 +56,10 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(options.threads)
     prompts = load_prompts(options.prompts) if options.prompts else None
+    if options.examples:
+        if prompts is None:
+            raise UserError("--examples needs --prompts too: the instructions that the examples go before")
+        prompts = prompts.with_examples(load_examples(options.examples))
     tasks = names_in(options.tasks)
     if set(tasks) & set(PACKAGED_TASKS):
         _ensure_task_data(options.data)
@@ -75,6 +88,8 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
             Path(state),
             prompts=prompts,
             batch_size=options.batch_size,
+            batch_tokens=options.batch_tokens,
+            cache=options.cache,
             record={"method": name, "base": "", "seed": 0, "dtype": options.dtype, "trained": None},
         )
 

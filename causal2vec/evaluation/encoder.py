@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
+import torch
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
+from threadpoolctl import threadpool_limits
 
+from causal2vec.encoding import BATCH_TOKENS, encode, encodes
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
-
-CACHE_LIMIT = 200_000
-"""Vectors kept in memory between tasks; beyond that the memory starts afresh."""
+from causal2vec.evaluation.vectors import Vectors, keys_of
 
 
 class PromptedEncoder(AbsEncoder):
@@ -23,17 +25,35 @@ class PromptedEncoder(AbsEncoder):
         model: The SentenceTransformer.
         meta: Name and revision under which mteb files the scores. Never left out: mteb mixes up models without.
         prompts: Instructions by task; ``None`` leaves prompting to the model's own ``prompts``.
-        batch_size: Texts per batch; part of a score's identity, as it can change the last digits.
+        batch_size: Texts per batch of a model that is none of this suite's; part of a score's identity, as it can
+            change the last digits.
+        batch_tokens: Tokens per batch of this suite's models, which are read by `causal2vec.encoding.encode`; None:
+            by device.
+        vectors: Where vectors are kept between tasks; None: in memory.
+
+    Attributes:
+        encoding_seconds: Spent in the model so far, tokenising included.
+        used_prompts: By task and side.
     """
 
-    def __init__(self, model: Any, meta: ModelMeta, prompts: Prompts | None, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        meta: ModelMeta,
+        prompts: Prompts | None,
+        batch_size: int,
+        *,
+        batch_tokens: int | None = None,
+        vectors: Vectors | None = None,
+    ) -> None:
         self.model = model
         self.mteb_model_meta = meta
         self.name = str(meta.name)
         self.prompts = prompts
-        self.batch_size = batch_size
+        self.batching = batching(model, batch_size, batch_tokens)
+        self.encoding_seconds = 0.0
         self.used_prompts: dict[str, dict[str, str]] = {}
-        self._known: dict[tuple[str, str], np.ndarray] = {}
+        self._vectors = vectors or Vectors(None)
 
     def encode(
         self,
@@ -48,23 +68,40 @@ class PromptedEncoder(AbsEncoder):
         """Vectors ``(texts, dim)``, float32, in the order of the input."""
         texts = [text for batch in inputs for text in batch["text"]]
         prompt = self._prompt(task_metadata, prompt_type)
-        if len(self._known) > CACHE_LIMIT:
-            self._known.clear()
-        fresh = [text for text in dict.fromkeys(texts) if (prompt, text) not in self._known]
-        if fresh:
+        unique = list(dict.fromkeys(texts))
+        keys = keys_of(prompt, unique)
+        known, vectors = self._vectors.look_up(keys)
+        if not known.all():
+            fresh = [unique[place] for place in np.flatnonzero(~known)]
+            start = time.perf_counter()
             try:
-                vectors = self.model.encode(
-                    fresh,
-                    prompt=prompt or None,
-                    batch_size=self.batch_size,
-                    show_progress_bar=kwargs.get("show_progress_bar", False),
-                    convert_to_numpy=True,
-                )
+                with threadpool_limits(torch.get_num_threads(), user_api="blas"):  # which the evaluation has set to 1
+                    made = self._embed(fresh, prompt or None, bool(kwargs.get("show_progress_bar", False)))
             except ValueError as error:  # what a method says of a text or instruction that it cannot read
                 raise UserError(f"{self.name} cannot embed {task_metadata.name}: {error}") from error
-            _check_finite(vectors, fresh, self.name)
-            self._known.update(((prompt, text), vector) for text, vector in zip(fresh, vectors, strict=True))
-        return np.stack([self._known[prompt, text] for text in texts])
+            self.encoding_seconds += time.perf_counter() - start
+            _check_finite(made, fresh, self.name)
+            self._vectors.add(keys[~known], made)
+            vectors = made if vectors is None else _merged(known, vectors, made)
+        assert vectors is not None
+        if len(unique) == len(texts):
+            return vectors
+        places = {text: place for place, text in enumerate(unique)}
+        return vectors[[places[text] for text in texts]]
+
+    def _embed(self, texts: list[str], prompt: str | None, progress: bool) -> np.ndarray:
+        if "batch_tokens" in self.batching:
+            return encode(
+                self.model, texts, prompt=prompt, batch_tokens=self.batching["batch_tokens"], progress=progress
+            )
+        vectors = self.model.encode(
+            texts,
+            prompt=prompt,
+            batch_size=self.batching["batch_size"],
+            show_progress_bar=progress,
+            convert_to_numpy=True,
+        )
+        return np.asarray(vectors, dtype=np.float32)
 
     def _prompt(self, task: Any, prompt_type: PromptType | None) -> str:
         document = prompt_type == PromptType.document
@@ -74,6 +111,20 @@ class PromptedEncoder(AbsEncoder):
             prompt = self.prompts.for_task(task.name, task.type, task.prompt, document=document)
         self.used_prompts.setdefault(task.name, {})["document" if document else "query"] = prompt
         return prompt
+
+
+def batching(model: Any, batch_size: int, batch_tokens: int | None = None) -> dict[str, int]:
+    """How texts are put into batches: ``batch_tokens`` for a model of this suite, else ``batch_size``."""
+    if not hasattr(model, "__getitem__") or not encodes(model):
+        return {"batch_size": batch_size}
+    return {"batch_tokens": batch_tokens or BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])}
+
+
+def _merged(known: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Vectors that were known and new ones, in the order of the texts."""
+    result = np.empty((len(known), new.shape[1]), dtype=np.float32)
+    result[known], result[~known] = old, new
+    return result
 
 
 def _check_finite(vectors: np.ndarray, texts: list[str], model: str) -> None:

@@ -15,9 +15,13 @@ from causal2vec.config import Evaluation
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.files import atomic_file, atomic_folder, read_json, write_json
+from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
 
 logger = logging.getLogger(__name__)
+
+LOADED = 1024
+"""Texts that mteb's loader makes ready at a time; the encoder makes its own batches of them."""
 
 
 def evaluate_run(
@@ -35,11 +39,9 @@ def evaluate_run(
     dtype: str,
     attention: str = "auto",
     fetched: Path | None = None,
+    cache: Path | None = None,
 ) -> None:
-    """Evaluate a run's model on one shard of the configured tasks; see `evaluate_model` and `costs.shard_of`.
-
-    ``attention`` is the setting ``compute.attention``; what it comes to is recorded.
-    """
+    """Evaluate a run's model on one shard of the tasks, with ``compute.attention``; see `evaluate_model`."""
     from causal2vec.compute import attention_backend
     from causal2vec.export import load_model, revision_of
 
@@ -54,6 +56,9 @@ def evaluate_run(
         state,
         prompts=prompts,
         batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
+        cache=cache,
+        cache_gb=settings.cache_gb,
         seed=run.seed,
         only=_shard(settings.tasks, data, shard, shards, run.max_length) if shards > 1 else None,
         fetched=fetched,
@@ -78,6 +83,9 @@ def evaluate_model(
     prompts: Prompts | None,
     batch_size: int,
     record: dict[str, Any],
+    batch_tokens: int | None = None,
+    cache: Path | None = None,
+    cache_gb: float = 2.0,
     seed: int = 0,
     progress: bool = True,
     only: list[str] | None = None,
@@ -92,13 +100,16 @@ def evaluate_model(
         tasks: Names of packaged or official tasks or benchmarks.
         data: Folder of the packaged tasks' data.
         output: Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``), item-level results
-            (``items/<Task>.parquet``, see `causal2vec.evaluation.items`) and ``record.json``.
+            (``items/<Task>.parquet``) and ``record.json``.
         state: Where finished tasks wait until all are done; a restarted evaluation goes on from there.
         prompts: Instructions; ``None`` leaves prompting to the model.
-        batch_size: Texts per batch.
+        batch_size: Texts per batch of a model that is none of this suite's.
+        batch_tokens: Tokens per batch of this suite's models; ``None``: by device.
+        cache, cache_gb: Folder that keeps vectors, see `causal2vec.evaluation.vectors`, and GB that it may hold;
+            ``None`` or 0 keeps them in memory, from task to task.
         record: What identifies the run (method, base, seed, dtype, ...); written beside the scores.
         seed: Of the evaluation's own sampling (few-shot examples, clustered documents); 0 is mteb's own choice.
-        progress: Whether to show bars.
+        progress: Show bars.
         only: Those of the tasks (a benchmark's too) that are run; ``None`` runs all.
         fetched: What `causal2vec.fetch.tasks.fetch_tasks` downloaded; the tasks are read from there, without a network.
 
@@ -107,14 +118,19 @@ def evaluate_model(
     """
     import mteb
 
-    from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
+    from causal2vec.evaluation.encoder import PromptedEncoder, batching, model_meta
     from causal2vec.evaluation.tasks import get_tasks
+    from causal2vec.evaluation.vectors import Vectors, place
     from causal2vec.fetch.tasks import read_from_cache
 
-    dimension = model.get_embedding_dimension()
-    encoder = PromptedEncoder(model, model_meta(name, revision, dimension, model.max_seq_length), prompts, batch_size)
-    for folder in ("results", "items"):
-        (state / folder).mkdir(parents=True, exist_ok=True)
+    batches = batching(model, batch_size, batch_tokens)
+    meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
+    identity = {"name": name, "revision": revision, "code": fingerprint("causal2vec.encoding"), **batches}
+    folder = place(cache, model, **identity) if cache and cache_gb else None
+    vectors = Vectors(folder, cache_gb * 1e9)
+    encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)
+    for kind in ("results", "items"):
+        (state / kind).mkdir(parents=True, exist_ok=True)
     for task in get_tasks(tasks, data, only):
         if _is_done(task, state):
             continue
@@ -123,15 +139,15 @@ def evaluate_model(
         _evaluate_task(encoder, task, state, seed, progress)
     records = {path.stem: read_json(path) for path in sorted((state / "records").glob("*.json"))}
     with atomic_folder(output) as draft:
-        for folder in ("results", "items"):
-            shutil.copytree(state / folder, draft / folder)
+        for kind in ("results", "items"):
+            shutil.copytree(state / kind, draft / kind)
         write_json(
             draft / "record.json",
             {
                 **record,
                 "model": name,
                 "revision": revision,
-                "batch_size": batch_size,
+                **batches,
                 "max_length": model.max_seq_length,
                 "tasks": records,
                 "versions": {"mteb": mteb.__version__},
@@ -161,22 +177,25 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bo
     """One task: its data, its scores, its items, its record."""
     import mteb
     from mteb.cache import ResultCache
+    from threadpoolctl import threadpool_limits
 
     from causal2vec.evaluation.tasks import task_items
 
     meta = task.metadata
     load_task(task)
     states = _seed_sampling(task, seed)
-    start = time.perf_counter()
-    result = mteb.evaluate(
-        encoder,
-        task,
-        cache=ResultCache(state),
-        overwrite_strategy="always",
-        encode_kwargs={"batch_size": encoder.batch_size, "show_progress_bar": progress},
-        prediction_folder=state / "predictions",
-        show_progress_bar=progress,
-    )
+    _read_labels_once(task)
+    start, encoded = time.perf_counter(), encoder.encoding_seconds
+    with threadpool_limits(1, user_api="blas"):  # classifiers solve small systems: threads only wait for each other
+        result = mteb.evaluate(
+            encoder,
+            task,
+            cache=ResultCache(state),
+            overwrite_strategy="always",
+            encode_kwargs={"batch_size": LOADED, "show_progress_bar": progress},
+            prediction_folder=state / "predictions",
+            show_progress_bar=progress,
+        )
     seconds = time.perf_counter() - start
     for split, rows in result.task_results[0].scores.items():
         for row in rows:
@@ -195,6 +214,7 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bo
             "data_revision": meta.dataset["revision"],
             "items": {f"{split}/{subset}": count for (split, subset), count in task_items(task).items()},
             "seconds": round(seconds, 2),
+            "encoding_seconds": round(encoder.encoding_seconds - encoded, 2),
             "prompts": encoder.used_prompts.get(meta.name, {}),
         },
     )
@@ -218,6 +238,15 @@ def _seed_sampling(task: Any, seed: int) -> dict[str, random.Random]:
             part.seed += seed
             part.rng_state, part.np_rng = random.Random(part.seed), np.random.default_rng(part.seed)
     return {part.metadata.name: copy.deepcopy(part.rng_state) for part in _parts(task)}
+
+
+def _read_labels_once(task: Any) -> None:
+    """Hand a classifier's labels to scikit-learn as a list: of a column, each of its metrics would read every row."""
+    from mteb.abstasks import AbsTaskClassification
+
+    for part in _parts(task):
+        if isinstance(part, AbsTaskClassification):
+            vars(part)["_calculate_scores"] = lambda labels, *rest, to=part._calculate_scores: to(labels[:], *rest)
 
 
 def _write_items(task: Any, state: Path, states: dict[str, random.Random]) -> None:

@@ -1,4 +1,6 @@
 # What all stages use: the checked configuration, its runs, and the fingerprints of the code behind a stage.
+import gc
+import inspect
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +14,15 @@ from causal2vec.config import (
 )
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import load_prompts
+from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
+
+# A graph of thousands of jobs holds no garbage; Python would search it for some again and again.
+gc.set_threshold(100_000, 50, 100)
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
 SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
@@ -31,6 +36,11 @@ try:
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
     )
     PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
+    # As plain data, by the file of examples that a method names.
+    PROMPTS_BEHIND = {
+        method.examples: prompts_of(PROMPTS, method).model_dump()
+        for method in CONFIG.methods.values()
+    }
     RUNS = {run.path: run for run in runs_of(CONFIG)}
     for source in written_sources(CONFIG.pairs):
         PROMPTS.for_training(source)  # refuses a source without an instruction
@@ -39,6 +49,7 @@ except UserError as error:
     sys.stderr.write(f"error: {error}\n")
     sys.exit(2)
 
+SETTINGS = {path: run.model_dump() for path, run in RUNS.items()}
 # A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
 PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
 MOST = len(CONFIG.evaluation.tasks) if PACKAGED else CONFIG.evaluation.shards
@@ -75,6 +86,10 @@ if (
     workflow.register_resource("gpu", local_gpus())
 
 
+# How any method reads a text: these change every vector's last digits.
+READING = ("causal2vec.embedder", "causal2vec.packing", "causal2vec.pieces")
+
+
 wildcard_constraints:
     method="[^/]+",
     base="[^/]+",
@@ -89,6 +104,16 @@ wildcard_constraints:
 def run_of(wildcards) -> Run:
     """The run that a job's wildcards name."""
     return RUNS[f"{wildcards.method}/{wildcards.base}/seed{wildcards.seed}"]
+
+
+def prompts_for(wildcards) -> dict:
+    """The prompts of a run's method: an edited example concerns only the runs that are shown it."""
+    return PROMPTS_BEHIND[run_of(wildcards).spec.examples]
+
+
+def settings_of(wildcards) -> dict:
+    """A run as plain data, the same object for each of its jobs."""
+    return SETTINGS[run_of(wildcards).path]
 
 
 def parts_of(wildcards) -> dict[str, str]:
@@ -127,10 +152,22 @@ def runtime(wildcards, attempt) -> int:
     return attempt * CONFIG.resources.runtime_minutes
 
 
+# Snakemake asks for the parameters of a function once per job; so it need not work them out.
+for function in (memory, runtime, prompts_for, settings_of):
+    function.__signature__ = inspect.signature(function)
+
+
 def spread(wildcards) -> Distributed:
     """The nodes and processes of a training; an untrained twin needs one."""
     run = run_of(wildcards)
     return run.distributed if run.trained else Distributed()
+
+
+def training_threads(wildcards) -> int:
+    """Threads of a run's training on each node, and one to build what is not trained."""
+    if not (VALIDATE or run_of(wildcards).trained):
+        return 1
+    return CONFIG.compute.threads * spread(wildcards).processes
 
 
 def several_nodes(wildcards, value):

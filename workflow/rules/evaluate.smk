@@ -1,4 +1,4 @@
-# Scores and costs of the finished models.
+# Scores of the finished models.
 rule evaluate_model:
     input:
         model="results/models/{method}/{base}/seed{seed}",
@@ -17,15 +17,17 @@ rule evaluate_model:
         runtime=runtime,
         gpu=GPUS,
     params:
-        run=lambda wildcards: run_of(wildcards).model_dump(),
+        run=settings_of,
         evaluation=section("evaluation"),
         compute=section("compute"),
-        prompts=PROMPTS.model_dump(),
-        shard=lambda wildcards: int(wildcards.shard),
+        prompts=prompts_for,
         shards=len(SHARDS),
         code=fingerprint(
+            "causal2vec.encoding",
             "causal2vec.evaluation.run",
             "causal2vec.evaluation.encoder",
+            "causal2vec.encoding",
+            "causal2vec.evaluation.prompts",
             "causal2vec.evaluation.costs",
             "causal2vec.evaluation.tasks",
         ),
@@ -34,32 +36,3 @@ rule evaluate_model:
         "Evaluating {wildcards.method} on {wildcards.base}, seed {wildcards.seed}, shard {wildcards.shard}"
     script:
         "../scripts/evaluate_model.py"
-
-
-rule measure_efficiency:
-    input:
-        models=[f"results/models/{path}" for path in measured_runs()],
-        pairs="work/pairs",
-        tokenizer=f"work/models/{CONFIG.bases[0]}",
-        hardware="work/hardware.json",
-    output:
-        "results/efficiency.csv",
-    log:
-        "work/logs/measure_efficiency.log",
-    benchmark:
-        "work/benchmarks/measure_efficiency.jsonl"
-    threads: ALL_CORES  # nothing else may run beside a measurement
-    resources:
-        mem_mb=lambda wildcards, attempt: 2 * memory(wildcards, attempt),
-        runtime=runtime,
-        gpu=GPUS,
-    params:
-        efficiency=section("efficiency"),
-        compute=section("compute"),
-        code=fingerprint(
-            "causal2vec.efficiency.measure", "causal2vec.efficiency.worker"
-        ),
-    message:
-        "Measuring what each method costs, side by side"
-    script:
-        "../scripts/measure_efficiency.py"

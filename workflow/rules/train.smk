@@ -73,7 +73,7 @@ rule pretrain_simcse:
             "causal2vec.training.texts",
             "causal2vec.training.trainer",
             "causal2vec.training.lora",
-            "causal2vec.embedder",
+            *READING,
             "baselines.bidirectional",
         ),
     message:
@@ -93,8 +93,8 @@ rule train_model:
         "work/logs/train_model/{method}/{base}/seed{seed}.log",
     benchmark:
         "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
-    # Per node: each process has as many threads.
-    threads: lambda wildcards: CONFIG.compute.threads * spread(wildcards).processes
+    # Per node: each process has as many threads. An untrained twin is only built: two at once where there are two cores.
+    threads: training_threads
     resources:
         mem_mb=memory,
         runtime=runtime,
@@ -111,11 +111,12 @@ rule train_model:
     params:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         compute=section("compute"),
-        prompts=PROMPTS.model_dump(),
+        prompts=prompts_for,
         validate=VALIDATE,
         code=lambda wildcards: fingerprint(
             run_of(wildcards).spec.module.rpartition(".")[0],
-            "causal2vec.embedder",
+            *READING,
+            "causal2vec.evaluation.prompts",
             "causal2vec.export",
             "causal2vec.training.arguments",
             "causal2vec.training.batches",

@@ -8,7 +8,7 @@ from causal2vec.files import sha256_json
 from causal2vec.runs import Run
 from causal2vec.workflow import job
 
-with job(snakemake) as s:
+with job(snakemake, "sentence_transformers", "mteb") as s:
     compute = Compute(**s.params.compute)
     device, dtype = set_up(Path(s.input.hardware), compute)
     evaluate_run(
@@ -19,10 +19,11 @@ with job(snakemake) as s:
         Path(s.output[0]),
         Path("work/state/evaluation") / sha256_json([s.output[0], dict(s.params.items())])[:16],
         prompts=Prompts(**s.params.prompts),
-        shard=s.params.shard,
+        shard=int(s.wildcards.shard),
         shards=s.params.shards,
         device=device,
         dtype=dtype,
         attention=compute.attention,
         fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
+        cache=Path("work/vectors"),
     )

@@ -6,7 +6,7 @@ from causal2vec.files import sha256_json
 from causal2vec.training.mntp import pretrain_mntp
 from causal2vec.workflow import job
 
-with job(snakemake) as s:
+with job(snakemake, "transformers", "peft") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
     pretrain_mntp(
         Path(s.input.base),

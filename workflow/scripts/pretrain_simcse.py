@@ -6,7 +6,7 @@ from causal2vec.files import sha256_json
 from causal2vec.training.simcse import pretrain_simcse
 from causal2vec.workflow import job
 
-with job(snakemake) as s:
+with job(snakemake, "sentence_transformers", "peft") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
     pretrain_simcse(
         Path(s.input.base),

@@ -8,12 +8,16 @@ from causal2vec.runs import Run
 from causal2vec.training.launch import Job, launch
 from causal2vec.workflow import job
 
-with job(snakemake) as s:
+# The processes of a training that is spread import for themselves.
+run = Run.model_validate(snakemake.params.run)
+imports = () if run.trained and run.distributed.total > 1 else ("sentence_transformers", "peft")
+
+with job(snakemake, *imports) as s:
     compute = Compute(**s.params.compute)
     device, dtype = set_up(Path(s.input.hardware), compute)
     launch(
         Job(
-            run=Run.model_validate(s.params.run),
+            run=run,
             folders={part: Path(s.input[part]) for part in ("llm", "encoder") if hasattr(s.input, part)},
             pairs=Path(s.input.pairs),
             prompts=Prompts(**s.params.prompts),

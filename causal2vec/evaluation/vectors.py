@@ -1,0 +1,297 @@
+"""Vectors of texts, kept from task to task and, in files, from evaluation to evaluation.
+
+A model's vectors lie in a folder named after all that decides them (`place`). They are added in segments: Arrow files
+that never change once they are there, so that shards of an evaluation share them without a lock, on NFS too. In memory
+stand only the keys, 16 bytes per text; a vector is read where it is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from causal2vec.files import atomic_file, sha256_json
+
+logger = logging.getLogger(__name__)
+
+MEMORY_BYTES = 500_000_000
+"""Vectors kept in memory where there is no folder, or no room in it."""
+
+BATCH_ROWS = 1024
+"""Rows per record batch of a segment: what is read at least for one vector."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Reasons to go on without writing."""
+
+STALE_SECONDS = 3600
+"""A draft of this age is what a killed process left."""
+
+SUFFIX = ".arrow"
+CHECKSUM = b"crc32"
+
+
+class Segment(NamedTuple):
+    """Some texts' vectors, in a file or in memory.
+
+    Attributes:
+        keys: ``(texts, 2)``, uint64, sorted by the first column.
+        path: The file; None: they are in ``vectors``.
+        vectors: ``(texts, dim)``, float32.
+    """
+
+    keys: np.ndarray
+    path: Path | None = None
+    vectors: np.ndarray | None = None
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """The row of each key; -1 where it is not here."""
+        rows = np.searchsorted(self.keys[:, 0], keys[:, 0])
+        rows[rows == len(self.keys)] = 0
+        # Of two keys that begin alike only the first is found; the other is embedded again, which does no harm.
+        return np.where((self.keys[rows] == keys).all(axis=1), rows, -1)
+
+
+class Vectors:
+    """What a model made of texts, looked up by `keys_of`.
+
+    Args:
+        folder: Of this model and its settings, see `place`; None keeps vectors in memory only.
+        limit: Bytes that all models' folders, the neighbours of ``folder``, may take together. The segments used
+            longest ago make room; never one that was made or read after this object.
+    """
+
+    def __init__(self, folder: Path | None, limit: float = 0) -> None:
+        self.folder = folder if limit > 0 else None
+        self.limit = limit
+        self._started = time.time()
+        self._checked: set[Path] = set()
+        self._files: dict[Path, Segment] = {}
+        self._memory: list[Segment] = []
+
+    def look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The vectors that are known.
+
+        Args:
+            keys: ``(texts, 2)``.
+
+        Returns:
+            Which are known, ``(texts,)``, and their vectors ``(known, dim)``, float32; None without any.
+        """
+        self._refresh()
+        known = np.zeros(len(keys), dtype=bool)
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for segment in [*self._memory, *self._files.values()]:
+            open_places = np.flatnonzero(~known)
+            if not len(open_places):
+                break
+            rows = segment.find(keys[open_places])
+            hit = rows >= 0
+            vectors = self._rows(segment, rows[hit]) if hit.any() else None
+            if vectors is not None:
+                found.append((open_places[hit], vectors))
+                known[open_places[hit]] = True
+        if not found:
+            return known, None
+        if len(found) == 1:
+            return known, found[0][1]
+        order = np.argsort(np.concatenate([places for places, _ in found]))
+        return known, np.concatenate([vectors for _, vectors in found])[order]
+
+    def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Keep vectors ``(texts, dim)``, float32, under their keys ``(texts, 2)``."""
+        order = np.argsort(keys[:, 0], kind="stable")
+        segment = Segment(keys[order], None, vectors[order])
+        if self.folder is not None:
+            try:
+                path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+                if self._make_room(vectors.nbytes + keys.nbytes):
+                    _write(path, segment)
+                    self._files[path] = Segment(segment.keys, path)
+                    self._checked.add(path)
+                    return
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                logger.warning("vectors are not kept in %s any more: %s", self.folder, error.strerror)
+                self.folder = None
+        self._memory.append(segment)
+        while len(self._memory) > 1 and sum(_bytes(kept) for kept in self._memory) > MEMORY_BYTES:
+            self._memory.pop(0)
+
+    def _refresh(self) -> None:
+        """Take note of what other processes have added and removed."""
+        if self.folder is None:
+            return
+        present = set(_segments(self.folder))
+        for path in self._files.keys() - present:
+            del self._files[path]
+        for path in sorted(present - self._files.keys()):
+            if (keys := _read_keys(path)) is not None:
+                self._files[path] = Segment(keys, path)
+
+    def _rows(self, segment: Segment, rows: np.ndarray) -> np.ndarray | None:
+        """Vectors of some rows; None if the file is gone or damaged."""
+        if segment.vectors is not None:
+            return segment.vectors[rows]
+        assert segment.path is not None
+        vectors = _read_rows(segment.path, rows, check=segment.path not in self._checked)
+        if vectors is None:
+            del self._files[segment.path]
+        else:
+            self._checked.add(segment.path)
+        return vectors
+
+    def _make_room(self, needed: int) -> bool:
+        """Drop what was used longest ago until ``needed`` bytes fit; whether they do."""
+        assert self.folder is not None
+        if needed > self.limit:
+            return False
+        kept = []
+        for path in self.folder.parent.glob(f"*/*{SUFFIX}"):
+            try:
+                facts = path.stat()
+            except OSError:  # another process was faster
+                continue
+            if path.name.startswith(".") and facts.st_mtime < time.time() - STALE_SECONDS:
+                path.unlink(missing_ok=True)
+            else:
+                kept.append((facts.st_mtime, facts.st_size, path))
+        total = sum(size for _, size, _ in kept)
+        for used, size, path in sorted(kept):
+            if total + needed <= self.limit or used >= self._started:
+                break
+            path.unlink(missing_ok=True)
+            self._files.pop(path, None)
+            total -= size
+        return total + needed <= self.limit
+
+
+def place(cache: Path, model: Any, **further: Any) -> Path:
+    """The folder of a model's vectors: its name changes with all that changes a vector.
+
+    Args:
+        cache: The folder of all models.
+        model: A SentenceTransformer; its number format, device, attention and lengths count.
+        further: What else counts, such as the revision.
+    """
+    import torch
+
+    first = next(model.parameters())
+    attentions = sorted({str(m.config._attn_implementation) for m in model.modules() if hasattr(m, "config")})
+    identity = {
+        "dtype": str(first.dtype),
+        "device": first.device.type,
+        "threads": torch.get_num_threads(),
+        "attention": attentions,
+        "max_length": model.max_seq_length,
+        "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
+        **further,
+    }
+    return cache / sha256_json(identity)[:16]
+
+
+def keys_of(prompt: str, texts: Iterable[str]) -> np.ndarray:
+    """``(texts, 2)``, uint64: the first 16 bytes of SHA-256 over prompt and text."""
+    start = hashlib.sha256(f"{len(prompt)}:{prompt}".encode("utf-8", "surrogatepass"))
+    digests = []
+    for text in texts:
+        digest = start.copy()
+        digest.update(text.encode("utf-8", "surrogatepass"))
+        digests.append(digest.digest()[:16])
+    return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
+
+
+def _segments(folder: Path) -> list[Path]:
+    """A folder's finished segments."""
+    return [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")] if folder.is_dir() else []
+
+
+def _bytes(segment: Segment) -> int:
+    return segment.keys.nbytes + (0 if segment.vectors is None else segment.vectors.nbytes)
+
+
+def _write(path: Path, segment: Segment) -> None:
+    """Write a segment as an Arrow IPC file."""
+    import pyarrow as pa
+    from pyarrow import ipc
+
+    vectors = np.ascontiguousarray(segment.vectors, dtype=np.float32)
+    keys = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(vectors), [None, pa.py_buffer(np.ascontiguousarray(segment.keys))]
+    )
+    values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    table = pa.table({"key": keys, "vector": values}).replace_schema_metadata({CHECKSUM: str(zlib.crc32(vectors.data))})
+    with atomic_file(path) as draft, ipc.new_file(draft, table.schema) as writer:
+        writer.write_table(table, max_chunksize=BATCH_ROWS)
+
+
+def _read_keys(path: Path) -> np.ndarray | None:
+    """A segment's keys, and note that it is in use; None if it is gone or damaged, and then it is removed."""
+    import pyarrow as pa
+    from pyarrow import ipc
+
+    try:
+        with contextlib.suppress(PermissionError):
+            os.utime(path)
+        with pa.memory_map(str(path)) as file:
+            reader = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[0]))
+            column = reader.read_all()["key"].combine_chunks()
+            if column.type != pa.binary(16) or not len(column) or CHECKSUM not in (reader.schema.metadata or {}):
+                raise pa.ArrowInvalid("not a segment")
+            keys = np.frombuffer(column.buffers()[1], dtype=np.uint64, count=2 * len(column)).reshape(-1, 2)
+            return keys.copy()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        _remove(path, error)
+        return None
+
+
+def _read_rows(path: Path, rows: np.ndarray, *, check: bool) -> np.ndarray | None:
+    """Vectors of some rows of a segment; None if it is gone or damaged, and then it is removed."""
+    import pyarrow as pa
+    from pyarrow import ipc
+
+    try:
+        with pa.memory_map(str(path)) as file:
+            table = ipc.open_file(file).read_all()
+            chunks = [_values(chunk) for chunk in table["vector"].chunks]
+            if check:
+                checksum = 0
+                for chunk in chunks:
+                    checksum = zlib.crc32(chunk.data, checksum)
+                if str(checksum).encode() != table.schema.metadata[CHECKSUM]:
+                    raise pa.ArrowInvalid("the checksum is wrong")
+            result = np.empty((len(rows), chunks[0].shape[1]), dtype=np.float32)
+            owners = rows // BATCH_ROWS
+            for owner in np.unique(owners):
+                mine = owners == owner
+                result[mine] = chunks[owner][rows[mine] % BATCH_ROWS]
+            return result
+    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
+        _remove(path, error)
+        return None
+
+
+def _values(chunk: Any) -> np.ndarray:
+    """A record batch's vectors ``(rows, dim)``, not copied."""
+    return chunk.flatten().to_numpy().reshape(len(chunk), chunk.type.list_size)
+
+
+def _remove(path: Path, error: Exception) -> None:
+    """Remove a damaged segment; one that is gone already, or that only this time cannot be read, is left alone."""
+    if isinstance(error, OSError):
+        return
+    logger.warning("%s is damaged (%s) and not used", path, error)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

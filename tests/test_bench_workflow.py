@@ -1,0 +1,69 @@
+"""The bench of evaluations and of the workflow: what it counts is what was recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from causal2vec.bench.workflow import METHODS, SEEDS, large_study, share_of_run
+from causal2vec.errors import UserError
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A run of 100 seconds: 10 of preparation, 40 of training with 30 in its loop, 50 of evaluation."""
+    ends = {"prepare_pairs": (10, 10), "train_model/a/b/seed0": (50, 40), "evaluate_model/a/b/seed0/shard0": (100, 50)}
+    for name, (end, seconds) in ends.items():
+        path = tmp_path / "work" / "benchmarks" / f"{name}.jsonl"
+        write(path, {"s": seconds})
+        os.utime(path, (1e9 + end,) * 2)
+    write(tmp_path / "results" / "training.json", {})
+    write(tmp_path / "results" / "models" / "a" / "b" / "seed0" / "training.json", {"seconds": 30})
+    tasks = {"T": {"encoding_seconds": 25.0}, "U": {"encoding_seconds": 15.0}}
+    write(tmp_path / "work" / "evaluation" / "a" / "b" / "seed0" / "shard0" / "record.json", {"tasks": tasks})
+    return tmp_path
+
+
+def test_share_counts_what_the_jobs_recorded(finished):
+    share = share_of_run(finished / "results", finished / "work")
+    assert share.wall == pytest.approx(100) and share.jobs == 90
+    assert (share.training, share.pretraining, share.encoding) == (30, 0, 40)
+    assert share.share == pytest.approx(0.7)
+
+
+def test_share_of_several_runs_or_of_none_is_refused(finished, tmp_path):
+    with pytest.raises(UserError, match="hold no finished run"):
+        share_of_run(finished / "work", finished / "results")
+    os.utime(finished / "work" / "benchmarks" / "prepare_pairs.jsonl", (5e8, 5e8))
+    with pytest.raises(UserError, match="several runs"):
+        share_of_run(finished / "results", finished / "work")
+
+
+def test_planned_study_has_the_stated_size(tmp_path):
+    import yaml
+
+    from causal2vec.config import load_config
+    from causal2vec.runs import runs_of
+
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(large_study(), sort_keys=False))
+    config = load_config(yaml.safe_load(path.read_text()))
+    assert len(runs_of(config)) == METHODS * SEEDS and config.evaluation.shards == 56
+
+
+def test_both_sides_of_the_evaluation_give_the_same_scores(tiny, task_data):
+    """The same model, read by mteb and by this suite, here with random weights, whose ties are the hardest case."""
+    from causal2vec.bench.evaluation import compare_evaluation
+
+    names = ["WordSim353STS", "ICD10ChapterClassification", "AWSOperationReranking"]
+    cold, warm = compare_evaluation(tiny["llm"], task_data, repetitions=1, threads=1, names=names)
+    assert "part by at most 0.000 points" in cold.note
+    assert cold.ratio > 0 and warm.ours_median > cold.ours_median > 0
