@@ -51,7 +51,7 @@ class Bench:
     def training(self) -> None:
         """Contrastive training, beside the library's: a batch that fits, and one with gradient caching."""
         from causal2vec.bench.limits import base_layers
-        from causal2vec.bench.training import compare_training
+        from causal2vec.bench.training import LONGEST, compare_training
         from causal2vec.efficiency.machine import matmul_rate
 
         for batch, pairs, mini in zip(self.effort.batches, self.effort.pairs, (None, MINI_BATCH), strict=True):
@@ -67,6 +67,8 @@ class Bench:
                     repetitions=self.effort.repetitions,
                     threads=self.materials.threads,
                     matmul_gflops=rate,
+                    dtype=self.materials.dtype,
+                    max_length=self.effort.cached_length if mini else LONGEST,
                 )
             )
 
