@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import math
 import os
 import signal
@@ -29,7 +30,7 @@ from causal2vec.training.precision import build_to_train
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(steps=6, batch_size=4, max_length=48, temperature=0.05, save_steps=2, lora=Lora(rank=4, alpha=8))
-RATES = LearningRates(lora=5e-3, encoder=1e-3, projection=5e-3)
+RATES = LearningRates(lora=5e-3, encoder=5e-3, projection=5e-3)
 
 
 @pytest.fixture
@@ -83,12 +84,24 @@ def test_every_method_sees_the_same_pairs_in_the_same_order(tiny, pairs, tmp_pat
     assert json.loads((other / "training.json").read_text())["order_sha256"] != records[0]["order_sha256"]
 
 
+@pytest.fixture
+def without_dropout(tiny, tmp_path) -> dict[str, Path]:
+    """The tiny models; the encoder's dropout, which drowns what so small a model can learn, is off."""
+    folder = tmp_path / "encoder"
+    shutil.copytree(tiny["encoder"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps({**config, **rates}))
+    return {**tiny, "encoder": folder}
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_training_lowers_the_loss_and_changes_what_it_should(method, tiny, pairs, tmp_path):
+def test_training_lowers_the_loss_and_changes_what_it_should(method, without_dropout, pairs, tmp_path):
+    tiny = without_dropout
     budget = BUDGET.model_copy(update={"steps": 30, "save_steps": 100, "learning_rates": RATES})
     trained = make(run_of(method), tiny, pairs, tmp_path, budget)
     losses = [entry["loss"] for entry in json.loads((trained / "training.json").read_text())["loss"]]
-    assert sum(losses[-5:]) < sum(losses[:5]), losses
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5]), losses
     before = weights(make(run_of(method, trained=False), tiny, pairs, tmp_path / "untrained"))
     after = weights(trained)
     changed = {name for name in after if not torch.equal(before[name], after[name])}
