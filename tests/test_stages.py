@@ -169,9 +169,9 @@ def test_repository_that_is_not_there_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_lowers_its_loss_and_leaves_a_base_like_the_one_it_started_from(stage, tiny, pairs, tmp_path):
-    base = pretrain(stage, tiny["llm"], pairs, tmp_path, settings={"steps": 30, "learning_rate": 3e-3})
+    base = pretrain(stage, tiny["llm"], pairs, tmp_path, settings={"steps": 60, "learning_rate": 3e-3})
     losses = [entry["loss"] for entry in record(base, stage)["loss"]]
-    assert len(losses) == 30 and sum(losses[-8:]) < 0.97 * sum(losses[:8])
+    assert len(losses) == 60 and sum(losses[-8:]) < 0.95 * sum(losses[:8])
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (tiny["llm"], base))
     differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert differing <= {"architectures"}, "no dropout and no open mask is left in the configuration"
@@ -303,7 +303,7 @@ def test_two_views_of_a_text_differ_in_training_and_agree_otherwise(family, back
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     make_tokenizer(tmp_path, bos=True)
     module = with_dropout(tmp_path, SIMCSE, {}, attn_implementation=backend)
-    assert module.llm.config._attn_implementation == backend
+    assert module.llm.config._attn_implementation.removeprefix("packed_") == backend
     assert not torch.equal(vectors(module.train()), vectors(module.train()))
     assert torch.equal(vectors(module.eval()), vectors(module.eval()))
     plain = build("bidirectional", {"llm": tmp_path}, max_seq_length=32)
