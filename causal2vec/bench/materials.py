@@ -16,6 +16,9 @@ from causal2vec.runs import Run, runs_of
 
 WORK = Path("work")
 
+BEGINNING = 80
+"""Characters that tell texts apart, also once they are cut to the shortest length of the training comparison."""
+
 SHORTEST, LONGEST = 8, 400
 """Tokens of the texts that are embedded."""
 
@@ -149,18 +152,25 @@ def draw_texts(pairs: Path, tokenizer: Any, count: int, seed: int = 0) -> list[s
 
 
 def draw_pairs(pairs: Path, count: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Queries and positives of some pairs of all sources.
+    """Queries and positives of some pairs of all sources, no two of which begin alike: a batch takes no text twice.
 
     Raises:
         UserError: There are too few.
     """
     import pyarrow.parquet as pq
 
-    table = pq.read_table(pairs / "train.parquet", columns=["query", "positive"])
-    if table.num_rows < count:
-        raise UserError(f"{pairs}/train.parquet holds {table.num_rows} pairs, but the bench needs {count}")
-    rows = table.take(random.Random(seed).sample(range(table.num_rows), count))
-    return rows["query"].to_pylist(), rows["positive"].to_pylist()
+    rows = pq.read_table(pairs / "train.parquet", columns=["query", "positive"]).to_pylist()
+    random.Random(seed).shuffle(rows)
+    seen: set[str] = set()
+    chosen: list[tuple[str, str]] = []
+    for row in rows:
+        beginnings = {row["query"][:BEGINNING], row["positive"][:BEGINNING]}
+        if len(beginnings) == 2 and not beginnings & seen:
+            seen |= beginnings
+            chosen.append((row["query"], row["positive"]))
+        if len(chosen) == count:
+            return [query for query, _ in chosen], [positive for _, positive in chosen]
+    raise UserError(f"{pairs}/train.parquet holds {len(chosen)} distinct pairs, but the bench needs {count}")
 
 
 def say(text: str) -> None:
