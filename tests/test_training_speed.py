@@ -134,7 +134,7 @@ def test_adapter_is_that_of_peft(autocast):
 def pairs(tmp_path):
     """Distinct pairs, some of them longer than what is read."""
     rows = [
-        {"query": f"question {i}", "positive": f"{TEXTS[i % 4] * (1 + i % 3)} {i}", "source": "a", "pair_id": f"{i}"}
+        {"query": f"question {i}", "positive": f"{i} {TEXTS[i % 4] * (1 + i % 3)}", "source": "a", "pair_id": f"{i}"}
         for i in range(24)
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
