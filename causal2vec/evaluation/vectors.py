@@ -75,7 +75,7 @@ class Vectors:
     def __init__(self, folder: Path | None, limit: float = 0) -> None:
         self.folder = folder if limit > 0 else None
         self.limit = limit
-        self._started = time.time()
+        self._started = time.time() - 0.02  # times of files lag behind the clock by a tick
         self._checked: set[Path] = set()
         self._files: dict[Path, Segment] = {}
         self._memory: list[Segment] = []
