@@ -29,6 +29,10 @@ WASTE = 0.25
 """Texts are attended to together if the shortest is at most so much shorter than the longest. Only attention, a few
 per cent of the work, is padded so; without it every length would be a call of its own."""
 
+SHORT = 256
+"""Tokens up to which a CPU that learns in bfloat16 attends in float32: torch's backward pass of attention between short
+texts is two to seven times as slow in bfloat16 (docs/speed.md)."""
+
 WORTHWHILE = 64
 """Tokens that reading a prefix once must save per batch, to pay for the pass of its own."""
 
@@ -90,7 +94,7 @@ class Layout:
             k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
             mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
             causal = self.causal and mask is None and q.shape[2] > 1
-            states = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2)
+            states = _attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2)
             longest = max(lengths)
             if min(lengths) == longest:
                 result.append(states.flatten(0, 1))
@@ -204,6 +208,16 @@ def _groups(lengths: list[int]) -> list[Group]:
             groups.append(Group(start, (length,)))
         start += length
     return groups
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    """Torch's attention ``(texts, heads, length, head width)``, in the number format that it learns fastest in."""
+    learns = query.requires_grad and query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if not (learns and key.shape[2] <= SHORT):
+        return scaled_dot_product_attention(query, key, value, **options)
+    with torch.autocast("cpu", enabled=False):
+        states = scaled_dot_product_attention(query.float(), key.float(), value.float(), **options)
+    return states.to(query.dtype)
 
 
 def _rows(tokens: Tensor, lengths: tuple[int, ...]) -> Tensor:
