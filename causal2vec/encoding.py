@@ -17,15 +17,20 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
-"""Tokens per batch by device: on a CPU what its caches hold (measured, see docs/speed.md), on a GPU what keeps it busy
-(assumed)."""
+BATCH_BYTES = {"cpu": 4096, "cuda": 65536}
+"""Bytes of one number of every token of a batch, by device: on a CPU what its caches hold (1,024 tokens in float32,
+2,048 in bfloat16; measured, see docs/speed.md), on a GPU what keeps it busy (32,768 tokens in bfloat16; assumed)."""
 
 WINDOW = 2048
 """Texts tokenised at a time."""
 
 BESIDE = {"attention_mask": ("input_ids", "roles"), "pre_mask": ("pre_ids",)}
 """Masks, and the features of the same shape."""
+
+
+def tokens_per_batch(device: str, dtype: str) -> int:
+    """Tokens per batch where nobody says otherwise, on ``cpu`` or ``cuda`` in a number format such as ``bfloat16``."""
+    return BATCH_BYTES.get(device, BATCH_BYTES["cpu"]) // (2 if dtype.endswith("float16") else 4)
 
 
 def encodes(model: Any) -> bool:
@@ -56,7 +61,7 @@ def encode(
     import torch
     from tqdm.auto import tqdm
 
-    budget = batch_tokens or BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
+    budget = batch_tokens or tokens_per_batch(model.device.type, str(next(model.parameters()).dtype))
     # Longest first, so that a lack of memory shows at once; characters are near enough to sort the windows.
     order = np.argsort([-len(text) if isinstance(text, str) else 0 for text in texts], kind="stable")
     result = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -72,6 +72,7 @@ class Layout:
         self.index = order[rows] * mask.shape[1] + columns
         self.positions = rank[order[rows], columns].unsqueeze(0)
         self.groups = _groups(lengths[order].tolist())
+        self._sources, self._places = _evened(self.groups, mask.device)
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     def pack(self, padded: Tensor) -> Tensor:
@@ -87,21 +88,24 @@ class Layout:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
         result: list[Tensor] = []
         # Split, not sliced: the gradient of a slice is a tensor of zeros as large as the whole.
-        sizes = [sum(lengths) for _, lengths in self.groups]
-        parts = zip(*(x.squeeze(0).transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
+        sizes = [len(group.lengths) * max(group.lengths) for group in self.groups]
+        parts = zip(
+            *(self._padded(x.squeeze(0).transpose(0, 1)).split(sizes) for x in (query, key, value)), strict=True
+        )
         for (_, lengths), group in zip(self.groups, parts, strict=True):
-            q, k, v = (_rows(x, lengths) for x in group)
+            q, k, v = (x.unflatten(0, (len(lengths), max(lengths))).transpose(1, 2) for x in group)
             k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
             mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
             causal = self.causal and mask is None and q.shape[2] > 1
-            states = _attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2)
-            longest = max(lengths)
-            if min(lengths) == longest:
-                result.append(states.flatten(0, 1))
-            else:
-                cuts = [cut for length in lengths for cut in (length, longest - length)]
-                result += states.flatten(0, 1).split(cuts)[::2]
-        return torch.cat(result).unsqueeze(0)
+            result.append(
+                _attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2).flatten(0, 1)
+            )
+        states = result[0] if len(result) == 1 else torch.cat(result)
+        return (states if self._places is None else states.index_select(0, self._places)).unsqueeze(0)
+
+    def _padded(self, tokens: Tensor) -> Tensor:
+        """``(tokens, heads, head width)`` with every text as long as the longest of its group."""
+        return tokens if self._sources is None else tokens.index_select(0, self._sources)
 
     def beginnings(self) -> dict[str, Any]:
         """Where texts begin, in the words of transformers' flash attention."""
@@ -220,13 +224,25 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Ten
     return states.to(query.dtype)
 
 
-def _rows(tokens: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """``(tokens, heads, head width)`` to ``(texts, heads, longest, head width)``, padded at the end."""
-    longest = max(lengths)
-    if min(lengths) == longest:
-        return tokens.unflatten(0, (len(lengths), longest)).transpose(1, 2)
-    texts = [pad(text, (0, 0, 0, 0, 0, longest - len(text))) for text in tokens.split(lengths)]
-    return torch.stack(texts).transpose(1, 2)
+def _evened(groups: list[Group], device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """How texts become as long as the longest of their group, for attention, and back; ``None`` where they are.
+
+    Returns:
+        For each token of the longer row its source in the row, a text's last token where it has none; for each token
+        of the row its place in the longer one.
+    """
+    if all(min(group.lengths) == max(group.lengths) for group in groups):
+        return None, None
+    sources: list[int] = []
+    places: list[int] = []
+    start = 0
+    for _, lengths in groups:
+        longest = max(lengths)
+        for length in lengths:
+            places += range(len(sources), len(sources) + length)
+            sources += [*range(start, start + length), *[start + length - 1] * (longest - length)]
+            start += length
+    return torch.tensor(sources, device=device), torch.tensor(places, device=device)
 
 
 def _behind(rows: Tensor, prefix: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from causal2vec.bench.materials import WORK, Effort, Materials, draw_pairs, draw_texts, say
 from causal2vec.efficiency.machine import Layers, architecture, linear_layers, matmul_rate
-from causal2vec.encoding import BATCH_TOKENS
+from causal2vec.encoding import tokens_per_batch
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
 
@@ -60,9 +60,9 @@ class Utilisation(NamedTuple):
 class Ceiling:
     """Around some work: the matrix-multiply rate of some layers right before and right after, in GFLOP/s."""
 
-    def __init__(self, layers: Layers, dtype: str, tokens: int = BATCH_TOKENS["cpu"]) -> None:
+    def __init__(self, layers: Layers, dtype: str, tokens: int | None = None) -> None:
         self.layers = layers
-        self.dtype, self.tokens = dtype, tokens
+        self.dtype, self.tokens = dtype, tokens or tokens_per_batch("cpu", dtype)
         self.before = self.after = 0.0
 
     def __enter__(self) -> Ceiling:
@@ -120,7 +120,7 @@ def useful_work(module: Any, texts: list[str], count: Callable[..., float] | Non
 def base_rates(materials: Materials) -> dict[str, float]:
     """GFLOP/s of the base's linear layers by number format, at the encoding's tokens per batch."""
     return {
-        dtype: matmul_rate(base_layers(materials), BATCH_TOKENS["cpu"], dtype, seconds=SECONDS)
+        dtype: matmul_rate(base_layers(materials), tokens_per_batch("cpu", dtype), dtype, seconds=SECONDS)
         for dtype in ("float32", "bfloat16")
     }
 
@@ -143,8 +143,8 @@ def encoding_job(materials: Materials, method: str, texts: list[str]) -> Job:
     settings = {**module_settings(run), "max_seq_length": 1024}  # nothing is cut, whatever a method adds
     module = build_embedder(run.spec.module, materials.folders(run), settings, materials.dtype).eval()
     model = SentenceTransformer(modules=[module], device="cpu")
-    useful = useful_work(module, texts)
-    return Job("encoding", method, lambda: encode(model, texts), useful, linear_layers(module), BATCH_TOKENS["cpu"])
+    useful, tokens = useful_work(module, texts), tokens_per_batch("cpu", materials.dtype)
+    return Job("encoding", method, lambda: encode(model, texts), useful, linear_layers(module), tokens)
 
 
 def training_job(

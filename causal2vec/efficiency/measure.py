@@ -20,7 +20,7 @@ from causal2vec.efficiency.counting import Counts
 from causal2vec.efficiency.order import side_by_side
 from causal2vec.efficiency.worker import Answer, Model, Question, Timing, serve
 from causal2vec.efficiency.workloads import Workload, make_workloads
-from causal2vec.encoding import BATCH_TOKENS
+from causal2vec.encoding import tokens_per_batch
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_file
 from causal2vec.hints import hint
@@ -71,7 +71,7 @@ def measure_efficiency(
                 for base, rate in _rates(workers, workload, settings).items():
                     rates.setdefault(base, []).append(rate)
     made = {"dtype": dtype, "device": device, "repeats": settings.repeats}
-    made["batch_tokens"] = settings.batch_tokens or BATCH_TOKENS[device]
+    made["batch_tokens"] = settings.batch_tokens or tokens_per_batch(device, dtype)
     rows = [
         _row(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
         for model in models

@@ -11,7 +11,7 @@ from causal2vec.efficiency.energy import Meter, open_meter
 from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, process_mb, reset_peak, timed
 from causal2vec.efficiency.order import EXAMPLES, QUERIES
 from causal2vec.efficiency.workloads import Workload
-from causal2vec.encoding import BATCH_TOKENS, encode
+from causal2vec.encoding import encode, tokens_per_batch
 
 
 class Model(NamedTuple):
@@ -83,7 +83,7 @@ def answer(
     """Do what is asked with a loaded model."""
     if question.task == "rate":
         part = getattr(model[0], model[0].parts[0])
-        budget = question.batch_tokens or BATCH_TOKENS[device]
+        budget = question.batch_tokens or tokens_per_batch(device, dtype)
         return matmul_rate(linear_layers(part), budget, dtype, device)
     case, _, prompt = question.workload
     with _as_asked(model, question.workload) as texts:

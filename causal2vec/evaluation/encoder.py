@@ -12,7 +12,7 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 from threadpoolctl import threadpool_limits
 
-from causal2vec.encoding import BATCH_TOKENS, encode, encodes
+from causal2vec.encoding import encode, encodes, tokens_per_batch
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.vectors import Vectors, keys_of
@@ -117,7 +117,8 @@ def batching(model: Any, batch_size: int, batch_tokens: int | None = None) -> di
     """How texts are put into batches: ``batch_tokens`` for a model of this suite, else ``batch_size``."""
     if not hasattr(model, "__getitem__") or not encodes(model):
         return {"batch_size": batch_size}
-    return {"batch_tokens": batch_tokens or BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])}
+    natural = tokens_per_batch(model.device.type, str(next(model.parameters()).dtype))
+    return {"batch_tokens": batch_tokens or natural}
 
 
 def _merged(known: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:

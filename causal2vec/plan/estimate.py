@@ -17,7 +17,7 @@ from causal2vec.efficiency.order import (
     number_of_texts,
     side_by_side,
 )
-from causal2vec.encoding import BATCH_TOKENS
+from causal2vec.encoding import tokens_per_batch
 from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, prompts_of
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, prediction_flops, training_flops
@@ -228,7 +228,7 @@ class Estimator:
             flops += texts * _forward(parts, batch)
             tokens += texts * (batch.llm or batch.encoder)
             widest = max(widest, batch, key=lambda b: b.llm + b.encoder)
-        budget = self.config.evaluation.batch_tokens or BATCH_TOKENS.get(self.device, BATCH_TOKENS["cpu"])
+        budget = self.config.evaluation.batch_tokens or tokens_per_batch(self.device, self.dtype)
         rows = max(1, int(budget // max(widest.llm, widest.encoder)))
         loads = [
             Load(model, rows, widest.llm if part == "llm" else widest.encoder, frozen=True, decoder=part == "llm")
