@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
-import tempfile
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,17 @@ from typing import Any
 import yaml
 
 from causal2vec.errors import UserError
+
+DRAFT = ".draft"
+"""Part of the name of everything that is not finished."""
+
+ABANDONED_SECONDS = 2 * 24 * 3600
+"""A draft of another machine of this age is nobody's any more."""
+
+CHECKSUM = "sha256_of_the_rest"
+"""The key of a record that holds its own checksum."""
+
+_numbers = itertools.count()
 
 
 def sha256_file(path: Path) -> str:
@@ -46,15 +61,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     On any error the half-written folder is removed and an earlier ``target`` stays as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    draft = _draft_of(target)
+    draft.mkdir()
     try:
         yield draft
-        draft.chmod(0o755)  # mkdtemp makes private folders; results are for sharing
         if target.exists():
-            shutil.rmtree(target)
-        draft.replace(target)
-    except BaseException:
+            # A folder cannot take another's place at once; a kill in between leaves none, never a mixture.
+            old = _draft_of(target)
+            target.replace(old)
+            draft.replace(target)
+            shutil.rmtree(old)
+        else:
+            draft.replace(target)
+    except BaseException as error:
+        _note_size(error, draft)
         shutil.rmtree(draft, ignore_errors=True)
         raise
 
@@ -62,13 +82,63 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a draft path beside ``target`` that is moved into place when the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft{target.suffix}")
+    draft = _draft_of(target)
     try:
         yield draft
         draft.replace(target)
+    except BaseException as error:
+        _note_size(error, draft)
+        raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _draft_of(target: Path) -> Path:
+    """A name beside ``target`` that says whose draft it is; what dead processes left of theirs is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{DRAFT}*"):
+        remove_draft(left)
+    owner = f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+    return target.with_name(f".{target.name}.{owner}{DRAFT}{target.suffix}")
+
+
+def remove_draft(draft: Path) -> bool:
+    """Remove a draft if the process that made it, on this machine, is dead, or nobody has touched it for days.
+
+    Returns:
+        Whether it was abandoned.
+    """
+    found = re.search(rf"\.(?P<host>[^/]+)-(?P<pid>\d+)-\d+{re.escape(DRAFT)}", draft.name)
+    if found is None:
+        return False
+    try:
+        if found["host"].endswith(f".{socket.gethostname()}"):
+            abandoned = not _is_alive(int(found["pid"]))
+        else:
+            abandoned = draft.stat().st_mtime < time.time() - ABANDONED_SECONDS
+        if abandoned:
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+    except FileNotFoundError:  # somebody else removes it
+        return True
+    return abandoned
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _note_size(error: BaseException, draft: Path) -> None:
+    """Where a disk was full, how much had been written of what did not fit (`causal2vec.faults`)."""
+    with contextlib.suppress(OSError):
+        paths = draft.rglob("*") if draft.is_dir() else [draft]
+        written = sum(path.stat().st_size for path in paths if path.is_file())
+        error.__dict__.setdefault("draft", (draft.parent, written))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,6 +150,23 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, with sorted keys, so that equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_record(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON mapping with its own checksum inside, for `read_record`."""
+    write_json(path, {**value, CHECKSUM: sha256_json(value)})
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What `write_record` wrote; ``None`` if there is no such file, or it is not what was written."""
+    try:
+        value = read_json(path)
+    except (UserError, OSError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    checksum = value.pop(CHECKSUM, None)
+    return value if checksum == sha256_json(value) else None
 
 
 def read_yaml(path: Path, advice: str) -> Any:

@@ -1,50 +1,122 @@
-"""What every workflow script shares: a log, and errors in one sentence."""
+"""What every workflow script shares: a log, errors in one sentence, and artefacts that are what they were."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import importlib
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from causal2vec import seals
 from causal2vec.errors import UserError
+from causal2vec.faults import explained
 from causal2vec.gpus import claim_gpus
+from causal2vec.locks import alone
+from causal2vec.stops import end_on_signals
+
+LESS_MEMORY = {
+    "train_model": "lower budget.mini_batch_size or set budget.gradient_checkpointing",
+    "pretrain_mntp": "lower mntp.batch_size",
+    "pretrain_simcse": "lower simcse.batch_size",
+    "evaluate_model": "lower evaluation.batch_tokens",
+    "measure_efficiency": "lower efficiency.max_tokens",
+}
+"""What a job of a rule can be told to take less memory."""
 
 
 @contextlib.contextmanager
 def job(snakemake: Any, *imports: str) -> Iterator[Any]:
     """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
 
-    A job that asks for GPUs (``resources: gpu``) gets GPUs of its own, see `claim_gpus`. Progress bars stay on the
-    terminal. The log of any other failure holds its traceback; set ``CAUSAL2VEC_TRACEBACK=1`` to get one for a
-    `UserError` too.
+    What the job reads is compared with its checksums first, and what it has made gets one (`causal2vec.seals`). Nobody
+    else makes the same meanwhile: a second process waits. A job that asks for GPUs (``resources: gpu``) gets GPUs of its
+    own, see `claim_gpus`. Progress bars stay on the terminal. The log of any other failure holds its traceback; set
+    ``CAUSAL2VEC_TRACEBACK=1`` to get one for a `UserError` too.
 
     Args:
         snakemake: The object that Snakemake gives a script.
         imports: Large modules that the job will need, see `import_fast`.
     """
-    log = Path(snakemake.log[0])
-    log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, mode="w", encoding="utf-8")
-    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(asctime)s %(name)s %(message)s", force=True)
+    log, outputs = Path(snakemake.log[0]), [Path(path) for path in snakemake.output]
+    what = f"{snakemake.rule} of {outputs[0]}"
+    end_on_signals(what)
+    with _explaining(log, outputs, snakemake.rule), alone(log, lambda: _say_waiting(what)):
+        handler = logging.FileHandler(log, mode="w", encoding="utf-8")
+        logging.basicConfig(
+            level=logging.INFO, handlers=[handler], format="%(asctime)s %(name)s %(message)s", force=True
+        )
+        for path in outputs:
+            seals.unseal(path)
+        for path in snakemake.input:
+            _refuse_damaged(Path(path))
+        with _scratch(outputs[0]):
+            import_fast(*imports)
+            with claim_gpus(int(snakemake.resources.get("gpu", 0) or 0)):
+                yield snakemake
+        for path in outputs:
+            if path.exists():
+                seals.seal(path)
+
+
+@contextlib.contextmanager
+def _explaining(log: Path, outputs: list[Path], rule: str) -> Iterator[None]:
+    """End an error with a sentence where there is one for it."""
     try:
-        import_fast(*imports)
-        with claim_gpus(int(snakemake.resources.get("gpu", 0) or 0)):
-            yield snakemake
-    except UserError as error:
+        yield
+    except Exception as error:
+        known = error if isinstance(error, UserError) else explained(error, outputs, memory=LESS_MEMORY.get(rule, ""))
         asked = bool(os.environ.get("CAUSAL2VEC_TRACEBACK"))
-        logging.getLogger(__name__).error(traceback.format_exc() if asked else str(error))
-        sys.stderr.write(f"error: {error} (log: {log})\n")
-        sys.exit(1)
-    except Exception:
-        logging.getLogger(__name__).error(traceback.format_exc())
-        raise
+        with contextlib.suppress(OSError):  # the disk may be full
+            logging.getLogger(__name__).error(traceback.format_exc() if asked or not known else str(known))
+        if known is None:
+            raise
+        sys.stderr.write(f"error: {known} (log: {log})\n")
+        sys.exit(known.status or 1)
+
+
+def _say_waiting(what: str) -> None:
+    sys.stderr.write(f"{what}: another process is making the same; waiting for it to end\n")
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Move a damaged input out of the way, so that the next run makes it anew.
+
+    Raises:
+        UserError: It is not what was made; or another job has found that before.
+    """
+    if not path.exists() and seals.is_sealed(path):
+        raise UserError(f"{path} is gone, though it had been made; run the same command again to have it made anew")
+    if problem := seals.damage(path):
+        aside = seals.set_aside(path)
+        raise UserError(
+            f"{path} is damaged: {problem}; it was moved to {aside}, run the same command again to have it made anew"
+        )
+
+
+@contextlib.contextmanager
+def _scratch(output: Path) -> Iterator[None]:
+    """A folder of this job's own for temporary files, in the usual place; what a killed try left there is removed."""
+    name = hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:10]
+    folder = Path(tempfile.gettempdir()) / f"c2v-{os.geteuid()}-{name}"  # short: it may have to hold a socket
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before[0]
+        os.environ.pop("TMPDIR") if before[1] is None else os.environ.update(TMPDIR=before[1])
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def import_fast(*modules: str) -> None:

@@ -1,0 +1,73 @@
+"""One process at a time. The kernel frees these locks when their holder ends, however it ends.
+
+On a file system without locks (some cluster disks) nothing is locked, and Snakemake's own guard is all there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class InUseError(Exception):
+    """Somebody else holds the lock; the message says who, as far as is known."""
+
+
+def take(path: Path) -> IO[str] | None:
+    """Lock a file for as long as the returned handle is open.
+
+    Returns:
+        The handle; ``None`` where the file system knows no locks.
+
+    Raises:
+        InUseError: Another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise InUseError(holder or "an unknown process") from error
+    except OSError as error:
+        file.close()
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    file.truncate(0)
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+    file.flush()
+    return file
+
+
+@contextlib.contextmanager
+def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold an exclusive lock on a file, whose content stays as it is; wait for whoever has it.
+
+    Args:
+        path: Made if it is not there.
+        waiting: Called once if there is something to wait for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield

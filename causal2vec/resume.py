@@ -1,0 +1,88 @@
+"""What a run does first in a folder where an earlier one may have been killed, or another may be at work.
+
+Snakemake's own lock survives a kill and then wants ``--unlock`` by hand; ours is the kernel's, which ends with its
+process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import IO
+
+from causal2vec import seals
+from causal2vec.errors import UserError
+from causal2vec.files import DRAFT, remove_draft
+from causal2vec.locks import InUseError, take
+
+LOCK = Path(".snakemake/causal2vec.lock")
+
+_LOOKS_ONLY = {
+    "--dry-run", "--dryrun", "--report", "--report-after-run", "--unlock", "--lint", "--list", "--list-rules", "--summary",
+    "--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--archive", "--help", "--version",
+    "--list-input-changes", "--list-params-changes", "--list-code-changes", "--list-version-changes",
+    "--list-target-rules", "--list-resources", "--list-untracked", "--print-compilation", "--cleanup-metadata",
+    "--cleanup-shadow", "--containerize", "--touch",
+}  # fmt: skip
+_held: list[IO[str]] = []
+
+
+def runs_jobs(words: list[str]) -> bool:
+    """Whether a command line of Snakemake is one that runs jobs, and does not only look or tidy up."""
+    for word in words:
+        if word.split("=")[0] in _LOOKS_ONLY:
+            return False
+        if word.startswith("-") and not word.startswith("--") and _looks_only(word[1:]):
+            return False
+    return True
+
+
+def _looks_only(letters: str) -> bool:
+    """Whether short options such as ``kn`` have one that only looks; what follows one with a value is its value."""
+    for letter in letters:
+        if letter in "nlSDht":
+            return True
+        if letter not in "kFfpiqr":
+            return False
+    return False
+
+
+def begin_run() -> None:
+    """Take the folder, clear what a killed run left, and move damaged artefacts aside, so that they are made anew.
+
+    Raises:
+        UserError: Another run is at work here.
+    """
+    try:
+        lock = take(LOCK)
+    except InUseError as error:
+        raise UserError(
+            f"another run is at work in {Path.cwd()} ({error}); wait until it has ended, or work in another folder "
+            "(--directory)"
+        ) from error
+    if lock is not None:
+        _held.append(lock)
+        if _was_killed():
+            clear()
+    for artefact in seals.sealed():
+        if not artefact.exists():
+            seals.unseal(artefact)
+        elif problem := seals.damage(artefact, thorough=False):
+            aside = seals.set_aside(artefact)
+            sys.stderr.write(f"{artefact} is damaged: {problem}; it was moved to {aside} and is made anew\n")
+
+
+def _was_killed() -> bool:
+    """Snakemake removes its locks when it ends by itself, whether well or not."""
+    return any(Path(".snakemake/locks").glob("*.lock"))
+
+
+def clear() -> None:
+    """Remove a dead run's lock, its drafts and Snakemake's copies of scripts. Nobody else is at work here."""
+    shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    for path in Path(".snakemake/scripts").glob("tmp*"):
+        path.unlink(missing_ok=True)
+    for top in ("results", "work"):
+        for path in Path(top).rglob(f".*{DRAFT}*"):
+            remove_draft(path)

@@ -1,0 +1,106 @@
+"""Every artefact carries its checksum: sealed when it is made, compared before it is used, never believed if damaged.
+
+A seal is a small file in ``work/seals``, beside the artefacts and not in them, so that they keep their formats. What
+has no seal (a user's own file, results copied from elsewhere) is left to the checks of whoever reads it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from causal2vec.files import read_record, sha256_file, write_record
+
+SEALS = Path("work/seals")
+ASIDE = Path("work/damaged")
+"""Where damaged artefacts are moved to, so that they are made anew and yet can be looked at."""
+
+_MARKERS = (".snakemake_timestamp",)
+
+
+def seal(artefact: Path, seals: Path = SEALS) -> None:
+    """Record size, time and SHA-256 of a file, or of every file in a folder."""
+    files = {name: [*_facts(path), sha256_file(path)] for name, path in _files(artefact)}
+    write_record(_seal_of(artefact, seals), {"files": files})
+
+
+def unseal(artefact: Path, seals: Path = SEALS) -> None:
+    """Forget an artefact that is about to be made anew."""
+    _seal_of(artefact, seals).unlink(missing_ok=True)
+
+
+def is_sealed(artefact: Path, seals: Path = SEALS) -> bool:
+    """Whether there is something to compare an artefact with."""
+    return _seal_of(artefact, seals).is_file()
+
+
+def damage(artefact: Path, seals: Path = SEALS, *, thorough: bool = True) -> str | None:
+    """What is wrong with a sealed artefact, or ``None``.
+
+    Files beyond those that were sealed are no damage.
+
+    Args:
+        artefact: A file or a folder.
+        seals: Where the seals lie.
+        thorough: Read every byte. Else only files whose size or time has changed since they were sealed: quick enough
+            for every artefact of a study at once.
+    """
+    place = _seal_of(artefact, seals)
+    if not place.is_file():
+        return None
+    record = read_record(place)
+    if record is None:
+        return "its seal is damaged"
+    present, changed = dict(_files(artefact)), False
+    for name, (size, time, checksum) in record["files"].items():
+        shown = name or artefact.name
+        if name not in present:
+            return f"{shown} is gone"
+        facts = _facts(present[name])
+        if facts[0] != size:
+            return f"{shown} has {facts[0]:,} bytes, not {size:,}"
+        if thorough or facts[1] != time:
+            found = sha256_file(present[name])
+            if found != checksum:
+                return f"{shown} has the SHA-256 {found[:12]}…, not {checksum[:12]}…"
+            changed |= facts[1] != time
+    if changed:  # copied or touched, but the same bytes: next time its time is as it should be
+        seal(artefact, seals)
+    return None
+
+
+def sealed(seals: Path = SEALS) -> Iterator[Path]:
+    """All artefacts that have a seal, whether they are still there or not."""
+    for place in sorted(seals.rglob("*.seal")):
+        yield place.relative_to(seals).with_suffix("")
+
+
+def set_aside(artefact: Path, seals: Path = SEALS, aside: Path = ASIDE) -> Path:
+    """Move a damaged artefact out of the way and break its seal; where it is now."""
+    target = aside / str(artefact).replace("/", "__")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    if artefact.exists():
+        shutil.move(artefact, target)
+    unseal(artefact, seals)
+    return target
+
+
+def _seal_of(artefact: Path, seals: Path) -> Path:
+    return seals / f"{artefact}.seal"
+
+
+def _files(artefact: Path) -> Iterator[tuple[str, Path]]:
+    """Relative names (empty for a file itself) and paths, sorted."""
+    if artefact.is_file():
+        yield "", artefact
+        return
+    for path in sorted(artefact.rglob("*")):
+        if path.is_file() and path.name not in _MARKERS:
+            yield path.relative_to(artefact).as_posix(), path
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,84 @@
+"""Being told to stop: Ctrl-C, a scheduler's SIGTERM, a terminal that closes.
+
+A job ends with 128 and the signal's number, cleaning up behind it; a training writes a checkpoint first
+(`causal2vec.training.signals`). Snakemake's main process passes the signal on, waits for its jobs, and ends likewise.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_SHELLS = {"sh", "bash", "dash", "ash", "ksh", "zsh"}
+_received: list[int] = []
+
+
+def end_on_signals(what: str) -> None:
+    """Let a job that is told to stop end by `SystemExit`, so that it removes its drafts and gives back its locks.
+
+    Only the first signal counts: Ctrl-C reaches a job twice, from the terminal and from Snakemake.
+
+    Args:
+        what: The job, for the sentence.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        sys.stderr.write(f"{what} was stopped by {signal.Signals(number).name}; the same command goes on from there\n")
+        raise SystemExit(128 + number)
+
+    _listen(stop)
+
+
+def pass_on_signals() -> None:
+    """Let Snakemake's main process hand a signal to its jobs, wait until they have ended, and start no more.
+
+    Of itself it would let jobs run to their end after SIGTERM, which a scheduler does not wait for.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        if not _received:
+            _received.append(number)
+            for job in _jobs():
+                job.send_signal(number)
+            raise KeyboardInterrupt
+
+    _listen(stop)
+
+
+def end_as_told() -> None:
+    """End Snakemake's main process with 128 and the signal's number, if it was told to stop."""
+    if _received:
+        raise SystemExit(128 + _received[0])
+
+
+def _listen(handler: Any) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has had SIGHUP ignored
+            signal.signal(number, handler)
+
+
+def _jobs() -> list[Any]:
+    """The processes that this one has started, past the shells that hold them: a shell would die and leave its job."""
+    import psutil
+
+    found = []
+    todo = psutil.Process().children()
+    while todo:
+        process = todo.pop()
+        try:
+            if Path(process.name()).name in _SHELLS:
+                todo += process.children()
+            else:
+                found.append(process)
+        except psutil.Error:  # ended meanwhile
+            continue
+    return found
