@@ -61,13 +61,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     On any error the half-written folder is removed and an earlier ``target`` stays as it was.
     """
-    draft = _draft_of(target)
+    draft = draft_of(target)
     draft.mkdir()
     try:
         yield draft
         if target.exists():
             # A folder cannot take another's place at once; a kill in between leaves none, never a mixture.
-            old = _draft_of(target)
+            old = draft_of(target)
             target.replace(old)
             draft.replace(target)
             shutil.rmtree(old)
@@ -82,7 +82,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a draft path beside ``target`` that is moved into place when the block ends well."""
-    draft = _draft_of(target)
+    draft = draft_of(target)
     try:
         yield draft
         draft.replace(target)
@@ -93,7 +93,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def _draft_of(target: Path) -> Path:
+def draft_of(target: Path) -> Path:
     """A name beside ``target`` that says whose draft it is; what dead processes left of theirs is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{glob.escape(target.name)}.*{DRAFT}*"):

@@ -19,8 +19,9 @@ from causal2vec.locks import InUseError, take
 LOCK = Path(".snakemake/causal2vec.lock")
 
 _LOOKS_ONLY = {
-    "--dry-run", "--dryrun", "--report", "--report-after-run", "--unlock", "--lint", "--list", "--list-rules", "--summary",
-    "--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--archive", "--help", "--version",
+    "--dry-run", "--dryrun", "--report", "--report-after-run", "--unlock", "--lint", "--list", "--list-rules",
+    "--summary", "--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--archive", "--help",
+    "--version",
     "--list-input-changes", "--list-params-changes", "--list-code-changes", "--list-version-changes",
     "--list-target-rules", "--list-resources", "--list-untracked", "--print-compilation", "--cleanup-metadata",
     "--cleanup-shadow", "--containerize", "--touch",

@@ -38,8 +38,8 @@ def job(snakemake: Any, *imports: str) -> Iterator[Any]:
     """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
 
     What the job reads is compared with its checksums first, and what it has made gets one (`causal2vec.seals`). Nobody
-    else makes the same meanwhile: a second process waits. A job that asks for GPUs (``resources: gpu``) gets GPUs of its
-    own, see `claim_gpus`. Progress bars stay on the terminal. The log of any other failure holds its traceback; set
+    else makes the same meanwhile: a second process waits. A job that asks for GPUs (``resources: gpu``) gets GPUs of
+    its own, see `claim_gpus`. Progress bars stay on the terminal. The log of any other failure holds its traceback; set
     ``CAUSAL2VEC_TRACEBACK=1`` to get one for a `UserError` too.
 
     Args:

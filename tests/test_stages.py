@@ -211,8 +211,8 @@ def test_stage_stopped_by_a_signal_goes_on_and_ends_in_the_same_weights(
     whole = pretrain(stage, tiny["llm"], pairs, tmp_path / "whole", seed=seed)
     check = stages.check_loss
 
-    def stop(loss: float, step: int, name: str) -> None:
-        check(loss, step, name)
+    def stop(loss: float, step: int, name: str, rate: float) -> None:
+        check(loss, step, name, rate)
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -230,7 +230,10 @@ def test_stage_stopped_by_a_signal_goes_on_and_ends_in_the_same_weights(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_loss_that_is_not_a_number_stops_the_stage_and_names_its_settings(stage, tiny, pairs, tmp_path):
-    with pytest.raises(UserError, match=rf"the loss of {stage} is nan at step \d+; lower {stage}\.learning_rate"):
+    with pytest.raises(
+        UserError,
+        match=rf"the loss of {stage} is nan at step \d+, at the learning rate \S+; lower {stage}\.learning_rate",
+    ):
         pretrain(stage, tiny["llm"], pairs, tmp_path, settings={"learning_rate": 1e30})
     assert not (tmp_path / "base").exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -234,7 +233,7 @@ def test_newest_whole_checkpoint_is_taken_and_broken_ones_go(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-16", "checkpoint-8"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signal_stops_after_the_step_with_a_checkpoint(number, tiny, pairs, tmp_path, monkeypatch):
     before = signal.getsignal(number)
     monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop_at(3, number))
@@ -317,12 +316,6 @@ def test_same_seed_gives_the_same_revision(tiny, pairs, tmp_path):
     first, second = (make(run_of("causal2vec"), tiny, pairs, tmp_path / name) for name in ("a", "b"))
     one, two = (json.loads((folder / "manifest.json").read_text())["revision"] for folder in (first, second))
     assert one == two
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_loss_that_is_no_number_stops_the_training(loss):
-    with pytest.raises(UserError, match=r"at step 7; lower budget.learning_rates"):
-        contrastive.check_finite(loss, 7)
 
 
 def test_lora_targets_that_are_not_there(tiny, pairs, tmp_path):

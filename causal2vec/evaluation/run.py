@@ -13,8 +13,10 @@ from typing import Any
 
 from causal2vec.config import Evaluation
 from causal2vec.errors import UserError
+from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.evaluation.prompts import Prompts
-from causal2vec.files import atomic_file, atomic_folder, read_json, write_json
+from causal2vec.fetch.tasks import parts_of
+from causal2vec.files import atomic_file, atomic_folder, read_json, read_record, write_json, write_record
 from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
 
@@ -132,12 +134,12 @@ def evaluate_model(
     for kind in ("results", "items"):
         (state / kind).mkdir(parents=True, exist_ok=True)
     for task in get_tasks(tasks, data, only):
-        if _is_done(task, state):
+        if is_done(task, state):
             continue
         if fetched:
             read_from_cache(task, fetched)
         _evaluate_task(encoder, task, state, seed, progress)
-    records = {path.stem: read_json(path) for path in sorted((state / "records").glob("*.json"))}
+    records = {path.stem: read_record(path) or {} for path in sorted((state / "records").glob("*.json"))}
     with atomic_folder(output) as draft:
         for kind in ("results", "items"):
             shutil.copytree(state / kind, draft / kind)
@@ -149,7 +151,7 @@ def evaluate_model(
                 "revision": revision,
                 **batches,
                 "max_length": model.max_seq_length,
-                "tasks": records,
+                "tasks": {name: {k: v for k, v in found.items() if k != "files"} for name, found in records.items()},
                 "versions": {"mteb": mteb.__version__},
             },
         )
@@ -162,15 +164,6 @@ def _shard(tasks: list[str], data: Path, shard: int, shards: int, max_length: in
 
     costs = task_costs(tasks, data)
     return shard_of(list(costs), shard, shards, costs, max_length)
-
-
-def _record_of(task: Any, state: Path) -> Path:
-    return state / "records" / f"{task.metadata.name}.json"
-
-
-def _is_done(task: Any, state: Path) -> bool:
-    """Whether an earlier, interrupted evaluation finished this task."""
-    return _record_of(task, state).is_file()
 
 
 def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bool) -> None:
@@ -206,9 +199,10 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bo
                     "look at the model's training.json"
                 )
     _write_items(task, state, states)
-    write_json(
-        _record_of(task, state),
+    write_record(
+        record_of(task, state),
         {
+            "files": checksums(task, state),
             "task_type": meta.type,
             "main_score": meta.main_score,
             "data_revision": meta.dataset["revision"],
@@ -221,11 +215,6 @@ def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bo
     logger.info("%s: %.4f in %.0f s", meta.name, result.task_results[0].get_score(), seconds)
 
 
-def _parts(task: Any) -> list[Any]:
-    """The tasks behind an aggregate such as CQADupstackRetrieval, or the task itself."""
-    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
-
-
 def _seed_sampling(task: Any, seed: int) -> dict[str, random.Random]:
     """Let a loaded task draw its samples by ``seed``; a copy of each part's random state before it draws.
 
@@ -233,18 +222,18 @@ def _seed_sampling(task: Any, seed: int) -> dict[str, random.Random]:
     """
     import numpy as np
 
-    for part in _parts(task):
+    for part in parts_of(task):
         if seed:
             part.seed += seed
             part.rng_state, part.np_rng = random.Random(part.seed), np.random.default_rng(part.seed)
-    return {part.metadata.name: copy.deepcopy(part.rng_state) for part in _parts(task)}
+    return {part.metadata.name: copy.deepcopy(part.rng_state) for part in parts_of(task)}
 
 
 def _read_labels_once(task: Any) -> None:
     """Hand a classifier's labels to scikit-learn as a list: of a column, each of its metrics would read every row."""
     from mteb.abstasks import AbsTaskClassification
 
-    for part in _parts(task):
+    for part in parts_of(task):
         if isinstance(part, AbsTaskClassification):
             vars(part)["_calculate_scores"] = lambda labels, *rest, to=part._calculate_scores: to(labels[:], *rest)
 
@@ -257,7 +246,7 @@ def _write_items(task: Any, state: Path, states: dict[str, random.Random]) -> No
     from causal2vec.evaluation.items import task_items_table
 
     tables = []
-    for part in _parts(task):
+    for part in parts_of(task):
         name = part.metadata.name
         part.load_data()  # an aggregate drops its parts' data
         [written] = (state / "results").glob(f"*/*/{name}.json")

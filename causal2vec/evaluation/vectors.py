@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from causal2vec.files import atomic_file, sha256_json
+from causal2vec.files import draft_of, sha256_json
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ STALE_SECONDS = 3600
 """A draft of this age is what a killed process left."""
 
 SUFFIX = ".arrow"
-CHECKSUM = b"crc32"
 
 
 class Segment(NamedTuple):
@@ -76,7 +75,6 @@ class Vectors:
         self.folder = folder if limit > 0 else None
         self.limit = limit
         self._started = time.time() - 0.02  # times of files lag behind the clock by a tick
-        self._checked: set[Path] = set()
         self._files: dict[Path, Segment] = {}
         self._memory: list[Segment] = []
 
@@ -115,11 +113,9 @@ class Vectors:
         segment = Segment(keys[order], None, vectors[order])
         if self.folder is not None:
             try:
-                path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{SUFFIX}"
                 if self._make_room(vectors.nbytes + keys.nbytes):
-                    _write(path, segment)
+                    path = _write(self.folder, segment)
                     self._files[path] = Segment(segment.keys, path)
-                    self._checked.add(path)
                     return
             except OSError as error:
                 if error.errno not in FULL:
@@ -146,11 +142,9 @@ class Vectors:
         if segment.vectors is not None:
             return segment.vectors[rows]
         assert segment.path is not None
-        vectors = _read_rows(segment.path, rows, check=segment.path not in self._checked)
+        vectors = _read_rows(segment.path, rows)
         if vectors is None:
             del self._files[segment.path]
-        else:
-            self._checked.add(segment.path)
         return vectors
 
     def _make_room(self, needed: int) -> bool:
@@ -222,8 +216,8 @@ def _bytes(segment: Segment) -> int:
     return segment.keys.nbytes + (0 if segment.vectors is None else segment.vectors.nbytes)
 
 
-def _write(path: Path, segment: Segment) -> None:
-    """Write a segment as an Arrow IPC file."""
+def _write(folder: Path, segment: Segment) -> Path:
+    """Write a segment as an Arrow IPC file, whose name ends in the CRC-32 of its bytes."""
     import pyarrow as pa
     from pyarrow import ipc
 
@@ -232,9 +226,23 @@ def _write(path: Path, segment: Segment) -> None:
         pa.binary(16), len(vectors), [None, pa.py_buffer(np.ascontiguousarray(segment.keys))]
     )
     values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-    table = pa.table({"key": keys, "vector": values}).replace_schema_metadata({CHECKSUM: str(zlib.crc32(vectors.data))})
-    with atomic_file(path) as draft, ipc.new_file(draft, table.schema) as writer:
-        writer.write_table(table, max_chunksize=BATCH_ROWS)
+    table = pa.table({"key": keys, "vector": values})
+    name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+    draft = draft_of(folder / f"{name}{SUFFIX}")
+    try:
+        with ipc.new_file(draft, table.schema) as writer:
+            writer.write_table(table, max_chunksize=BATCH_ROWS)
+        return draft.replace(folder / f"{name}-{_checksum(draft)}{SUFFIX}")
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _checksum(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            checksum = zlib.crc32(block, checksum)
+    return f"{checksum:08x}"
 
 
 def _read_keys(path: Path) -> np.ndarray | None:
@@ -245,19 +253,18 @@ def _read_keys(path: Path) -> np.ndarray | None:
     try:
         with contextlib.suppress(PermissionError):
             os.utime(path)
+        if _checksum(path) != path.stem.rpartition("-")[2]:  # before anything is made of its bytes
+            raise pa.ArrowInvalid("its checksum is wrong")
         with pa.memory_map(str(path)) as file:
-            reader = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[0]))
-            column = reader.read_all()["key"].combine_chunks()
-            if column.type != pa.binary(16) or not len(column) or CHECKSUM not in (reader.schema.metadata or {}):
-                raise pa.ArrowInvalid("not a segment")
-            keys = np.frombuffer(column.buffers()[1], dtype=np.uint64, count=2 * len(column)).reshape(-1, 2)
-            return keys.copy()
+            column = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[0])).read_all()["key"]
+            column = column.combine_chunks()
+            return np.frombuffer(column.buffers()[1], dtype=np.uint64, count=2 * len(column)).reshape(-1, 2).copy()
     except (OSError, pa.ArrowException, KeyError) as error:
         _remove(path, error)
         return None
 
 
-def _read_rows(path: Path, rows: np.ndarray, *, check: bool) -> np.ndarray | None:
+def _read_rows(path: Path, rows: np.ndarray) -> np.ndarray | None:
     """Vectors of some rows of a segment; None if it is gone or damaged, and then it is removed."""
     import pyarrow as pa
     from pyarrow import ipc
@@ -266,12 +273,6 @@ def _read_rows(path: Path, rows: np.ndarray, *, check: bool) -> np.ndarray | Non
         with pa.memory_map(str(path)) as file:
             table = ipc.open_file(file).read_all()
             chunks = [_values(chunk) for chunk in table["vector"].chunks]
-            if check:
-                checksum = 0
-                for chunk in chunks:
-                    checksum = zlib.crc32(chunk.data, checksum)
-                if str(checksum).encode() != table.schema.metadata[CHECKSUM]:
-                    raise pa.ArrowInvalid("the checksum is wrong")
             result = np.empty((len(rows), chunks[0].shape[1]), dtype=np.float32)
             owners = rows // BATCH_ROWS
             for owner in np.unique(owners):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from causal2vec.config import Budget
 from causal2vec.errors import UserError
 from causal2vec.training import ranks
 from causal2vec.training.checkpoints import KEEP
+from causal2vec.training.divergence import drawn_batches
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -114,14 +116,9 @@ def order_digest(trainer: Any, steps: int) -> str:
         UserError: The pairs do not fill a batch.
     """
     digest, drawn = hashlib.sha256(), 0
-    while drawn < steps:
-        before = drawn
-        sampler = trainer.get_train_dataloader().batch_sampler
-        for batch in getattr(sampler, "batch_sampler", sampler):
-            digest.update(repr(list(batch)).encode())
-            drawn += 1
-            if drawn == steps:
-                break
-        if drawn == before:
-            raise UserError("the training pairs do not fill one batch; lower budget.batch_size or add pairs")
+    for batch in itertools.islice(drawn_batches(trainer), steps):
+        digest.update(repr(batch).encode())
+        drawn += 1
+    if drawn < steps:
+        raise UserError("the training pairs do not fill one batch; lower budget.batch_size or add pairs")
     return digest.hexdigest()

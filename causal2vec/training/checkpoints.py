@@ -10,11 +10,10 @@ import os
 import shutil
 from pathlib import Path
 
-from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_json
+from causal2vec.files import read_record, sha256_file, write_record
 
 MARK = "whole.json"
-"""Lists a checkpoint's files with their sizes in bytes; written last."""
+"""Lists a checkpoint's files with their sizes in bytes and SHA-256; written last."""
 
 KEEP = 2
 """Checkpoints to keep (``save_total_limit``): the newest may not be whole yet."""
@@ -22,21 +21,23 @@ KEEP = 2
 
 def mark_whole(checkpoint: Path) -> None:
     """Say that a checkpoint is complete, once all of its files are on disk."""
-    sizes = {}
+    files = {}
     for path in sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name != MARK):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        sizes[path.relative_to(checkpoint).as_posix()] = path.stat().st_size
-    write_json(checkpoint / MARK, sizes)
+        files[path.relative_to(checkpoint).as_posix()] = [path.stat().st_size, sha256_file(path)]
+    write_record(checkpoint / MARK, {"files": files})
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint has its mark, and every file that the mark lists at its full size."""
-    try:
-        sizes = read_json(checkpoint / MARK)
-    except UserError:
-        return False
-    return all((checkpoint / n).is_file() and (checkpoint / n).stat().st_size == size for n, size in sizes.items())
+    """Whether a checkpoint has its mark, and every file that the mark lists, byte by byte."""
+    record = read_record(checkpoint / MARK)
+    return record is not None and all(
+        (checkpoint / name).is_file()
+        and (checkpoint / name).stat().st_size == size
+        and sha256_file(checkpoint / name) == checksum
+        for name, (size, checksum) in record["files"].items()
+    )
 
 
 def last_checkpoint(state: Path) -> str | None:

@@ -6,8 +6,10 @@ trainer. What is ours: the equal terms, the checkpoint of trainable weights only
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +24,14 @@ from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
 from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
+from causal2vec.training.divergence import mean_cosine, warn_of_collapse
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
 from causal2vec.training.precision import build_to_train, frozen_dtype, rebuild_merged
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
+
+logger = logging.getLogger(__name__)
 
 
 def make_model(
@@ -78,6 +83,9 @@ def make_model(
     if ranks.rank() > 0:
         return ""
     module.max_seq_length = run.max_length
+    if run.trained:
+        where = "cpu" if run.distributed.strategy == "fsdp" and ranks.world_size() > 1 else device
+        _look_for_collapse(module.to(where), run, pairs, records["training.json"])
     module = module.to("cpu")
     if validate:
         from causal2vec.training.validation import validation_mrr
@@ -87,6 +95,18 @@ def make_model(
     revision = save_model(module, output, manifest=manifest, records=records)
     shutil.rmtree(state, ignore_errors=True)
     return revision
+
+
+def _look_for_collapse(module: Embedder, run: Run, pairs: Path, record: dict[str, Any]) -> None:
+    """Note how alike the vectors of unrelated texts are, and say so aloud if a training has made them all the same."""
+    path = pairs / "validation.parquet"
+    if not path.is_file():  # the user's own pairs need none
+        return
+    cosine = mean_cosine(module, path)
+    record["mean_cosine"] = round(cosine, 4) if math.isfinite(cosine) else None
+    if warning := warn_of_collapse(cosine, run.path):
+        logger.warning(warning)
+        sys.stderr.write(f"warning: {warning}\n")
 
 
 def module_settings(run: Run) -> dict[str, Any]:
@@ -137,6 +157,8 @@ def train(
         whole batch), seconds, counts, and ``order_sha256``, the digest of which pairs were seen in which order,
         which must be the same for every method with this seed, however the training was spread.
     """
+    from causal2vec.training.signals import train as run_to_the_end
+
     ranks.join(device)
     budget, frozen = run.budget, frozen_dtype(device, dtype)
     sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
@@ -149,7 +171,7 @@ def train(
     order = order_digest(trainer, budget.steps)
     checkpoint = ranks.from_first(last_checkpoint(state) if ranks.rank() == 0 else None)
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    run_to_the_end(trainer, checkpoint)
     seconds = time.perf_counter() - start
     record = {
         "method": run.method,
@@ -195,7 +217,6 @@ def _trainer(
     from sentence_transformers import SentenceTransformer
 
     from causal2vec.training.sharding import shard
-    from causal2vec.training.signals import SignalCheckpoint
     from causal2vec.training.trainer import EqualTermsTrainer
 
     data = load_training_data(pairs)
@@ -212,7 +233,7 @@ def _trainer(
         args=arguments,
         train_dataset=data,
         loss=make_loss(model, run.budget),
-        callbacks=[SignalCheckpoint()],
+        pairs=pairs,
         sharded=sharded,
     )
     if ranks.rank() > 0:
@@ -228,16 +249,3 @@ def _check_room(module: Embedder, prompts: Prompts, sources: list[str]) -> None:
             module.preprocess(["text"], prompts.for_training(source)["query"])
         except ValueError as error:
             raise UserError(f"the instruction of the pairs' source {source}: {error} (budget.max_length)") from error
-
-
-def check_finite(loss: float, step: int) -> None:
-    """Stop at the first loss that is not a number: everything after it would be worthless.
-
-    Raises:
-        UserError: The loss is NaN or infinite.
-    """
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the training loss is {loss} at step {step}; lower budget.learning_rates, raise budget.temperature, "
-            "or set compute.dtype: float32"
-        )

@@ -64,7 +64,10 @@ def launch(job: Job) -> None:
     (job.state / FAILURE).unlink(missing_ok=True)
     status = _forwarding_signals(command(job, path))
     if (job.state / FAILURE).is_file():
-        raise UserError(read_json(job.state / FAILURE)["error"])
+        failure = read_json(job.state / FAILURE)
+        error = UserError(failure["error"])
+        error.status = failure.get("status")
+        raise error
     if status:
         raise RuntimeError(f"a training process failed; its error is above (torchrun ended with status {status})")
 

@@ -27,7 +27,6 @@ from causal2vec.errors import UserError
 from causal2vec.families import check_llm
 from causal2vec.training.checkpoints import step_of
 from causal2vec.training.lora import adapted
-from causal2vec.training.signals import SignalCheckpoint
 from causal2vec.training.stages import (
     check_loss,
     forget,
@@ -85,7 +84,7 @@ class MntpTrainer(Trainer):
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One step, refused if its loss is not finite."""
         loss = super().training_step(*args, **kwargs)
-        check_loss(float(loss), self.state.global_step + 1, "mntp")
+        check_loss(float(loss), self.state.global_step + 1, "mntp", self._get_learning_rate())
         return loss
 
 
@@ -139,7 +138,6 @@ def pretrain_mntp(
         args=TrainingArguments(**stage_arguments(mntp, seed, state, device=device, dtype=dtype)),
         train_dataset=_encoded(texts, tokenizer, mntp.max_length),
         data_collator=_collator(tokenizer, mntp, seed),
-        callbacks=[SignalCheckpoint()],
     )
     losses = run_trainer(trainer, state)
     record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), "loss": losses}

@@ -1,45 +1,77 @@
-"""A training that is told to stop writes a checkpoint first: time limits, preemption, ``scancel``."""
+"""A training that is told to stop writes a checkpoint first: time limits, preemption, ``scancel``, Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from transformers import TrainerCallback
 
-from causal2vec.errors import UserError
+from causal2vec.errors import StoppedError
 from causal2vec.training import ranks
 from causal2vec.training.checkpoints import mark_whole
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What asks a training to stop: Slurm before the end of time and at preemption, other schedulers by USR1."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""What asks a training to stop: Slurm before the end of time and at preemption, other schedulers by USR1, a user."""
+
+PATIENCE = 5.0
+"""Seconds for the step to end by itself. A longer step of a single process is broken off, and the checkpoint is of the
+step before: a scheduler waits ten seconds or so before it kills."""
+
+
+class _BrokenOffError(BaseException):
+    """A step takes too long. No `Exception`, so that nobody between here and `stopping` takes it for his own."""
+
+
+def train(trainer: Any, checkpoint: str | None) -> None:
+    """``trainer.train`` of any transformers trainer, from a checkpoint if there is one, stopped by a signal.
+
+    Raises:
+        StoppedError: A signal came; a checkpoint is written, and the same call with it goes on from there.
+    """
+    watch = SignalCheckpoint()
+    trainer.add_callback(watch)
+    with watch.stopping(trainer):
+        trainer.train(resume_from_checkpoint=checkpoint)
 
 
 class SignalCheckpoint(TrainerCallback):
-    """For any transformers trainer: finish the step, write a checkpoint, stop. Also marks every checkpoint as whole.
+    """After a signal: finish the step, write a checkpoint, stop. Also marks every checkpoint as whole.
 
     With several processes a signal to one is a signal to all: they agree after every step, so that all stop at
-    the same one. The trainer's ``train`` then ends with a `UserError`;
-    `causal2vec.training.checkpoints.last_checkpoint` finds where to go on.
+    the same one.
     """
 
     def __init__(self) -> None:
         self._received = 0
-        self._stopped: tuple[int, int] | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._armed = False
+        self._may_break_off = False
+        self._randomness: Any = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Listen for signals."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """From here on a step changes nothing that lasts but the random generators, whose states are kept."""
+        if ranks.world_size() == 1:
+            self._randomness = _randomness()
+            self._may_break_off = True
+            if self._received:  # the signal came between two steps, after the last chance to stop
+                self._break_off(signal.SIGALRM, None)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Weights are about to change: that is finished."""
+        self._may_break_off = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After a signal: a checkpoint, and no further step. The last step ends the training anyway."""
         number = int(ranks.largest(self._received))
+        self._received = number
         if number and state.global_step < state.max_steps:
-            self._stopped = (number, state.global_step)
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -48,20 +80,65 @@ class SignalCheckpoint(TrainerCallback):
         if state.is_world_process_zero:
             mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop listening.
+    @contextlib.contextmanager
+    def stopping(self, trainer: Any) -> Iterator[None]:
+        """Listen for signals while ``trainer.train`` runs in this block.
 
         Raises:
-            UserError: The training was stopped by a signal.
+            StoppedError: The training was stopped by a signal; its checkpoint is written.
         """
-        for listened, before in self._before.items():
-            signal.signal(listened, before)
-        if self._stopped:
-            number, step = self._stopped
-            raise UserError(
-                f"stopped by {signal.Signals(number).name} at step {step} of {state.max_steps}; "
-                "the same command goes on from there"
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._break_off)
+        try:
+            yield
+        except _BrokenOffError:
+            _restore(self._randomness)
+            trainer.optimizer.zero_grad()
+            self._save_as_it_was(trainer)
+        finally:
+            if self._armed:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            for listened, handler in before.items():
+                signal.signal(listened, handler)
+        if self._received and trainer.state.global_step < trainer.state.max_steps:
+            name, step = signal.Signals(self._received).name, trainer.state.global_step
+            raise StoppedError(
+                f"stopped by {name} at step {step} of {trainer.state.max_steps}; the same command goes on from there",
+                self._received,
             )
 
+    def _save_as_it_was(self, trainer: Any) -> None:
+        """A checkpoint of the step before, unless there is one, or nothing has been learnt yet."""
+        step = trainer.state.global_step
+        if step and not (Path(trainer.args.output_dir) / f"checkpoint-{step}").exists():
+            trainer._save_checkpoint(trainer.model, trial=None)
+            self.on_save(trainer.args, trainer.state, trainer.control)
+
     def _receive(self, number: int, frame: Any) -> None:
-        self._received = number
+        if not self._received:
+            self._received = number
+            if ranks.world_size() == 1:
+                self._armed = True
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE, 0.5)
+
+    def _break_off(self, number: int, frame: Any) -> None:
+        """The alarm; it rings again and again until the step may be broken off."""
+        if self._may_break_off:
+            self._may_break_off = False
+            raise _BrokenOffError
+
+
+def _randomness() -> Any:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+
+
+def _restore(states: Any) -> None:
+    python, numpy, cpu, cuda = states
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(cpu)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)

@@ -22,7 +22,6 @@ from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
 from causal2vec.families import check_backbone
 from causal2vec.training.lora import attach_lora, merge_lora
-from causal2vec.training.signals import SignalCheckpoint
 from causal2vec.training.stages import (
     check_loss,
     forget,
@@ -42,7 +41,7 @@ class SimcseTrainer(EqualTermsTrainer):
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One step, refused if its loss is not finite."""
         loss = super(EqualTermsTrainer, self).training_step(*args, **kwargs)
-        check_loss(float(loss), self.state.global_step + 1, "simcse")
+        check_loss(float(loss), self.state.global_step + 1, "simcse", self._get_learning_rate())
         return loss
 
 
@@ -96,7 +95,6 @@ def pretrain_simcse(
         args=SentenceTransformerTrainingArguments(**arguments, dataloader_drop_last=True),
         train_dataset=_views(texts, simcse.batch_size),
         loss=MultipleNegativesRankingLoss(model, scale=1 / simcse.temperature),
-        callbacks=[SignalCheckpoint()],
     )
     losses = run_trainer(trainer, state)
     merge_lora(module)

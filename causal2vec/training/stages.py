@@ -19,6 +19,7 @@ from causal2vec.config import Mntp, Simcse
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_folder, read_json, write_json
 from causal2vec.training.checkpoints import KEEP, last_checkpoint
+from causal2vec.training.signals import train
 
 LARGE = 1e9
 """Weights from which on a GPU computes activations twice instead of keeping them (gradient checkpointing)."""
@@ -66,11 +67,11 @@ def stage_arguments(stage: Mntp | Simcse, seed: int, state: Path, *, device: str
 
 def run_trainer(trainer: Any, state: Path) -> list[dict[str, float]]:
     """Train, from the last whole checkpoint in ``state`` where there is one; returns the loss of every step."""
-    trainer.train(resume_from_checkpoint=last_checkpoint(state))
+    train(trainer, last_checkpoint(state))
     return [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
 
 
-def check_loss(loss: float, step: int, stage: str) -> None:
+def check_loss(loss: float, step: int, stage: str, rate: float) -> None:
     """Stop at the first loss that is not a number: transformers' own log would show it as zero.
 
     Raises:
@@ -78,7 +79,8 @@ def check_loss(loss: float, step: int, stage: str) -> None:
     """
     if not math.isfinite(loss):
         raise UserError(
-            f"the loss of {stage} is {loss} at step {step}; lower {stage}.learning_rate, or set compute.dtype: float32"
+            f"the loss of {stage} is {loss} at step {step}, at the learning rate {rate:.3g}; lower "
+            f"{stage}.learning_rate, or set compute.dtype: float32"
         )
 
 

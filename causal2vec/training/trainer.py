@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
 
-from causal2vec.training import sharding
-from causal2vec.training.contrastive import check_finite
+from causal2vec.training import divergence, sharding
 
 WEIGHTS = "trainable.safetensors"
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Let nobody go on from a loss that is no number.
+
+    Raises:
+        FloatingPointError: The loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss of step {step} is {loss}")
+
+
+def _part(name: str) -> str:
+    """The key of ``budget.learning_rates`` that a weight learns by."""
+    return next((part for part in ("encoder", "projection") if f".{part}." in f".{name}"), "lora")
 
 
 class EqualTermsTrainer(SentenceTransformerTrainer):
     """Checkpoints hold only the weights that learn: the frozen LLM is on disk already.
 
     Args:
+        pairs: The folder that the pairs came from, to name those of a batch that has gone wrong.
         sharded: The weights are split over the processes (`causal2vec.training.sharding.shard`). Checkpoints are
             whole all the same, so that they look alike however a training is spread.
     """
@@ -28,18 +44,36 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
     optimizer: Any
     lr_scheduler: Any
 
-    def __init__(self, *args: Any, sharded: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, pairs: Path | None = None, sharded: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.sharded = sharded
+        self.pairs, self.sharded = pairs, sharded
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card from the trainer: ours is written with the model, from its manifest."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One step, refused if its loss is not finite."""
-        loss = super().training_step(*args, **kwargs)
-        check_finite(float(loss), self.state.global_step + 1)
+        """Loss and gradients of one step, refused if they are not finite."""
+        loss, step = super().training_step(*args, **kwargs), self.state.global_step + 1
+        try:
+            check_finite(float(loss), step)
+        except FloatingPointError:
+            self._refuse(float(loss), "loss", step)
+        if not self.sharded:
+            gradients = [p.grad for p in self._trainable().values() if p.grad is not None]
+            norm = float(nn.utils.get_total_norm(gradients))
+            if not math.isfinite(norm):
+                self._refuse(norm, "gradient's norm", step)
         return loss
+
+    def _refuse(self, value: float, what: str, step: int) -> NoReturn:
+        names = {id(parameter): name for name, parameter in self._trainable().items()}
+        rates = {
+            _part(names[id(group["params"][0])]): group["lr"]
+            for group in self.optimizer.param_groups
+            if group["params"]
+        }
+        known = divergence.pairs_of_step(self, step, self.pairs) if self.pairs else []
+        divergence.refuse(value, what, step, rates, known, Path(str(self.args.output_dir)))
 
     def trainable(self) -> dict[str, Tensor]:
         """The weights that learn, by name; whole, on the CPU, and on every process."""

@@ -24,7 +24,7 @@ def main() -> None:
         ranks.leave()
     except UserError as error:
         if ranks.rank() == 0 or not (path.parent / FAILURE).exists():
-            write_json(path.parent / FAILURE, {"error": str(error), "rank": ranks.rank()})
+            write_json(path.parent / FAILURE, {"error": str(error), "rank": ranks.rank(), "status": error.status})
         sys.stderr.write(f"error: {error}\n" if ranks.rank() == 0 else "")
         sys.exit(1)
 

@@ -32,7 +32,8 @@ def configuration(tiny: dict[str, Path]) -> dict:
         },
         "pairs": {"sources": {"recipe_title": 300, "hpo_synonym": 300}, "validation": 60},
         "budget": {
-            "steps": STEPS, "save_steps": SAVE_STEPS, "batch_size": 8, "max_length": 64, "lora": {"rank": 2, "alpha": 4},
+            "steps": STEPS, "save_steps": SAVE_STEPS, "batch_size": 8, "max_length": 64,
+            "lora": {"rank": 2, "alpha": 4},
         },
         "mntp": {"steps": 4, "batch_size": 4, "max_length": 32},
         "evaluation": {
