@@ -29,6 +29,9 @@ ABANDONED_SECONDS = 2 * 24 * 3600
 CHECKSUM = "sha256_of_the_rest"
 """The key of a record that holds its own checksum."""
 
+SETTLED = "finished.json"
+"""In a folder of work in progress: its result is whole."""
+
 _numbers = itertools.count()
 
 
@@ -139,6 +142,22 @@ def _note_size(error: BaseException, draft: Path) -> None:
         paths = draft.rglob("*") if draft.is_dir() else [draft]
         written = sum(path.stat().st_size for path in paths if path.is_file())
         error.__dict__.setdefault("draft", (draft.parent, written))
+
+
+def settle(state: Path, output: Path, *, keep: bool) -> None:
+    """Be done with the folder of a work in progress, once its result is whole.
+
+    Args:
+        state: The folder.
+        output: The result.
+        keep: Leave it until somebody has taken note of the result (`causal2vec.resume`): until then Snakemake would
+            delete a result whose job was killed in its last moment, and all of the work would have to be done again.
+    """
+    if keep:
+        state.mkdir(parents=True, exist_ok=True)
+        write_record(state / SETTLED, {"output": str(output)})
+    else:
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from typing import IO
 
 from causal2vec import seals
 from causal2vec.errors import UserError
-from causal2vec.files import DRAFT, remove_draft
+from causal2vec.files import DRAFT, SETTLED, read_record, remove_draft
 from causal2vec.locks import InUseError, take
 
 LOCK = Path(".snakemake/causal2vec.lock")
@@ -64,14 +64,21 @@ def begin_run() -> None:
         ) from error
     if lock is not None:
         _held.append(lock)
-        if _was_killed():
-            clear()
+        clear() if _was_killed() else drop_settled()
     for artefact in seals.sealed():
         if not artefact.exists():
             seals.unseal(artefact)
         elif problem := seals.damage(artefact, thorough=False):
             aside = seals.set_aside(artefact)
             sys.stderr.write(f"{artefact} is damaged: {problem}; it was moved to {aside} and is made anew\n")
+
+
+def drop_settled() -> None:
+    """Remove the folders of works in progress whose results are there, and which Snakemake has taken note of."""
+    for path in Path("work/state").glob(f"*/*/{SETTLED}"):
+        record = read_record(path)
+        if record is not None and Path(record["output"]).exists():
+            shutil.rmtree(path.parent)
 
 
 def _was_killed() -> bool:

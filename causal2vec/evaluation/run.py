@@ -16,7 +16,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.fetch.tasks import parts_of
-from causal2vec.files import atomic_file, atomic_folder, read_json, read_record, write_json, write_record
+from causal2vec.files import atomic_file, atomic_folder, read_json, read_record, settle, write_json, write_record
 from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
 
@@ -64,6 +64,7 @@ def evaluate_run(
         seed=run.seed,
         only=_shard(settings.tasks, data, shard, shards, run.max_length) if shards > 1 else None,
         fetched=fetched,
+        keep_state=True,
         record={
             **run.model_dump(include={"method", "base", "seed", "trained"}),
             "dtype": dtype,
@@ -92,6 +93,7 @@ def evaluate_model(
     progress: bool = True,
     only: list[str] | None = None,
     fetched: Path | None = None,
+    keep_state: bool = False,
 ) -> None:
     """Run mteb on a model and write its results with a record of how they came about.
 
@@ -114,6 +116,7 @@ def evaluate_model(
         progress: Show bars.
         only: Those of the tasks (a benchmark's too) that are run; ``None`` runs all.
         fetched: What `causal2vec.fetch.tasks.fetch_tasks` downloaded; the tasks are read from there, without a network.
+        keep_state: See `causal2vec.files.settle`.
 
     Raises:
         UserError: An unknown task, data that cannot be had, or a score that is not a number.
@@ -155,7 +158,7 @@ def evaluate_model(
                 "versions": {"mteb": mteb.__version__},
             },
         )
-    shutil.rmtree(state, ignore_errors=True)
+    settle(state, output, keep=keep_state)
 
 
 def _shard(tasks: list[str], data: Path, shard: int, shards: int, max_length: int) -> list[str]:

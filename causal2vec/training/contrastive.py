@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.export import build_embedder, save_model
-from causal2vec.files import sha256_file
+from causal2vec.files import settle, sha256_file
 from causal2vec.runs import Run
 from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
@@ -46,6 +45,7 @@ def make_model(
     dtype: str = "float32",
     attention: str = "auto",
     validate: bool = False,
+    keep_state: bool = False,
 ) -> str:
     """Train one run, or just build it if it is an untrained twin, and save it.
 
@@ -59,6 +59,7 @@ def make_model(
         state: Folder for checkpoints; a training that was stopped goes on from there. Removed at the end.
         device, dtype: Where and in which format to compute; the weights that learn are float32.
         attention: ``compute.attention``.
+        keep_state: See `causal2vec.files.settle`.
         validate: Also measure retrieval within the validation pairs (for choosing settings).
 
     Returns:
@@ -93,7 +94,7 @@ def make_model(
         records["validation.json"] = validation_mrr(module, pairs / "validation.parquet", prompts, device=device)
     manifest = _manifest(run, folders, module, pairs, dtype)
     revision = save_model(module, output, manifest=manifest, records=records)
-    shutil.rmtree(state, ignore_errors=True)
+    settle(state, output, keep=keep_state)
     return revision
 
 

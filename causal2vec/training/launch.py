@@ -42,6 +42,7 @@ class Job(Section):
     threads: int = 1
     """Processor threads of each process."""
     validation: bool = False
+    keep_state: bool = False
 
 
 def launch(job: Job) -> None:
@@ -97,6 +98,7 @@ def perform(job: Job) -> None:
         dtype=job.dtype,
         attention=job.attention,
         validate=job.validation,
+        keep_state=job.keep_state,
     )
 
 

@@ -25,11 +25,11 @@ from transformers import (
 from causal2vec.config import Lora, Mntp
 from causal2vec.errors import UserError
 from causal2vec.families import check_llm
+from causal2vec.files import settle
 from causal2vec.training.checkpoints import step_of
 from causal2vec.training.lora import adapted
 from causal2vec.training.stages import (
     check_loss,
-    forget,
     opening,
     run_trainer,
     stage_arguments,
@@ -101,6 +101,7 @@ def pretrain_mntp(
     dtype: str = "float32",
     attention: str = "auto",
     fetched: Path | None = None,
+    keep_state: bool = False,
 ) -> None:
     """Train adapters, merge them, and write the LLM as a new base to ``output``, with ``mntp.json``, the record.
 
@@ -117,6 +118,7 @@ def pretrain_mntp(
         state: Folder for checkpoints; a stage that was stopped goes on from there. Removed at the end.
         device, dtype, attention: Where, in which format and with which attention to compute.
         fetched: The record of the texts' download, where they come from the hub.
+        keep_state: See `causal2vec.files.settle`.
 
     Raises:
         UserError: The base cannot be made bidirectional, the mask token is not one token of it, there is no text,
@@ -142,7 +144,7 @@ def pretrain_mntp(
     losses = run_trainer(trainer, state)
     record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), "loss": losses}
     write_base(model.merge_and_unload(), base, output, "mntp", record)
-    forget(state)
+    settle(state, output, keep=keep_state)
 
 
 def _encoded(texts: list[str], tokenizer: Any, max_length: int) -> Dataset:

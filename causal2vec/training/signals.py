@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from causal2vec.errors import StoppedError
 from causal2vec.training import ranks
-from causal2vec.training.checkpoints import mark_whole
+from causal2vec.training.checkpoints import mark_whole, step_of
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """What asks a training to stop: Slurm before the end of time and at preemption, other schedulers by USR1, a user."""
@@ -36,6 +36,11 @@ def train(trainer: Any, checkpoint: str | None) -> None:
     Raises:
         StoppedError: A signal came; a checkpoint is written, and the same call with it goes on from there.
     """
+    if checkpoint and step_of(checkpoint) >= trainer.args.max_steps:
+        # Killed between the last step and the end: the trainer would take a step more.
+        trainer._load_from_checkpoint(checkpoint)
+        trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        return
     watch = SignalCheckpoint()
     trainer.add_callback(watch)
     with watch.stopping(trainer):
@@ -68,10 +73,11 @@ class SignalCheckpoint(TrainerCallback):
         self._may_break_off = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """After a signal: a checkpoint, and no further step. The last step ends the training anyway."""
-        number = int(ranks.largest(self._received))
-        self._received = number
-        if number and state.global_step < state.max_steps:
+        """After a signal: a checkpoint, and no further step. The last step has one, too: then comes the saving."""
+        self._received = int(ranks.largest(self._received))
+        if state.global_step >= state.max_steps:
+            control.should_save = True
+        elif self._received:
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

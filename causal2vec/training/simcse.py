@@ -21,10 +21,10 @@ from causal2vec.config import Lora, Simcse
 from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
 from causal2vec.families import check_backbone
+from causal2vec.files import settle
 from causal2vec.training.lora import attach_lora, merge_lora
 from causal2vec.training.stages import (
     check_loss,
-    forget,
     opening,
     run_trainer,
     stage_arguments,
@@ -59,6 +59,7 @@ def pretrain_simcse(
     attention: str = "auto",
     inputs: dict[str, Any] | None = None,
     fetched: Path | None = None,
+    keep_state: bool = False,
 ) -> None:
     """Train adapters, merge them, and write the LLM as a new base to ``output``, with ``simcse.json``, the record.
 
@@ -77,6 +78,7 @@ def pretrain_simcse(
         device, dtype, attention: Where, in which format and with which attention to compute.
         inputs: What the base asks of every method (`causal2vec.runs.Run.inputs`): ``add_bos`` and ``chat`` count.
         fetched: The record of the texts' download, where they come from the hub.
+        keep_state: See `causal2vec.files.settle`.
 
     Raises:
         UserError: The base cannot be made bidirectional or has no attention dropout, the texts do not fill a batch,
@@ -100,7 +102,7 @@ def pretrain_simcse(
     merge_lora(module)
     record = {**simcse.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), "loss": losses}
     write_base(module.llm, base, output, "simcse", {**record, "inputs": inputs or {}})
-    forget(state)
+    settle(state, output, keep=keep_state)
 
 
 def with_dropout(base: Path, simcse: Simcse, inputs: dict[str, Any], device: str = "cpu", **kwargs: Any) -> Embedder:

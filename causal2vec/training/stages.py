@@ -7,7 +7,6 @@ which the next stage, and the contrastive training that all methods share, start
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +105,3 @@ def write_base(llm: Any, base: Path, output: Path, name: str, record: dict[str, 
             record = {**record, "base": earlier["base"]}
             write_json(draft / "mntp.json", earlier)
         write_json(draft / f"{name}.json", record)
-
-
-def forget(state: Path) -> None:
-    """Remove a finished stage's checkpoints."""
-    shutil.rmtree(state, ignore_errors=True)

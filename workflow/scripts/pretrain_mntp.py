@@ -20,4 +20,5 @@ with job(snakemake, "transformers", "peft") as s:
         dtype=dtype,
         attention=s.params.compute["attention"],
         fetched=Path(s.input.texts[0]) if s.input.texts else None,
+        keep_state=True,
     )

@@ -21,4 +21,5 @@ with job(snakemake, "sentence_transformers", "peft") as s:
         attention=s.params.compute["attention"],
         inputs=s.params.inputs,
         fetched=Path(s.input.texts[0]) if s.input.texts else None,
+        keep_state=True,
     )

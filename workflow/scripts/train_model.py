@@ -28,5 +28,6 @@ with job(snakemake, *imports) as s:
             attention=compute.attention,
             threads=compute.threads,
             validation=s.params.validate,
+            keep_state=True,
         )
     )

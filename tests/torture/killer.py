@@ -1,0 +1,180 @@
+"""Kill a run's whole process group at a chosen kind of moment, again and again, with the same command in between."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import study
+
+POLL = 0.01
+PATIENCE = 300.0
+
+DRAFTS = {
+    "unpacking": "work/packages/.*.draft*",
+    "preparing": "work/models/.*.draft*",
+    "writing pairs": "work/pairs/../.pairs.*.draft*",
+    "checkpoint": "work/state/*/*/checkpoint-*",
+    "saving": "results/models/*/*/.*.draft*",
+    "finishing tasks": "work/evaluation/*/*/*/.*.draft*",
+    "gathering": "results/**/.*.draft*",
+}
+"""What is there only while something is being written: a kill right then is the worst there is."""
+
+STAGES = (
+    "fetch_package", "prepare_model", "prepare_tasks", "collect_task_texts", "prepare_pairs", "pretrain_mntp",
+    "train_model", "evaluate_model", "measure_efficiency", "collect_scores", "collect_training", "write_manifest",
+    "compute_statistics", "make_tables", "make_plots", "check_claims", "write_report",
+)  # fmt: skip
+
+
+class Kill(NamedTuple):
+    """One kill: what it waited for, how long after that it came, and which rules' jobs were running."""
+
+    waited_for: str
+    delay: float
+    running: tuple[str, ...]
+
+
+def plan(kills: int, chance: random.Random, stages: tuple[str, ...] = STAGES) -> list[str]:
+    """What to wait for before each kill: every stage and every kind of draft, in the order in which they come."""
+    moments = [name for pair in itertools.zip_longest(stages, DRAFTS) for name in pair if name]
+    chosen = [moments[place % len(moments)] for place in range(kills)]
+    extra = chance.sample(moments, len(moments))
+    chosen = chosen if kills >= len(moments) else extra[:kills]
+    order = {name: place for place, name in enumerate(ORDER)}
+    return sorted(chosen, key=lambda name: order[name])
+
+
+ORDER = (
+    "fetch_package", "unpacking", "prepare_model", "preparing", "prepare_tasks", "collect_task_texts", "prepare_pairs",
+    "writing pairs", "pretrain_mntp", "checkpoint", "train_model", "saving", "evaluate_model", "finishing tasks",
+    "measure_efficiency", "collect_scores", "gathering", "collect_training", "write_manifest", "compute_statistics",
+    "make_tables", "make_plots", "check_claims", "write_report",
+)  # fmt: skip
+
+
+def torture(folder: Path, kills: int, chance: random.Random, log: Path, **environment: str) -> list[Kill]:
+    """Run the study in ``folder`` to its end through so many kills.
+
+    Returns:
+        What was killed where. Fewer than asked for if the run ended before.
+    """
+    done: list[Kill] = []
+    moments = iter(plan(kills, chance))
+    before: dict[str, tuple[int, int]] = {}
+    while True:
+        moment = next(moments, None)
+        process = study.start(folder, log=log, **environment)
+        kill = _kill_at(process, folder, moment, chance) if moment else None
+        status = process.wait(timeout=PATIENCE)
+        if kill is None:
+            assert status == 0, f"after {len(done)} kills the same command ended with {status}; see {log}"
+            if moment is None:
+                return done
+            continue  # the moment never came again: what it waits for is finished
+        done.append(kill)
+        now = finished(folder)
+        lost = {name for name in before if now.get(name) != before[name]}
+        assert not lost, f"finished work was lost or done again: {sorted(lost)}"
+        before = now
+
+
+def finished(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything that is finished: sealed artefacts, whole checkpoints' steps, evaluated tasks."""
+    found = {}
+    for seal in (folder / "work" / "seals").rglob("*.seal"):
+        facts = seal.stat()
+        found[str(seal.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
+    return found
+
+
+def progress(folder: Path) -> dict[str, int]:
+    """Steps in the newest whole checkpoint, and number of finished tasks, by state folder."""
+    found = {}
+    for mark in (folder / "work" / "state").rglob("whole.json"):
+        step = int(mark.parent.name.rpartition("-")[2])
+        key = str(mark.parent.parent.relative_to(folder))
+        found[key] = max(found.get(key, 0), step)
+    for records in (folder / "work" / "state").rglob("records"):
+        found[str(records.relative_to(folder))] = len(list(records.glob("*.json")))
+    return found
+
+
+def running(group: int) -> tuple[str, ...]:
+    """Rules whose jobs are at work, by the scripts that Snakemake runs."""
+    names: list[str] = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        for word in process.info["cmdline"] or []:
+            found = re.search(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py$", word)
+            if found and _group(process.info["pid"]) == group:
+                names.append(found[1])
+    return tuple(sorted(set(names)))
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def _kill_at(process: subprocess.Popen, folder: Path, moment: str, chance: random.Random) -> Kill | None:
+    """Wait for a moment and a little longer, then kill; ``None`` if the run has ended before."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return None
+        if _has_come(moment, process.pid, folder):
+            delay = chance.uniform(0, 0.05 if moment in DRAFTS else 6 if moment in SLOW else 0.6)
+            time.sleep(delay)
+            names = running(process.pid)
+            if process.poll() is not None:
+                return None
+            os.killpg(process.pid, signal.SIGKILL)
+            _wait_for_group(process.pid)
+            return Kill(moment, round(delay, 3), names)
+        time.sleep(POLL)
+    raise AssertionError(f"'{moment}' did not come within {PATIENCE:.0f} s")
+
+
+SLOW = ("prepare_model", "prepare_tasks", "pretrain_mntp", "train_model", "evaluate_model", "measure_efficiency")
+
+
+def _has_come(moment: str, group: int, folder: Path) -> bool:
+    if moment not in DRAFTS:
+        return moment in running(group)
+    return next(iter(folder.glob(DRAFTS[moment])), None) is not None
+
+
+def _wait_for_group(group: int) -> None:
+    """Until the kernel has removed every process of a group that was killed."""
+    while any(_group(process.pid) == group and process.status() != "zombie" for process in _alive()):
+        time.sleep(POLL)
+
+
+def _alive() -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            process.status()
+        except psutil.Error:
+            continue
+        yield process
+
+
+def table(kills: list[Kill]) -> str:
+    """What was killed where, how often, in Markdown."""
+    moments, rules = Counter(kill.waited_for for kill in kills), Counter(name for k in kills for name in k.running)
+    lines = ["| moment waited for | kills |", "|---|---|", *(f"| {name} | {moments[name]} |" for name in ORDER)]
+    lines += ["", "| rule at work when killed | kills |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {count} |" for name, count in rules.most_common())])
