@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import itertools
 import os
 import random
@@ -21,21 +23,15 @@ POLL = 0.01
 PATIENCE = 300.0
 
 DRAFTS = {
-    "unpacking": "work/packages/.*.draft*",
-    "preparing": "work/models/.*.draft*",
-    "writing pairs": "work/pairs/../.pairs.*.draft*",
-    "checkpoint": "work/state/*/*/checkpoint-*",
-    "saving": "results/models/*/*/.*.draft*",
-    "finishing tasks": "work/evaluation/*/*/*/.*.draft*",
-    "gathering": "results/**/.*.draft*",
+    "unpacking": ("work/packages/.*.draft*",),
+    "preparing": ("work/models/.*.draft*",),
+    "writing pairs": ("work/.pairs.*.draft*",),
+    "checkpoint": ("work/state/*/*/checkpoint-*",),
+    "saving": ("results/models/*/*/.*.draft*",),
+    "finishing tasks": ("work/evaluation/*/*/*/.*.draft*",),
+    "gathering": ("results/.*.draft*", "results/mteb/results/*/.*.draft*"),
 }
 """What is there only while something is being written: a kill right then is the worst there is."""
-
-STAGES = (
-    "fetch_package", "prepare_model", "prepare_tasks", "collect_task_texts", "prepare_pairs", "pretrain_mntp",
-    "train_model", "evaluate_model", "measure_efficiency", "collect_scores", "collect_training", "write_manifest",
-    "compute_statistics", "make_tables", "make_plots", "check_claims", "write_report",
-)  # fmt: skip
 
 
 class Kill(NamedTuple):
@@ -46,17 +42,14 @@ class Kill(NamedTuple):
     running: tuple[str, ...]
 
 
-def plan(kills: int, chance: random.Random, stages: tuple[str, ...] = STAGES) -> list[str]:
-    """What to wait for before each kill: every stage and every kind of draft, in the order in which they come."""
-    moments = [name for pair in itertools.zip_longest(stages, DRAFTS) for name in pair if name]
-    chosen = [moments[place % len(moments)] for place in range(kills)]
-    extra = chance.sample(moments, len(moments))
-    chosen = chosen if kills >= len(moments) else extra[:kills]
-    order = {name: place for place, name in enumerate(ORDER)}
-    return sorted(chosen, key=lambda name: order[name])
+def plan(kills: int, chance: random.Random) -> list[str]:
+    """What to wait for before each kill: each of `MOMENTS` in turn, the surplus by chance, as they come in a run."""
+    rounds, rest = divmod(kills, len(MOMENTS))
+    chosen = [*MOMENTS * rounds, *chance.sample(MOMENTS, rest)]
+    return sorted(chosen, key=MOMENTS.index)
 
 
-ORDER = (
+MOMENTS = (
     "fetch_package", "unpacking", "prepare_model", "preparing", "prepare_tasks", "collect_task_texts", "prepare_pairs",
     "writing pairs", "pretrain_mntp", "checkpoint", "train_model", "saving", "evaluate_model", "finishing tasks",
     "measure_efficiency", "collect_scores", "gathering", "collect_training", "write_manifest", "compute_statistics",
@@ -64,19 +57,21 @@ ORDER = (
 )  # fmt: skip
 
 
-def torture(folder: Path, kills: int, chance: random.Random, log: Path, **environment: str) -> list[Kill]:
-    """Run the study in ``folder`` to its end through so many kills.
+def torture(folder: Path, planned: list[str], chance: random.Random, log: Path, **environment: str) -> list[Kill]:
+    """Run the study in ``folder`` to its end, killed at every planned moment.
 
     Returns:
         What was killed where. Fewer than asked for if the run ended before.
     """
     done: list[Kill] = []
-    moments = iter(plan(kills, chance))
+    moments = iter(planned)
     before: dict[str, tuple[int, int]] = {}
+    reached: dict[str, int] = {}
     while True:
         moment = next(moments, None)
+        began = time.time()
         process = study.start(folder, log=log, **environment)
-        kill = _kill_at(process, folder, moment, chance) if moment else None
+        kill = _kill_at(process, folder, moment, chance, began) if moment else None
         status = process.wait(timeout=PATIENCE)
         if kill is None:
             assert status == 0, f"after {len(done)} kills the same command ended with {status}; see {log}"
@@ -88,14 +83,24 @@ def torture(folder: Path, kills: int, chance: random.Random, log: Path, **enviro
         lost = {name for name in before if now.get(name) != before[name]}
         assert not lost, f"finished work was lost or done again: {sorted(lost)}"
         before = now
+        steps = progress(folder)
+        back = {name: (old, steps[name]) for name, old in reached.items() if steps.get(name, old) < old}
+        assert not back, f"a training or evaluation went back: {back}"
+        reached = steps
 
 
 def finished(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of everything that is finished: sealed artefacts, whole checkpoints' steps, evaluated tasks."""
+    """Size and time of the seal of every artefact that is finished, and of which Snakemake knows that it is."""
     found = {}
     for seal in (folder / "work" / "seals").rglob("*.seal"):
         facts = seal.stat()
-        found[str(seal.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
+        found[str(seal.relative_to(folder / "work" / "seals").with_suffix(""))] = (facts.st_size, facts.st_mtime_ns)
+    for mark in (folder / ".snakemake" / "incomplete").rglob("*"):
+        if mark.is_file():
+            encoded = (
+                mark.relative_to(folder / ".snakemake" / "incomplete").as_posix().replace("@", "").replace("/", "")
+            )
+            found.pop(base64.urlsafe_b64decode(encoded).decode(), None)
     return found
 
 
@@ -113,13 +118,14 @@ def progress(folder: Path) -> dict[str, int]:
 
 def running(group: int) -> tuple[str, ...]:
     """Rules whose jobs are at work, by the scripts that Snakemake runs."""
-    names: list[str] = []
-    for process in psutil.process_iter(["cmdline", "pid"]):
-        for word in process.info["cmdline"] or []:
-            found = re.search(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py$", word)
-            if found and _group(process.info["pid"]) == group:
-                names.append(found[1])
-    return tuple(sorted(set(names)))
+    names: set[str] = set()
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(group).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                for word in process.cmdline():
+                    if found := re.search(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py$", word):
+                        names.add(found[1])
+    return tuple(sorted(names))
 
 
 def _group(pid: int) -> int:
@@ -129,14 +135,14 @@ def _group(pid: int) -> int:
         return -1
 
 
-def _kill_at(process: subprocess.Popen, folder: Path, moment: str, chance: random.Random) -> Kill | None:
+def _kill_at(process: subprocess.Popen, folder: Path, moment: str, chance: random.Random, began: float) -> Kill | None:
     """Wait for a moment and a little longer, then kill; ``None`` if the run has ended before."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return None
-        if _has_come(moment, process.pid, folder):
-            delay = chance.uniform(0, 0.05 if moment in DRAFTS else 6 if moment in SLOW else 0.6)
+        if _has_come(moment, process.pid, folder, began):
+            delay = chance.uniform(0, 0.05 if moment in DRAFTS else 8 if moment in SLOW else 1)
             time.sleep(delay)
             names = running(process.pid)
             if process.poll() is not None:
@@ -144,17 +150,24 @@ def _kill_at(process: subprocess.Popen, folder: Path, moment: str, chance: rando
             os.killpg(process.pid, signal.SIGKILL)
             _wait_for_group(process.pid)
             return Kill(moment, round(delay, 3), names)
-        time.sleep(POLL)
+        time.sleep(POLL if moment in DRAFTS else 5 * POLL)
     raise AssertionError(f"'{moment}' did not come within {PATIENCE:.0f} s")
 
 
 SLOW = ("prepare_model", "prepare_tasks", "pretrain_mntp", "train_model", "evaluate_model", "measure_efficiency")
 
 
-def _has_come(moment: str, group: int, folder: Path) -> bool:
+def _has_come(moment: str, group: int, folder: Path, began: float) -> bool:
+    """Whether a job of a rule is at work, or a draft is there that was begun since the run was started."""
     if moment not in DRAFTS:
         return moment in running(group)
-    return next(iter(folder.glob(DRAFTS[moment])), None) is not None
+    for path in itertools.chain.from_iterable(folder.glob(pattern) for pattern in DRAFTS[moment]):
+        try:
+            if path.stat().st_mtime >= began:
+                return True
+        except FileNotFoundError:
+            continue
+    return False
 
 
 def _wait_for_group(group: int) -> None:
@@ -175,6 +188,10 @@ def _alive() -> Iterator[psutil.Process]:
 def table(kills: list[Kill]) -> str:
     """What was killed where, how often, in Markdown."""
     moments, rules = Counter(kill.waited_for for kill in kills), Counter(name for k in kills for name in k.running)
-    lines = ["| moment waited for | kills |", "|---|---|", *(f"| {name} | {moments[name]} |" for name in ORDER)]
+    lines = [
+        "| moment waited for | kills |",
+        "|---|---|",
+        *(f"| {name} | {moments[name]} |" for name in MOMENTS if moments[name]),
+    ]
     lines += ["", "| rule at work when killed | kills |", "|---|---|"]
     return "\n".join([*lines, *(f"| {name} | {count} |" for name, count in rules.most_common())])
