@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import killer
 import pandas as pd
 import pytest
 import yaml
@@ -136,10 +138,18 @@ def test_nothing_is_left_to_do(finished):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_second_run_gives_the_same_bytes(finished, tiny, packages_folder, tmp_path):
-    again = prepared(tmp_path / "again", tiny, packages_folder)
-    done = snakemake(again, "--cores", "1")
-    assert done.returncode == 0, done.stderr[-6000:]
+def test_second_run_gives_the_same_bytes_killed_and_in_other_surroundings(finished, tiny, packages_folder, tmp_path):
+    """On one core, in another time zone, without a locale, with a home that cannot be written, and killed again and
+    again (`make torture` does it more often): nothing of that shows, and nothing is left behind."""
+    again, temporary = prepared(tmp_path / "again", tiny, packages_folder), tmp_path / "tmp"
+    temporary.mkdir()
+    surroundings = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "HOME": "/proc/none", "TMPDIR": str(temporary)}
+    planned = ["checkpoint", "saving", "evaluate_model", "gathering", "make_tables"]
+    kills = killer.torture(
+        again, planned, random.Random(0), tmp_path / "log.txt", words=("--cores", "1"), **surroundings
+    )
+    assert [kill.waited_for for kill in kills] == planned
+    assert not killer.strays(again, temporary)
     same = ["results/scores.csv", "work/pairs/train.parquet", "work/task_texts.parquet"]
     same += [f"results/tables/{table}.{ending}" for table in ("main", "tasks") for ending in ("md", "csv", "tex")]
     same += [f"results/plots/{plot}.{ending}" for plot in ("scores_by_type", "forest") for ending in ("svg", "png")]

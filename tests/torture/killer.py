@@ -57,7 +57,14 @@ MOMENTS = (
 )  # fmt: skip
 
 
-def torture(folder: Path, planned: list[str], chance: random.Random, log: Path, **environment: str) -> list[Kill]:
+def torture(
+    folder: Path,
+    planned: list[str],
+    chance: random.Random,
+    log: Path,
+    words: tuple[str, ...] = (),
+    **environment: str,
+) -> list[Kill]:
     """Run the study in ``folder`` to its end, killed at every planned moment.
 
     Returns:
@@ -70,7 +77,7 @@ def torture(folder: Path, planned: list[str], chance: random.Random, log: Path, 
     while True:
         moment = next(moments, None)
         began = time.time()
-        process = study.start(folder, log=log, **environment)
+        process = study.start(folder, *words, log=log, **environment)
         kill = _kill_at(process, folder, moment, chance, began) if moment else None
         status = process.wait(timeout=PATIENCE)
         if kill is None:
@@ -183,6 +190,14 @@ def _alive() -> Iterator[psutil.Process]:
         except psutil.Error:
             continue
         yield process
+
+
+def strays(folder: Path, temporary: Path) -> list[Path]:
+    """What a killed run may have left and a finished one must not have."""
+    found = [*folder.rglob(".*.draft*"), *(folder / ".snakemake" / "locks").glob("*")]
+    found += [*(folder / ".snakemake" / "scripts").glob("tmp*"), *temporary.glob("c2v-*")]
+    found += [path for path in (folder / "work" / "state").rglob("*") if path.is_file()]
+    return found
 
 
 def table(kills: list[Kill]) -> str:

@@ -209,14 +209,11 @@ def test_another_user_in_strange_surroundings(undisturbed, tiny, packages_folder
         folder = prepared(top / "étude – 研究 'quoted'", models, packages_folder)
         subprocess.run(["chown", "-R", "65534:65534", top], check=True)
         public = {"HOME": "/nonexistent", "LC_ALL": "C", "TZ": "America/St_Johns", "PYTHONDONTWRITEBYTECODE": "1"}
-        environment = {**os.environ, **public}
+        nobody = {"cwd": ROOT, "env": {**os.environ, **public}, "user": 65534, "group": 65534, "extra_groups": []}
         words = study.command(folder)
-        check = subprocess.run([*words[:1], "-c", "import snakemake, causal2vec"], cwd=ROOT, env=environment, user=65534,
-                               group=65534, extra_groups=[], capture_output=True, check=False)  # fmt: skip
-        if check.returncode:
+        if subprocess.run([words[0], "-c", "import snakemake, causal2vec"], **nobody, check=False).returncode:
             pytest.skip("the environment lies where only its owner can read it")
-        done = subprocess.run(words, cwd=ROOT, env=environment, user=65534, group=65534, extra_groups=[],
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(words, **nobody, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         for name in ("results/scores.csv", WEIGHTS):
             assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name

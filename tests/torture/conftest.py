@@ -1,0 +1,14 @@
+"""One undisturbed run that the disturbed ones are compared with."""
+
+from pathlib import Path
+
+import pytest
+import study
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tiny, packages_folder, tmp_path_factory) -> Path:
+    folder = study.prepare(tmp_path_factory.mktemp("whole") / "study", study.configuration(tiny), packages_folder)
+    done = study.run(folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
