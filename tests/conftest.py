@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from causal2vec.config import ModelSource, load_config
 
-pytest_plugins = ["fixtures_corpora"]
+pytest_plugins = ["fixtures_corpora", "fixtures_torture"]
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
