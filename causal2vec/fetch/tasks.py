@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from causal2vec.fetch.hub import download, from_cache, record
+from causal2vec.fetch.hub import from_cache, obtain
 from causal2vec.files import read_json, write_json
 
 
@@ -65,8 +65,8 @@ def _fetch_part(task: Any, state: Path) -> dict[str, Any]:
     done = state / f"{meta.name}_{revision[:12]}.json"
     if done.is_file():
         return dict(read_json(done))
-    folder = download(repository, revision, kind="dataset", where=f"evaluation.tasks: {meta.name}")
-    facts = {**record(folder, repository, revision), "loads_itself": _loads_itself(task)}
+    _, brought = obtain(repository, revision, kind="dataset", where=f"evaluation.tasks: {meta.name}")
+    facts = {**brought, "loads_itself": _loads_itself(task)}
     if facts["loads_itself"]:
         task.load_data()  # fills the caches with whatever it asks for
         task.unload_data()
