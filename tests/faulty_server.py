@@ -125,10 +125,11 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
 
     def links(self, folder: Path, name: str) -> None:
-        wheels = [path.name for path in sorted(folder.glob("*")) if path.name.lower().replace("_", "-").startswith(name)]
+        wheels = [path.name for path in sorted(folder.glob(f"{name.replace('-', '_')}-*"))]
         body = "".join(f'<a href="/wheels/{wheel}">{wheel}</a>\n' for wheel in wheels)
         status = 200 if wheels else 404
-        return self.reply(status, f"<!DOCTYPE html><html><body>{body}</body></html>".encode(), {"Content-Type": "text/html"})
+        page = f"<!DOCTYPE html><html><body>{body}</body></html>"
+        return self.reply(status, page.encode(), {"Content-Type": "text/html"})
 
     def file(self, path: Path, commit: str) -> None:
         if not path.is_file():

@@ -31,7 +31,10 @@ def secrets(monkeypatch, tmp_path):
         ("key=s3%2Fwith%2Bsigns%3D;", f"key={MASK};"),
         ("the password is p@ss-word or p%40ss-word", f"the password is {MASK} or {MASK}"),
         ("via proxypass", f"via {MASK}"),
-        ("see https://a:b@host.invalid/x and ftp://user@h/y", f"see https://{MASK}@host.invalid/x and ftp://{MASK}@h/y"),
+        (
+            "see https://a:b@host.invalid/x and ftp://user@h/y",
+            f"see https://{MASK}@host.invalid/x and ftp://{MASK}@h/y",
+        ),
         ("git+ssh://git@host.invalid/x.git", "git+ssh://git@host.invalid/x.git"),
         ("mail joe@host.invalid, a://b/c@d", "mail joe@host.invalid, a://b/c@d"),
         ("Authorization: Bearer abc.def", f"Authorization: Bearer {MASK}"),
@@ -66,7 +69,8 @@ def test_a_path_is_no_secret_and_a_longer_secret_goes_first(monkeypatch, tmp_pat
 
 
 def test_nested_values_and_log_lines_with_their_traceback():
-    assert mask_values({"a": ["verysecretvalue", 1, None], "verysecretvalue": ("x",)}) == {"a": [MASK, 1, None], MASK: ["x"]}
+    nested = {"a": ["verysecretvalue", 1, None], "verysecretvalue": ("x",)}
+    assert mask_values(nested) == {"a": [MASK, 1, None], MASK: ["x"]}
     try:
         raise RuntimeError("refused verysecretvalue")
     except RuntimeError as error:

