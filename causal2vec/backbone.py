@@ -137,7 +137,14 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
+    except UnpicklingError as error:  # its own words advise to read the file all the same
+        if "Unsupported" in str(error):
+            fault = "holds more than numbers, which would be run as code when opened; it is not opened"
+        else:
+            fault = f"is damaged or no file of weights, so that it cannot be read as a {source.kind}"
+        remedy = "use a model with safetensors, or convert it where you trust it"
+        raise UserError(f"models.{name}: a .bin file of {what} {fault}: {remedy}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(f"models.{name}: {what} cannot be read as a {source.kind} ({_first_line(error)})") from error
 
 

@@ -1,4 +1,4 @@
-"""Code from a model folder runs only if it is this installation's own, or the user says so; changed folders are found."""
+"""Code from a model folder runs only if it is this installation's own or the user says so; changes are found."""
 
 from __future__ import annotations
 
