@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
     try:
         yield
     except UnpicklingError as error:  # its own words advise to read the file all the same
-        if "Unsupported" in str(error):
+        if re.search(r"(?i)\bglobal\b|unsupported class", str(error)):
             fault = "holds more than numbers, which would be run as code when opened; it is not opened"
         else:
             fault = f"is damaged or no file of weights, so that it cannot be read as a {source.kind}"
