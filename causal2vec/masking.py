@@ -34,7 +34,11 @@ def mask(text: str) -> str:
     password from a URL in the environment (``PIP_INDEX_URL``, ``HTTPS_PROXY``) appears; Authorization headers;
     signatures and tokens in a URL's query; and whatever has the form of a known kind of token.
     """
-    for secret in _secrets():
+    return _masked(text, _secrets())
+
+
+def _masked(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
         text = text.replace(secret, MASK)
     text = _USERINFO.sub(_without_userinfo, text)
     text = _HEADER.sub(lambda m: f"{m[1]}{m[2] + ' ' if m[2] else ''}{MASK}", text)
@@ -45,13 +49,18 @@ def mask(text: str) -> str:
 
 def mask_values(value: Any) -> Any:
     """A copy of nested mappings and lists, with every string in it masked, keys too."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {mask_values(key): mask_values(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [mask_values(entry) for entry in value]
-    return value
+    secrets = _secrets()
+
+    def masked(part: Any) -> Any:
+        if isinstance(part, str):
+            return _masked(part, secrets)
+        if isinstance(part, dict):
+            return {masked(key): masked(entry) for key, entry in part.items()}
+        if isinstance(part, list | tuple):
+            return [masked(entry) for entry in part]
+        return part
+
+    return masked(value)
 
 
 class MaskingFormatter(logging.Formatter):
