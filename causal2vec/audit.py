@@ -226,7 +226,7 @@ def read_vulnerabilities(output: str, errors: str, lock: dict[str, str], audit: 
 
 def licence_of(package: Distribution) -> str:
     """A package's licence as it says itself: expression, field, classifiers, title of its licence file; or unknown."""
-    meta = package.metadata
+    meta: Any = package.metadata
     if expression := (meta.get("License-Expression") or "").strip():
         return expression
     classes = [c.rpartition(" :: ")[2] for c in meta.get_all("Classifier") or [] if c.startswith("License :: ")]
