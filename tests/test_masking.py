@@ -80,6 +80,22 @@ def test_nested_values_and_log_lines_with_their_traceback():
     assert lines.startswith(f"hello {MASK}\nTraceback") and f"refused {MASK}" in lines and "verysecret" not in lines
 
 
+def test_the_manifest_of_a_study_holds_no_secret(tmp_path):
+    from causal2vec.manifest import write_manifest
+
+    for name in ("train.parquet", "validation.parquet", "scores.csv"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "hardware.json").write_text('{"dtype": "float32", "note": "verysecretvalue"}')
+    config = {"methods": {"echo": {}}, "models": {"m": {"path": "https://joe:p%40ss-word@h.invalid/verysecretvalue"}}}
+    write_manifest(
+        tmp_path / "manifest.json",
+        config=config, models=[], sources=[], pairs=tmp_path, scores=tmp_path / "scores.csv",
+        hardware=tmp_path / "hardware.json", benchmarks=tmp_path / "none",
+    )  # fmt: skip
+    text = (tmp_path / "manifest.json").read_text()
+    assert f"https://{MASK}@h.invalid/{MASK}" in text and "verysecret" not in text and "p%40ss" not in text
+
+
 def test_a_long_hostile_text_takes_no_long_time():
     """Every pattern is bounded, so that time grows with the text and not with its square."""
     for text in ("a" * 1_000_000, "://" * 300_000, "authorization " * 70_000, "?" + "token" * 200_000, "x?" * 500_000):

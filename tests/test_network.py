@@ -18,7 +18,7 @@ from causal2vec.fetch.retry import Patience, TransientError, retrying
 WEIGHTS = bytes(range(256)) * 4000
 CONFIG = b'{"model_type": "made-up"}'
 CHUNK = 1 << 14
-LISTING = r"GET /api/.*"
+LISTING = r"GET /api/(models|datasets)/.*"
 BLOB = hashlib.sha256(WEIGHTS).hexdigest()
 
 
@@ -239,3 +239,19 @@ def test_the_worst_case_is_what_the_documentation_says():
     assert (patience.tries, patience.timeout, patience.obeyed) == (5, 30, 300)
     pauses = [patience.pause_before(number, None) for number in range(2, patience.tries + 1)]
     assert pauses == [2, 4, 8, 16]
+
+
+def test_a_plan_asks_a_hub_that_stalls_once(root, pointed):
+    from transformers import AutoConfig
+
+    from causal2vec.config import ModelSource
+    from causal2vec.plan.architecture import _from_hub
+
+    assert AutoConfig  # imported before the clock starts
+    source = ModelSource(kind="llm", source="hub", repository="org/m", revision=COMMIT)
+    begun = time.monotonic()
+    with serving(root, Fault("stall", ".*")) as server:
+        pointed(server.address)
+        assert _from_hub(source) is None
+        assert [asked.split()[0] for asked in server.asked if "config.json" in asked] == ["HEAD"]
+    assert time.monotonic() - begun < 20, "not the 6 minutes of the hub's client"
