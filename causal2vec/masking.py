@@ -14,7 +14,9 @@ MASK = "***"
 SHORTEST = 6
 """Characters: a shorter value, such as the ``1`` of a switch, is no secret, and masking it would spoil every text."""
 
-_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|(^|_)AUTH$")
+_NAMES = re.compile(
+    r"TOKEN(?!S|IZ)|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|(^|_)AUTH$"
+)
 _USERINFO = re.compile(r"(://)([^\s/?#'\"<>\\]+)@")
 _HEADER = re.compile(
     r"(?i)\b((?:proxy-)?authorization['\"]?\s{0,4}[:=]\s{0,4}['\"]?)(?:(basic|bearer|token|digest)\s{1,4})?[^\s'\",;]+"
@@ -80,7 +82,7 @@ def _secrets() -> list[str]:
     found = set()
     for name, value in os.environ.items():
         if _NAMES.search(name.upper()) and not _is_a_place(value):
-            found |= set(value.split())
+            found |= {value.strip(), *(line.strip() for line in value.splitlines())}
         if "://" in value:
             found |= {part for match in _USERINFO.finditer(value) for part in _passwords(match[2])}
     for path in _token_files():

@@ -7,6 +7,8 @@ import time
 import types
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from causal2vec import masking
 from causal2vec.masking import MASK, MaskingFormatter, mask, mask_values
@@ -20,6 +22,9 @@ def secrets(monkeypatch, tmp_path):
     monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_SECRET_KEY", "s3/with+signs=")
     monkeypatch.setenv("PIP_INDEX_URL", "https://joe:p%40ss-word@index.invalid/simple")
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    monkeypatch.setenv("MAX_TOKENS", "100000")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "disabled")
+    monkeypatch.setenv("SIGNING_PRIVATE_KEY", "-----BEGIN KEY-----\nMIIBVgIBADANBg\n-----END KEY-----")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxyuser:proxypass@proxy.invalid:3128")
 
 
@@ -44,11 +49,20 @@ def secrets(monkeypatch, tmp_path):
         ("h/x?a=1&X-Amz-Signature=abc&b=2", f"h/x?a=1&X-Amz-Signature={MASK}&b=2"),
         ("hf_abcdefghijklmnopqrstuvwx", MASK),
         ("256 tokens per text; the token budget = 3", "256 tokens per text; the token budget = 3"),
+        ("100000 texts, tracking disabled", "100000 texts, tracking disabled"),
+        ("KEY of a map; MIIBVgIBADANBg", f"KEY of a map; {MASK}"),
         ("", ""),
     ],
 )
 def test_what_is_masked_and_what_is_left(text, masked):
     assert mask(text) == masked
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.text(max_size=30), after=st.text(max_size=30))
+def test_no_text_around_a_secret_brings_it_through_and_twice_is_once(before, after):
+    once = mask(f"{before}verysecretvalue{after}")
+    assert "verysecretvalue" not in once and mask(once) == once
 
 
 def test_the_hubs_token_files_are_read_again_when_they_change(tmp_path):

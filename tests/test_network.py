@@ -255,3 +255,13 @@ def test_a_plan_asks_a_hub_that_stalls_once(root, pointed):
         assert _from_hub(source) is None
         assert [asked.split()[0] for asked in server.asked if "config.json" in asked] == ["HEAD"]
     assert time.monotonic() - begun < 20, "not the 6 minutes of the hub's client"
+
+
+def test_a_task_that_loads_itself_fails_in_one_sentence():
+    from causal2vec.fetch.tasks import _load_once
+
+    def load() -> None:
+        raise ConnectionError("no route\nto anything")
+
+    with pytest.raises(UserError, match=r"x: a/b@1 cannot be downloaded \(ConnectionError: no route\); run the same"):
+        _load_once(types.SimpleNamespace(load_data=load), "x: a/b@1")

@@ -167,7 +167,7 @@ def _sha1(path: Path, head: bytes) -> str:
 def _forget(path: Path) -> None:
     """Take a file out of the cache; a second name of it elsewhere keeps what it has."""
     blob = path.resolve()
-    path.unlink()
+    path.unlink(missing_ok=True)
     blob.unlink(missing_ok=True)
 
 
