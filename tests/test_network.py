@@ -205,6 +205,20 @@ def test_half_files_of_killed_downloads_are_swept_and_those_in_progress_are_not(
     assert [path.name for path in blobs.glob("*.incomplete")] == ["young.incomplete"]
 
 
+def test_the_hubs_own_warnings_are_masked(root, pointed, monkeypatch):
+    import io
+
+    from huggingface_hub.utils import logging as hub_logging
+
+    with serving(root) as server:
+        pointed(server.address)
+        obtain()
+    [handler] = logging.getLogger("huggingface_hub").handlers
+    monkeypatch.setattr(handler, "stream", io.StringIO())
+    hub_logging.get_logger("huggingface_hub.file_download").warning("from https://h.invalid/x?X-Amz-Signature=abc")
+    assert handler.stream.getvalue() == "from https://h.invalid/x?X-Amz-Signature=***\n"
+
+
 def test_the_hubs_client_is_itself_again_afterwards(root, pointed):
     import huggingface_hub
 

@@ -38,7 +38,7 @@ def root(tmp_path, monkeypatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
-    for name, value in {"TRIES": "3", "PAUSE": "0.02", "TIMEOUT": "0.5", "OBEYED": "4"}.items():
+    for name, value in {"TRIES": "2", "PAUSE": "0.02", "TIMEOUT": "0.5", "OBEYED": "4"}.items():
         monkeypatch.setenv(f"CAUSAL2VEC_FETCH_{name}", value)
     folder = tmp_path / "root" / "wheels"
     folder.mkdir(parents=True)
@@ -85,9 +85,9 @@ def test_a_file_that_breaks_off_is_resumed_by_a_pip_that_can(root, monkeypatch, 
 
 FINAL = {
     "500": ([Fault("status", INDEX)], r"cannot reach a package index .* \(the index answers with status 500 \(tried"),
-    "429": ([Fault("status", FILE, status=429)], r"status 429 \(tried 3 times\)"),
-    "drop": ([Fault("drop", FILE)], r"the connection fails or breaks off \(tried 3 times\)"),
-    "stall": ([Fault("stall", INDEX)], r"the connection fails or breaks off \(tried 3 times\)"),
+    "429": ([Fault("status", FILE, status=429)], r"status 429 \(tried 2 times\)"),
+    "drop": ([Fault("drop", FILE)], r"the connection fails or breaks off \(tried 2 times\)"),
+    "stall": ([Fault("stall", INDEX)], r"the connection fails or breaks off \(tried 2 times\)"),
     "password": ([Fault("status", ".*", status=401)], r"refuses causal2vec-made-up==1.0 \(status 401\); check user"),
     "gone": ([Fault("status", FILE, status=404)], r"pip could not download .*404"),
     "login page": ([Fault("page", INDEX)], r"no package index offers .* no login page stands before the index"),
@@ -113,7 +113,7 @@ def test_nobody_listens(root, monkeypatch, caplog):
         pass
     with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="cannot reach a package index to fetch"):
         fetch(root, server, monkeypatch)
-    assert f"{NAME}: the connection fails or breaks off; try 2 of 3 in 0.02 s" in caplog.text
+    assert f"{NAME}: the connection fails or breaks off; try 2 of 2 in 0.02 s" in caplog.text
 
 
 def test_a_server_that_asks_for_a_day_is_not_obeyed(root, monkeypatch):

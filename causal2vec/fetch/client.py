@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from causal2vec.fetch.retry import Patience, TransientError
+from causal2vec.masking import MaskingFormatter
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers that may be another in a moment."""
@@ -43,6 +45,8 @@ def bounded_client(patience: Patience) -> Iterator[None]:
         client.request = _translated(client.request)  # type: ignore[method-assign]
         return client
 
+    for handler in logging.getLogger("huggingface_hub").handlers:
+        handler.setFormatter(MaskingFormatter())  # its warnings quote addresses that are signed
     huggingface_hub.set_client_factory(factory)
     try:
         yield
