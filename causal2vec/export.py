@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
 from causal2vec.families import check_backbone
-from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json, write_text
+from causal2vec.files import atomic_folder, write_json, write_text
+from causal2vec.trust import SHARED_CODE, as_neighbour, check_content, content_revision, runs_code
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
 
-RECORDS = ("manifest.json", "training.json", "README.md", "config_sentence_transformers.json")
-"""Files of a model folder that say how it was made and do not change its vectors."""
-
 COMMON_INPUTS = frozenset(("add_bos", "chat", "prefixes"))
 """What a base or an encoder asks of every method; a method without the part ignores it."""
-
-SHARED_CODE = ("embedder.py", "packing.py", "pieces.py")
-"""What every method builds on; copied beside every saved model."""
 
 REQUIREMENTS = {"transformers": ">=5.2", "sentence-transformers": ">=6"}
 
@@ -111,7 +106,7 @@ def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], reco
     with atomic_folder(target) as draft:
         SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(draft), create_model_card=False)
         _bundle_code(module, draft)
-        revision = sha256_tree(draft, skip=RECORDS)[:40]
+        revision = content_revision(draft)
         write_json(draft / "manifest.json", {**manifest, "revision": revision})
         for name, record in records.items():
             write_json(draft / name, record)
@@ -123,8 +118,8 @@ def _bundle_code(module: Embedder, folder: Path) -> None:
     """Copy the method's file and the files it builds on, and point ``modules.json`` at them."""
     source = Path(inspect.getfile(type(module)))
     for file in SHARED_CODE:
-        write_text(folder / file, _as_neighbour((Path(__file__).parent / file).read_text(encoding="utf-8")))
-    code = _as_neighbour(source.read_text(encoding="utf-8"))
+        write_text(folder / file, as_neighbour((Path(__file__).parent / file).read_text(encoding="utf-8")))
+    code = as_neighbour(source.read_text(encoding="utf-8"))
     if "causal2vec." in "".join(line for line in code.splitlines() if line.lstrip().startswith(("import ", "from "))):
         raise UserError(
             f"{source} imports more of causal2vec than causal2vec.embedder; a method must stand in one file, "
@@ -138,14 +133,6 @@ def _bundle_code(module: Embedder, folder: Path) -> None:
     write_json(folder / "config_sentence_transformers.json", {**config, "requirements": REQUIREMENTS})
 
 
-def _as_neighbour(code: str) -> str:
-    """Within a model folder the files are neighbours, not members of this project."""
-    for file in SHARED_CODE:
-        name = file.removesuffix(".py")
-        code = code.replace(f"from causal2vec.{name} import", f"from .{name} import")
-    return code
-
-
 def _model_kwargs(dtype: Any, attention: str | None) -> dict[str, Any]:
     """What ``from_pretrained`` is told."""
     return {"dtype": dtype} if attention in (None, "sdpa") else {"dtype": dtype, "attn_implementation": attention}
@@ -157,7 +144,8 @@ def load_model(
     dtype: str,
     *,
     max_length: int | None = None,
-    local: bool = True,
+    trusted: bool = False,
+    revision: str | None = None,
     attention: str | None = None,
 ) -> Any:
     """Open a saved model as any user would, in the given number format.
@@ -167,23 +155,29 @@ def load_model(
         device: ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``bfloat16``.
         max_length: Tokens per text, instead of what the model was saved with.
-        local: Whether to run the code in the folder: our own models bring theirs; code from the hub is not run.
+        trusted: Whether to run code that the model brings. Without it only code runs that this installation has too,
+            see `causal2vec.trust.runs_code`.
+        revision: Commit, branch or tag of a model on the hub; the default branch without it.
         attention: As for `build_embedder`.
 
     Raises:
-        UserError: The folder is no such model, or the hub does not have it.
+        UserError: The folder is no such model, has changed since it was saved, or brings code of others; or the hub
+            does not have it.
     """
     import torch
     from sentence_transformers import SentenceTransformer
 
     quiet_transformers()
-    if local and not (Path(path) / "modules.json").is_file():
-        raise UserError(f"{path} is no sentence-transformers model (it has no modules.json); name a model folder")
+    folder = Path(path)
+    if folder.is_dir():
+        check_content(folder)
+        trusted = runs_code(folder, trusted=trusted)
     try:
         model = SentenceTransformer(
             path,
             device=device,
-            trust_remote_code=local,
+            trust_remote_code=trusted,
+            revision=None if folder.is_dir() else revision,
             model_kwargs=_model_kwargs(getattr(torch, dtype), attention),
         )
     except (OSError, ValueError, ImportError) as error:
@@ -191,11 +185,6 @@ def load_model(
     if max_length is not None:
         model.max_seq_length = max_length
     return model.eval()
-
-
-def revision_of(folder: Path) -> str:
-    """The revision in a model folder's manifest."""
-    return str(read_json(folder / "manifest.json")["revision"])
 
 
 def _card(module: Embedder, manifest: dict[str, Any], revision: str) -> str:

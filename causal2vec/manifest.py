@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.files import read_json, sha256_file, sha256_json, write_json
+from causal2vec.masking import mask_values
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
@@ -44,23 +45,27 @@ def write_manifest(
         The manifest. Its ``id`` covers what decides the scores, not times: two equal runs have equal ids.
     """
     machine = read_json(hardware)
-    identity = {
-        "config": config,
-        "order": list(config["methods"]),  # JSON keeps lists in order, keys it sorts
-        "versions": installed_versions(),
-        "dtype": machine["dtype"],
-        "pairs": {name: sha256_file(pairs / name) for name in ("train.parquet", "validation.parquet")},
-        "sources": {folder.name: read_json(folder / "source.json") for folder in sources},
-        "models": {"/".join(folder.parts[-3:]): read_json(folder / "manifest.json")["revision"] for folder in models},
-        "scores_sha256": sha256_file(scores),
-    }
+    identity = mask_values(
+        {
+            "config": config,
+            "order": list(config["methods"]),  # JSON keeps lists in order, keys it sorts
+            "versions": installed_versions(),
+            "dtype": machine["dtype"],
+            "pairs": {name: sha256_file(pairs / name) for name in ("train.parquet", "validation.parquet")},
+            "sources": {folder.name: read_json(folder / "source.json") for folder in sources},
+            "models": {
+                "/".join(folder.parts[-3:]): read_json(folder / "manifest.json")["revision"] for folder in models
+            },
+            "scores_sha256": sha256_file(scores),
+        }
+    )
     manifest = {
         "id": sha256_json(identity)[:12],
         "created": today(),
         **identity,
         "git": git_state(),
         "lock_sha256": sha256_file(LOCK) if LOCK.is_file() else None,
-        "hardware": machine,
+        "hardware": mask_values(machine),
         "python": platform.python_version(),
         "seconds": stage_seconds(benchmarks),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from causal2vec.corpora import archives, packages, readers, terms
+from causal2vec.corpora import archives, indexes, packages, readers, terms
 from causal2vec.corpora.splits import HELD_OUT_SHARE, hpo_key, read_split
 from causal2vec.corpora.text import held_out, shorten, split_first_sentence, strip_html, words_of_name
 from causal2vec.errors import UserError
@@ -198,7 +198,7 @@ def test_fetch_refuses_vague_input(
 )
 def test_explains_pip_in_one_line(output: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        raise UserError(packages.explain_pip("name==1", HASH, output))
+        raise UserError(indexes.explain_pip("name==1", HASH, output))
 
 
 def test_packages_file_is_complete() -> None:

@@ -45,7 +45,7 @@ run_cli(go)
 
 def fetch(kind: str, repository: str, output: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", CODE, kind, repository, str(output), *words]
-    env = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "", **environment}
+    env = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "", "CAUSAL2VEC_FETCH_PAUSE": "0.01", **environment}
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 

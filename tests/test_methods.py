@@ -300,7 +300,7 @@ def test_method_from_the_readme_works_from_outside_this_project(tiny, tmp_path, 
     monkeypatch.syspath_prepend(tmp_path)
     module = build_embedder("my_methods.MeanCausal", tiny, {"max_seq_length": 64}).eval()
     folder = save(module, tmp_path / "model", "mean_causal")
-    opened = load_model(str(folder), "cpu", "float32").encode(TEXTS, prompt=PROMPT, batch_size=4)
+    opened = load_model(str(folder), "cpu", "float32", trusted=True).encode(TEXTS, prompt=PROMPT, batch_size=4)
     assert np.allclose(vectors(module, TEXTS, PROMPT).numpy(), opened, atol=1e-6)
 
 

@@ -14,6 +14,12 @@ from causal2vec.errors import UserError
 
 MAX_UNPACKED_BYTES = 2_000_000_000
 """More than this from one archive is refused: the largest data package here unpacks to 130 MB."""
+MAX_RATIO = 200
+"""An archive that unpacks to more than this many times its size is a bomb; text packs to a tenth or so."""
+SMALL_BYTES = 100_000_000
+"""So much may always be unpacked, however small the archive: it fills no disk."""
+MAX_MEMBERS = 100_000
+"""More entries in one archive are refused: no data package here comes near."""
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError)
 
 
@@ -34,18 +40,26 @@ def unpack(archive: Path, patterns: list[str], target: Path, *, limit: int = MAX
 
     Raises:
         UserError: The archive is damaged, a pattern matches nothing, a matching member has an absolute path,
-            ``..``, is a link or a device, or the members exceed ``limit`` bytes together.
+            ``..``, is a link or a device, or appears twice, there are too many members, or they exceed ``limit``
+            bytes or `MAX_RATIO` times the archive's size together.
     """
     written: set[str] = set()
     matched: set[str] = set()
-    left = limit
+    places: set[PurePosixPath] = set()
     try:
-        for member in _members(archive):
+        left = limit = min(limit, max(SMALL_BYTES, archive.stat().st_size * MAX_RATIO))
+        for count, member in enumerate(_members(archive)):
+            if count >= MAX_MEMBERS:
+                raise UserError(f"{archive.name} has more than {MAX_MEMBERS:,} members; do not use this archive")
             hits = {pattern for pattern in patterns if fnmatch.fnmatchcase(member.name, pattern)}
             if not hits:
                 continue
             matched |= hits
-            path = target / _safe_name(archive, member)
+            name = _safe_name(archive, member)
+            if name in places:
+                raise UserError(f"{archive.name} holds the member {member.name!r} twice; do not use this archive")
+            places.add(name)
+            path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             left -= _write(archive, member, path, left, limit)
             written.add(member.name)
@@ -90,11 +104,11 @@ def _tar_opener(tarred: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], 
 
 def _safe_name(archive: Path, member: Member) -> PurePosixPath:
     name = PurePosixPath(member.name)
-    unsafe = name.is_absolute() or ".." in name.parts or "\\" in member.name or ":" in member.name
-    if unsafe or not member.plain or not name.parts:
+    strange = any(character in '\\:<>"|?*' or not character.isprintable() for character in member.name)
+    if name.is_absolute() or ".." in name.parts or strange or not member.plain or not name.parts:
         raise UserError(
-            f"{archive.name} holds the unsafe member {member.name!r} (a link, a device or a path out of its "
-            "folder); do not use this archive"
+            f"{archive.name} holds the unsafe member {member.name!r} (a link, a device, a path out of its "
+            "folder or a name with control characters); do not use this archive"
         )
     return name
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +9,12 @@ from pathlib import Path
 import yaml
 
 from causal2vec.corpora.archives import unpack
+from causal2vec.corpora.indexes import download_archive
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_folder, read_json, sha256_file, write_json
 
 PACKAGES_FILE = Path(__file__).with_name("packages.yaml")
 MANIFEST = "package.json"
-_OFFLINE = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "connection broken", "ProxyError")
-_HINTS = ("ERROR:", "error:")
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def fetch_package(
         UserError: pip cannot get the archive, it is not the one with ``sha256``, or it is unsafe to unpack.
     """
     with tempfile.TemporaryDirectory(prefix="causal2vec-package-") as scratch:
-        archive = _download(requirement, sha256, Path(scratch), wheel=wheel, platform=platform)
+        archive = download_archive(requirement, sha256, Path(scratch), wheel=wheel, platform=platform)
         with atomic_folder(target) as draft:
             names = unpack(archive, files, draft)
             manifest = {
@@ -118,69 +113,3 @@ def fetch_all(folder: Path) -> None:
                 wheel=package.wheel,
                 platform=package.platform,
             )
-
-
-def _download(requirement: str, sha256: str, folder: Path, *, wheel: bool, platform: str | None) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", requirement):
-        raise UserError(f"requirement {requirement!r} is not exact; write it as name==version")
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise UserError(f"sha256 {sha256!r} of {requirement} is not 64 hex digits; correct it")
-    listing = folder / "requirements.txt"
-    listing.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
-    downloads = folder / "archives"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--retries", "5"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
-    command += ["--dest", str(downloads), "--requirement", str(listing), *_selection(wheel, platform)]
-    environment = {**os.environ, "PIP_NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode != 0:
-        raise UserError(explain_pip(requirement, sha256, done.stdout + done.stderr))
-    return _verified(requirement, sha256, downloads)
-
-
-def _selection(wheel: bool, platform: str | None) -> list[str]:
-    if not wheel:
-        return ["--no-binary", ":all:"]
-    if platform is None:
-        return ["--only-binary", ":all:"]
-    try:
-        python, abi, tag = platform.split("-", 2)
-    except ValueError as error:
-        raise UserError(f"platform {platform!r} is not of the form cp311-cp311-manylinux_2_28_x86_64") from error
-    implementation, version = python[:2], python[2:]
-    flags = ["--implementation", implementation, "--python-version", version, "--abi", abi, "--platform", tag]
-    return ["--only-binary", ":all:", *flags]
-
-
-def _verified(requirement: str, sha256: str, downloads: Path) -> Path:
-    """The one archive in ``downloads``, after hashing it ourselves: pip's word is not the only one."""
-    archives = sorted(downloads.iterdir())
-    if len(archives) != 1:
-        raise UserError(f"pip brought {len(archives)} archives for {requirement} instead of one; try again")
-    found = sha256_file(archives[0])
-    if found != sha256:
-        raise UserError(_wrong_hash(requirement, sha256, found))
-    return archives[0]
-
-
-def _wrong_hash(requirement: str, expected: str, found: str) -> str:
-    return (
-        f"the archive of {requirement} has sha256 {found} where {expected} is expected; "
-        "somebody replaced it or the pinned hash is wrong, so do not use it before you know why"
-    )
-
-
-def explain_pip(requirement: str, sha256: str, output: str) -> str:
-    """One sentence for what pip wrote when it failed to download ``requirement``."""
-    if "No module named pip" in output:
-        return f"this Python has no pip to fetch {requirement} with; install it with `python -m ensurepip`"
-    got = re.search(r"\bGot\s+([0-9a-f]{64})", output)
-    if got:
-        return _wrong_hash(requirement, sha256, got.group(1))
-    if any(mark in output for mark in _OFFLINE):
-        return f"pip cannot reach a package index to fetch {requirement}; check the network and try again"
-    if "No matching distribution found" in output or "Could not find a version" in output:
-        return f"no package index offers {requirement} in the wanted form; check its name, version and format"
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(_HINTS)] or lines or ["no message"]
-    return f"pip could not download {requirement} ({errors[-1]}); try again or run `pip download` by hand"

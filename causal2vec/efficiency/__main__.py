@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the models bring")
     options = parser.parse_args()
     wanted = {name: getattr(options, name) for name in Efficiency.model_fields if hasattr(options, name)}
     try:
@@ -44,7 +45,7 @@ def main() -> None:
     from causal2vec.efficiency.measure import measure_efficiency
 
     measure_efficiency(
-        [describe(folder) for folder in options.models],
+        [describe(folder, trusted=options.trust_remote_code) for folder in options.models],
         options.pairs,
         options.tokenizer,
         settings,
@@ -56,12 +57,12 @@ def main() -> None:
     )
 
 
-def describe(folder: Path) -> Model:
-    """A model folder as the measurement names it."""
+def describe(folder: Path, *, trusted: bool = False) -> Model:
+    """A model folder as the measurement names it; ``trusted`` is that of `causal2vec.export.load_model`."""
     manifest = read_json(folder / "manifest.json")
     record = folder / "training.json"
     trainable = read_json(record)["trainable_parameters"] if record.is_file() else 0
-    return Model(manifest["method"], manifest["base"], str(folder), trainable)
+    return Model(manifest["method"], manifest["base"], str(folder), trainable, trusted=trusted)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,17 @@ from causal2vec.encoding import encode, tokens_per_batch
 
 
 class Model(NamedTuple):
-    """A model folder, and what the table calls it. ``overrides`` are settings of the method to set otherwise."""
+    """A model folder, and what the table calls it.
+
+    ``overrides`` are settings of the method to set otherwise; ``trusted`` is that of `causal2vec.export.load_model`.
+    """
 
     method: str
     base: str
     path: str
     trainable_parameters: int
     overrides: tuple[tuple[str, Any], ...] = ()
+    trusted: bool = False
 
 
 class Question(NamedTuple):
@@ -54,7 +58,7 @@ def serve(pipe: Any, model: Model, device: str, dtype: str, threads: int) -> Non
     torch.set_num_threads(threads)
     idle = process_mb("VmRSS")
     try:
-        loaded = load_model(model.path, device, dtype)
+        loaded = load_model(model.path, device, dtype, trusted=model.trusted)
         for name, value in model.overrides:
             override(loaded[0], name, value)
         meter = open_meter(device)

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=Path("work/tasks"), help="data of the packaged tasks (made when absent)"
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that a hub model brings")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
     if options.batch_size < 1:
         raise UserError(f"--batch-size is {options.batch_size}, but must be at least 1")
@@ -51,8 +51,9 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     from causal2vec.evaluation.prompts import load_examples, load_prompts
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS
-    from causal2vec.export import load_model, revision_of
+    from causal2vec.export import load_model
     from causal2vec.files import sha256_tree
+    from causal2vec.trust import revision_of
 
     torch.set_num_threads(options.threads)
     prompts = load_prompts(options.prompts) if options.prompts else None
@@ -70,7 +71,8 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
         device,
         options.dtype,
         max_length=options.max_length,
-        local=folder.is_dir() or options.trust_remote_code,
+        trusted=options.trust_remote_code,
+        revision=options.revision,
     )
     if folder.is_dir():
         name = f"local/{folder.resolve().name}"

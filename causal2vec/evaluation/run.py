@@ -45,11 +45,12 @@ def evaluate_run(
 ) -> None:
     """Evaluate a run's model on one shard of the tasks, with ``compute.attention``; see `evaluate_model`."""
     from causal2vec.compute import attention_backend
-    from causal2vec.export import load_model, revision_of
+    from causal2vec.export import load_model
+    from causal2vec.trust import revision_of
 
     backend = attention_backend(attention, device, dtype)
     evaluate_model(
-        load_model(str(folder), device, dtype, max_length=run.max_length, attention=backend),
+        load_model(str(folder), device, dtype, max_length=run.max_length, trusted=True, attention=backend),
         f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}",
         revision_of(folder),
         settings.tasks,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.files import read_json, write_json
+from causal2vec.masking import mask_values
 
 _VERSIONS = ("huggingface_hub", "datasets", "mteb", "transformers")
 
@@ -43,7 +44,7 @@ def write_fetch_manifest(
     }
     sizes = dict(_sizes([found["models"], found["tasks"], found["texts"], found["pairs"]]))
     total = {"files": len(sizes), "bytes": sum(sizes.values())}
-    write_json(output, {**found, "total": total, "versions": {name: version(name) for name in _VERSIONS}})
+    write_json(output, {**mask_values(found), "total": total, "versions": {name: version(name) for name in _VERSIONS}})
 
 
 def _sizes(value: Any) -> list[tuple[tuple[str, str, str], int]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.fetch.hub import download, record
+from causal2vec.fetch.hub import obtain
 from causal2vec.files import write_json
 from causal2vec.settings import ModelSource
 
@@ -24,17 +25,17 @@ def fetch_model(name: str, source: ModelSource, output: Path) -> None:
     Raises:
         UserError: The model cannot be had, or its repository has no weights that transformers reads.
     """
-    folder = download_model(name, source)
-    write_json(output, {"name": name, **record(folder, source.repository or "", source.revision or "")})
+    write_json(output, {"name": name, **obtain_model(name, source)[1]})
 
 
-def download_model(name: str, source: ModelSource) -> Path:
-    """The folder with a hub model's files; see `fetch_model`."""
+def obtain_model(name: str, source: ModelSource) -> tuple[Path, dict[str, Any]]:
+    """The folder with a hub model's files, and what they are; see `fetch_model`."""
     repository, revision, where = source.repository or "", source.revision or "", f"models.{name}"
     for weights in (SAFETENSORS, BIN):
-        folder = download(repository, revision, kind="model", where=where, allow=[weights, *_OTHERS], ignore=_FOLDERS)
+        allow = [weights, *_OTHERS]
+        folder, facts = obtain(repository, revision, kind="model", where=where, allow=allow, ignore=_FOLDERS)
         if any(folder.glob(weights)):
-            return folder
+            return folder, facts
     raise UserError(
         f"{where}: {repository}@{revision} has neither {SAFETENSORS} nor {BIN}; name a repository with the weights "
         "in transformers' format, or use source: local"

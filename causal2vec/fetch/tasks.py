@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from causal2vec.fetch.hub import download, from_cache, record
+from causal2vec.errors import UserError
+from causal2vec.fetch.hub import from_cache, obtain
+from causal2vec.fetch.reasons import reason
 from causal2vec.files import read_json, write_json
 
 
@@ -65,13 +67,21 @@ def _fetch_part(task: Any, state: Path) -> dict[str, Any]:
     done = state / f"{meta.name}_{revision[:12]}.json"
     if done.is_file():
         return dict(read_json(done))
-    folder = download(repository, revision, kind="dataset", where=f"evaluation.tasks: {meta.name}")
-    facts = {**record(folder, repository, revision), "loads_itself": _loads_itself(task)}
+    _, brought = obtain(repository, revision, kind="dataset", where=f"evaluation.tasks: {meta.name}")
+    facts = {**brought, "loads_itself": _loads_itself(task)}
     if facts["loads_itself"]:
-        task.load_data()  # fills the caches with whatever it asks for
-        task.unload_data()
+        _load_once(task, f"evaluation.tasks: {meta.name}: {repository}@{revision}")
     write_json(done, facts)
     return facts
+
+
+def _load_once(task: Any, what: str) -> None:
+    """Fill the caches with whatever a task asks for."""
+    try:
+        task.load_data()
+    except Exception as error:  # code of mteb's, which may ask anything of any server
+        raise UserError(f"{what} {reason(error, 'dataset')}") from error
+    task.unload_data()
 
 
 def _loads_itself(task: Any) -> bool:

@@ -146,10 +146,14 @@ def _from_hub(source: ModelSource) -> tuple[Any, str] | None:
     from huggingface_hub.errors import HfHubHTTPError
     from transformers import AutoConfig
 
+    from causal2vec.fetch.client import bounded_client
+    from causal2vec.fetch.retry import Patience, TransientError
+
     try:
-        path = hf_hub_download(source.repository or "", "config.json", revision=source.revision)
+        with bounded_client(Patience.from_environment()):  # asked once: a plan is made in a moment, or without the hub
+            path = hf_hub_download(source.repository or "", "config.json", revision=source.revision)
         return AutoConfig.from_pretrained(Path(path).parent), "hub"
-    except (HfHubHTTPError, OSError, ValueError, KeyError, RuntimeError):
+    except (HfHubHTTPError, TransientError, OSError, ValueError, KeyError, RuntimeError):
         return None  # no network, or gated without a token
 
 

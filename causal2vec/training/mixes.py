@@ -52,14 +52,14 @@ def fetch_pairs(pairs: Pairs, output: Path) -> dict[str, Any]:
     Raises:
         UserError: The hub, the network or the disk refuses, or the mix lacks a configured source.
     """
-    from causal2vec.fetch.hub import download, record
+    from causal2vec.fetch.hub import obtain
 
     if pairs.repository is None or pairs.revision is None:
         raise UserError("pairs.repository and pairs.revision are not set, so there is no training mix to fetch")
-    folder = download(pairs.repository, pairs.revision, kind="dataset", where=_WHERE, allow=[f"*{s}" for s in SUFFIXES])
+    allow = [f"*{suffix}" for suffix in SUFFIXES]
+    folder, facts = obtain(pairs.repository, pairs.revision, kind="dataset", where=_WHERE, allow=allow)
     for source in pairs.sources:
         files_of(folder, source)
-    facts = record(folder, pairs.repository, pairs.revision)
     write_json(output, facts)
     return facts
 

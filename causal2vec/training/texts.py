@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from causal2vec.config import TextSource
 from causal2vec.errors import UserError
@@ -25,11 +26,9 @@ def fetch_texts(source: TextSource, output: Path, *, where: str) -> None:
     Raises:
         UserError: The files cannot be had, or there are none.
     """
-    from causal2vec.fetch.hub import record
-
-    folder = _download(source, where)
+    folder, facts = _obtain(source, where)
     _files(folder, source, where)
-    write_json(output, record(folder, source.repository or "", source.revision or ""))
+    write_json(output, facts)
 
 
 def read_texts(
@@ -87,14 +86,14 @@ def _folder(source: TextSource, where: str, fetched: Path | None) -> Path:
         return Path(source.path or "").expanduser()
     from causal2vec.fetch.hub import from_cache
 
-    return _download(source, where) if fetched is None else from_cache(read_json(fetched), kind="dataset", where=where)
+    return _obtain(source, where)[0] if fetched is None else from_cache(read_json(fetched), kind="dataset", where=where)
 
 
-def _download(source: TextSource, where: str) -> Path:
-    from causal2vec.fetch.hub import download
+def _obtain(source: TextSource, where: str) -> tuple[Path, dict[str, Any]]:
+    from causal2vec.fetch.hub import obtain
 
     repository, revision = source.repository or "", source.revision or ""
-    return download(repository, revision, kind="dataset", where=where, allow=[source.files])
+    return obtain(repository, revision, kind="dataset", where=where, allow=[source.files])
 
 
 def _files(folder: Path, source: TextSource, where: str) -> list[Path]:

@@ -32,7 +32,7 @@ rule fetch_package:
         "work/logs/fetch_package/{package}.log",
     benchmark:
         "work/benchmarks/fetch_package/{package}.jsonl"
-    retries: 2
+    retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         package=lambda wildcards: PACKAGES[wildcards.package],
     message:
@@ -139,7 +139,7 @@ rule fetch_model:
         "work/fetched/models/{model}.json",
     log:
         "work/logs/fetch_model/{model}.log",
-    retries: 2
+    retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         name="{model}",
         source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
@@ -156,7 +156,7 @@ rule fetch_tasks:
         "work/fetched/tasks.json",
     log:
         "work/logs/fetch_tasks.log",
-    retries: 2
+    retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         tasks=CONFIG.evaluation.tasks,
         mteb_version=installed_version("mteb"),
@@ -171,7 +171,7 @@ rule fetch_texts:
         "work/fetched/texts/{stage}.json",
     log:
         "work/logs/fetch_texts/{stage}.log",
-    retries: 2
+    retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         texts=lambda wildcards: getattr(CONFIG, wildcards.stage).texts.model_dump(),
     message:
@@ -185,7 +185,7 @@ rule fetch_pairs:
         "work/fetched/pairs.json",
     log:
         "work/logs/fetch_pairs.log",
-    retries: 2
+    retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         pairs=section("pairs"),
     message:

@@ -118,6 +118,7 @@ rule train_model:
             *READING,
             "causal2vec.evaluation.prompts",
             "causal2vec.export",
+            "causal2vec.trust",
             "causal2vec.training.arguments",
             "causal2vec.training.batches",
             "causal2vec.training.contrastive",
