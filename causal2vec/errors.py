@@ -41,9 +41,10 @@ def run_cli(main: Callable[[], None]) -> None:
         main()
     except Exception as error:
         from causal2vec.faults import explained
+        from causal2vec.masking import mask
 
         known = error if isinstance(error, UserError) else explained(error)
         if known is None or os.environ.get("CAUSAL2VEC_TRACEBACK"):
             raise
-        sys.stderr.write(f"error: {known}\n")
+        sys.stderr.write(f"error: {mask(str(known))}\n")
         sys.exit(known.status or 2)

@@ -31,8 +31,8 @@ def explained(error: BaseException, places: Sequence[Path] = (), *, memory: str 
 
     Args:
         error: What was raised; its causes count, too.
-        places: Files or folders that were being written; the fullest disk among theirs is named where the error itself
-            names none.
+        places: Folders that were being written to; the fullest disk among theirs is named where the error itself names
+            none.
         memory: What lowers the need for memory, for example ``lower budget.mini_batch_size``.
     """
     for cause in _chain(error):
@@ -69,7 +69,7 @@ def _no_room(error: BaseException, places: Sequence[Path]) -> str:
     folder, written = getattr(error, "draft", (None, 0))
     if folder is None:
         named = getattr(error, "filename", None)
-        candidates = [Path(os.fsdecode(named)).parent] if named else [Path(place).parent for place in places]
+        candidates = [Path(os.fsdecode(named)).parent] if named else [Path(place) for place in places]
         folder = min(candidates or [Path.cwd()], key=_free)
     need = f"more than the {_size(written)} that had been written" if written else "more room"
     return (

@@ -6,9 +6,11 @@ A job ends with 128 and the signal's number, cleaning up behind it; a training w
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ _SHELLS = {"sh", "bash", "dash", "ash", "ksh", "zsh"}
 _received: list[int] = []
 
 
-def end_on_signals(what: str) -> None:
+@contextlib.contextmanager
+def ending_on_signals(what: str) -> Iterator[None]:
     """Let a job that is told to stop end by `SystemExit`, so that it removes its drafts and gives back its locks.
 
     Only the first signal counts: Ctrl-C reaches a job twice, from the terminal and from Snakemake.
@@ -33,7 +36,12 @@ def end_on_signals(what: str) -> None:
         sys.stderr.write(f"{what} was stopped by {signal.Signals(number).name}; the same command goes on from there\n")
         raise SystemExit(128 + number)
 
-    _listen(stop)
+    before = _listen(stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def pass_on_signals() -> None:
@@ -58,12 +66,12 @@ def end_as_told() -> None:
         raise SystemExit(128 + _received[0])
 
 
-def _listen(handler: Any) -> None:
+def _listen(handler: Any) -> dict[signal.Signals, Any]:
+    """Handle all signals but those that are ignored, as SIGHUP under nohup; what handled them before."""
     if threading.current_thread() is not threading.main_thread():
-        return
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has had SIGHUP ignored
-            signal.signal(number, handler)
+        return {}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
 
 
 def _jobs() -> list[Any]:

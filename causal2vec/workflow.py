@@ -21,7 +21,8 @@ from causal2vec.errors import UserError
 from causal2vec.faults import explained
 from causal2vec.gpus import claim_gpus
 from causal2vec.locks import alone
-from causal2vec.stops import end_on_signals
+from causal2vec.masking import MaskingFormatter, mask
+from causal2vec.stops import ending_on_signals
 
 LESS_MEMORY = {
     "train_model": "lower budget.mini_batch_size or set budget.gradient_checkpointing",
@@ -48,12 +49,10 @@ def job(snakemake: Any, *imports: str) -> Iterator[Any]:
     """
     log, outputs = Path(snakemake.log[0]), [Path(path) for path in snakemake.output]
     what = f"{snakemake.rule} of {outputs[0]}"
-    end_on_signals(what)
-    with _explaining(log, outputs, snakemake.rule), alone(log, lambda: _say_waiting(what)):
+    with ending_on_signals(what), _explaining(log, outputs, snakemake.rule), alone(log, lambda: _say_waiting(what)):
         handler = logging.FileHandler(log, mode="w", encoding="utf-8")
-        logging.basicConfig(
-            level=logging.INFO, handlers=[handler], format="%(asctime)s %(name)s %(message)s", force=True
-        )
+        handler.setFormatter(MaskingFormatter("%(asctime)s %(name)s %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         for path in outputs:
             seals.unseal(path)
         for path in snakemake.input:
@@ -73,13 +72,16 @@ def _explaining(log: Path, outputs: list[Path], rule: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = error if isinstance(error, UserError) else explained(error, outputs, memory=LESS_MEMORY.get(rule, ""))
+        places = [*(path.parent for path in outputs), Path("work/state"), Path(tempfile.gettempdir())]
+        known = error if isinstance(error, UserError) else explained(error, places, memory=LESS_MEMORY.get(rule, ""))
         asked = bool(os.environ.get("CAUSAL2VEC_TRACEBACK"))
         with contextlib.suppress(OSError):  # the disk may be full
             logging.getLogger(__name__).error(traceback.format_exc() if asked or not known else str(known))
-        if known is None:
-            raise
-        sys.stderr.write(f"error: {known} (log: {log})\n")
+        if known is None:  # Python's own words would not be masked
+            sys.stderr.write(mask(traceback.format_exc()))
+            sys.exit(1)
+        # A progress bar may stand on the line.
+        sys.stderr.write(f"\nerror: {mask(str(known))} (log: {log})\n")
         sys.exit(known.status or 1)
 
 

@@ -45,7 +45,7 @@ def test_full_disk_names_folder_and_need(tmp_path, monkeypatch):
     ids=["disk", "quota", "safetensors"],
 )
 def test_libraries_words_for_a_full_disk(error, tmp_path):
-    sentence = str(explained(error, [tmp_path / "model"]))
+    sentence = str(explained(error, [tmp_path]))
     folder = "/some/folder" if getattr(error, "filename", None) else tmp_path
     assert sentence.startswith(f"the disk of {folder} is full: this job needs more room, and ")
 
