@@ -18,6 +18,7 @@ from causal2vec.files import read_json
 from causal2vec.reporting.records import IDENTITY, RECORDS, read_records
 from causal2vec.reporting.schema import SCORE_KEY
 from causal2vec.reporting.scores import read_scores
+from causal2vec.reporting.visible import one_line
 
 SAME_WEIGHTS = 0.2
 """Points (score × 100) by which a task's score may differ where the weights are the same and only the arithmetic of the
@@ -95,7 +96,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """One line per fact that differs, one per task, and the verdict."""
-        return [
+        lines = [
             *(f"differs: {name}: {here} / {there}" for name, here, there in self.causes),
             *(f"differs, which changes no score: {name}: {here} / {there}" for name, here, there in self.others),
             *([f"weights differ: {', '.join(self.weights)}"] if self.weights else []),
@@ -107,6 +108,7 @@ class Comparison:
             ),
             self._verdict(),
         ]
+        return [one_line(line) for line in lines]
 
     def _verdict(self) -> str:
         if self.unexplained:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from causal2vec.files import atomic_file
 from causal2vec.reporting.figures.labels import freeze_layout
+from causal2vec.reporting.visible import one_line
 
 _HOVER = "hover:"
 _NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
@@ -25,7 +26,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def hover(text: str) -> str:
     """A group id for an artist (``gid=hover(...)``) that `save` turns into the text shown on hover."""
-    return _HOVER + _FORBIDDEN.sub("", " ".join(text.split()))
+    return _HOVER + _FORBIDDEN.sub("", one_line(text))
 
 
 def save(figure: Figure, folder: Path, name: str, title: str, description: str) -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from causal2vec.errors import UserError
+from causal2vec.reporting.visible import one_line
 
 AGAIN = "copy it again from where it was made, or delete it and run snakemake again"
 """What to do about a file that is not what it was."""
@@ -49,7 +50,7 @@ class Findings:
         notes = [f"note: {note}" for note in self.notes]
         count = len(self.failures)
         verdict = f"{'NOT verified' if count else 'verified'}: {', '.join(self.counts)}; {_plural(count, 'failure')}"
-        return [*failures, *notes, verdict]
+        return [one_line(line) for line in (*failures, *notes, verdict)]
 
     def count(self, number: int, word: str, remark: str = "") -> None:
         """Add a count to the verdict, such as "12 files" with a remark in brackets."""
