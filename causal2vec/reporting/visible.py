@@ -30,9 +30,10 @@ def one_line(text: str) -> str:
 
 
 def inert(text: str) -> str:
-    """A text for a CSV cell, with an apostrophe before what a spreadsheet would take for a formula.
+    """A `visible` text for a CSV cell, with an apostrophe before what a spreadsheet would take for a formula.
 
     Numbers stay as they are, and so does every other text. The apostrophe tells a spreadsheet that the cell is text;
     a program that reads the file sees it.
     """
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    shown = visible(text)
+    return f"'{shown}" if _FORMULA.match(shown) and not _NUMBER.fullmatch(shown) else shown
