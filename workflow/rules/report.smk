@@ -210,6 +210,8 @@ rule write_checksums:
     log:
         "work/logs/write_checksums.log",
     threads: ALL_CORES
+    resources:
+        mem_mb=1000,  # files of any size are read piece by piece
     params:
         code=fingerprint("causal2vec.reporting.verify.checksums"),
     message:
