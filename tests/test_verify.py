@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -215,6 +216,16 @@ def test_extra_missing_and_renamed_files_are_named_once(results, finished):
         "tables/main.tex: is now called tables/main2.tex",
         "tables/mine.md: is not in SHA256SUMS: no part of this study made it",
     ]
+
+
+def test_links_and_pipes_are_named_and_not_waited_for(results, finished, tmp_path):
+    os.mkfifo(results / "pipe")
+    (results / "folder").symlink_to(tmp_path)
+    (results / "nowhere").symlink_to(tmp_path / "nothing")
+    names = [line.partition(":")[0] for line in failures(results, finished)]
+    assert names == ["folder", "nowhere", "pipe"]
+    with pytest.raises(UserError, match="is no file that can be read"):
+        write_checksums(results)
 
 
 @pytest.mark.parametrize(

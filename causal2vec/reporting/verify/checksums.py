@@ -37,13 +37,16 @@ def write_checksums(results: Path, parts: Iterable[Path] | None = None, workers:
         How many files are listed.
 
     Raises:
-        UserError: A part is missing or lies outside the folder.
+        UserError: A part is missing or lies outside the folder, or a file cannot be read.
     """
     files = listed_files(results)
     if parts is not None:
         chosen = [_inside(part, results) for part in parts]
         files = [name for name in files if any(_is_within(name, part) for part in chosen)]
     sums = hashed(results, files, workers)
+    unreadable = [name for name in files if name not in sums]
+    if unreadable:
+        raise UserError(f"{results / unreadable[0]} is no file that can be read; delete it, then run snakemake again")
     write_text(results / SUMS, "".join(_line(sums[name], name) for name in files))
     return len(files)
 
@@ -139,7 +142,7 @@ def _without_models(names: Iterable[str]) -> list[str]:
 
 def _sha256(path: Path) -> str | None:
     try:
-        return sha256_file(path)
+        return sha256_file(path) if path.is_file() else None  # reading a pipe would never end
     except OSError:
         return None
 
