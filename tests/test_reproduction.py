@@ -8,7 +8,7 @@ from verify_data import edit_json, finished_results
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.__main__ import main
-from causal2vec.reporting.reproduction import OTHER_WEIGHTS, SAME_WEIGHTS, compare_runs
+from causal2vec.reporting.reproduction import OTHER_FORMAT, OTHER_WEIGHTS, SAME_WEIGHTS, compare_runs
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,13 @@ def test_other_weights_without_a_cause_are_not_reproducible(run, other):
 @pytest.mark.parametrize(
     ("fact", "said"),
     [
-        ({"dtype": "bfloat16"}, "differs: dtype: float32 / bfloat16"),
         ({"versions": {"torch": "3.0"}}, "differs: versions.torch: 2.6.0 / 3.0"),
         ({"lock_sha256": "ab"}, "differs: lock_sha256: none / ab"),
         ({"pairs": {"train.parquet": "1"}}, f"differs: pairs.train.parquet: {'0' * 64} / 1"),
-        ({"hardware": {"device_name": "A processor"}}, "differs: hardware.device_name: none / A processor"),
+        (
+            {"hardware": {"device_name": "A processor", "dtype": "float32"}},
+            "differs: hardware.device_name: none / A processor",
+        ),
         ({"git": {"commit": "1" * 40}}, f"differs: commit: {'0' * 40} / {'1' * 40}"),
         ({"git": {"commit": "0" * 40, "dirty": True}}, "differs: code: as committed / changes that are not committed"),
     ],
@@ -91,13 +93,18 @@ def test_beyond_tolerance_the_task_is_named(run, other):
     here = shutil.copytree(run, other.parent / "here")
     move(here, 0)
     move(other, 1.1 * SAME_WEIGHTS)
-    set_manifest(other, dtype="bfloat16")
+    set_manifest(other, python="3.12.0")
     found = compare_runs(here, other)
     assert not found.reproduced
     assert found.lines()[-1] == "NOT reproduced: at most 0.220 points apart, beyond tolerance on NFCorpus"
     edit_json(other / "manifest.json", lambda m: m["models"].update({"causal2vec/base-a/seed0": "f" * 40}))
     assert compare_runs(here, other).reproduced, "models that were trained anew may be farther apart"
     move(other, OTHER_WEIGHTS)
+    assert not compare_runs(here, other).reproduced
+    set_manifest(other, dtype="bfloat16")
+    found = compare_runs(here, other)
+    assert found.reproduced and "differs: dtype: float32 / bfloat16" in found.lines()
+    move(other, OTHER_FORMAT)
     assert not compare_runs(here, other).reproduced
 
 
