@@ -8,10 +8,10 @@ _REORDERS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """Marks that turn the direction of text, also of the text behind a name."""
 
 _HIDDEN = re.compile(
-    f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_REORDERS}\u2028\u2029\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+    f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_REORDERS}\u2028\u2029\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-"""These marks, control characters but for tab and line breaks, invisible tags, and halves of characters, which no file
-in UTF-8 can hold."""
+"""These marks, control characters but for tab and line breaks, invisible tags, and halves of characters and other codes
+that are none, which no file in UTF-8 or no XML can hold."""
 
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 """What a cell begins with that a spreadsheet computes."""
