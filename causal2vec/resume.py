@@ -6,6 +6,7 @@ process.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -30,9 +31,9 @@ _held: list[IO[str]] = []
 
 
 def runs_jobs(words: list[str]) -> bool:
-    """Whether a command line of Snakemake is one that runs jobs, and does not only look or tidy up."""
+    """Whether a command line of Snakemake is one that makes something, and does not only look or tidy up."""
     for word in words:
-        if word.split("=")[0] in _LOOKS_ONLY:
+        if word == "verify" or word.split("=")[0] in _LOOKS_ONLY:
             return False
         if word.startswith("-") and not word.startswith("--") and _looks_only(word[1:]):
             return False
@@ -53,8 +54,14 @@ def begin_run() -> None:
     """Take the folder, clear what a killed run left, and move damaged artefacts aside, so that they are made anew.
 
     Raises:
-        UserError: Another run is at work here.
+        UserError: Another run is at work here, or the folder cannot be written.
     """
+    for place in (Path.cwd(), Path(".snakemake"), Path("results"), Path("work")):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise UserError(
+                f"{place.absolute()} cannot be written by user {os.geteuid()}: its disk is read-only, or its "
+                "permissions forbid it; make it writable, or work in another folder (--directory)"
+            )
     try:
         lock = take(LOCK)
     except InUseError as error:

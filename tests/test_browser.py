@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import ROOT
+from hostile_data import BASE, NAMES, TASKS, hostile_report
 from report_data import HOSTILE, made_up
 from synthetic import write_study
 from test_report import SVG, verdict
@@ -17,6 +18,7 @@ from causal2vec.reporting.study import load_study
 from causal2vec.reporting.tables.build import build_tables
 from causal2vec.reporting.tables.grid import Cell
 from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.visible import visible
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs selenium; pip install it")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -217,3 +219,63 @@ def test_the_policy_stops_what_escaping_would_have_let_through(browser, report, 
     show(browser, path)
     assert browser.execute_script("return window.hurt") is None
     assert sum("Content Security Policy" in entry["message"] for entry in browser.get_log("browser")) >= 3
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A report in which every name is one that an attacker would choose."""
+    return hostile_report(tmp_path_factory.mktemp("hostile"))
+
+
+def plain(text):
+    """A text as a reader sees it: white space folded."""
+    return " ".join(text.split())
+
+
+def shown(browser, selector):
+    """The text of every such element, open or folded."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent)"
+    return [plain(text) for text in browser.execute_script(script, selector)]
+
+
+def test_hostile_names_run_nothing_and_load_nothing_and_are_read_as_they_are(browser, hostile, tmp_path):
+    show(browser, hostile)
+    assert browser.execute_script("return window.hurt") is None
+    assert requests(browser) <= {hostile.as_uri(), "data:,"}
+    assert browser.get_log("browser") == []
+    names = [plain(visible(name)) for name in NAMES]
+    rows = shown(browser, "#table-main tbody tr:not(.group) > th")
+    assert set(names) == set(rows)
+    assert {plain(visible(task)) for task in TASKS} <= set(shown(browser, "#table-tasks tbody th"))
+    heads = " ".join(shown(browser, "#table-main thead th"))
+    assert "<script>window.hurt=2</script> (1)" in heads and "49" not in heads
+    assert browser.title == browser.find_element(By.TAG_NAME, "h1").text == f"</title>{NAMES[0]}"
+    whole = browser.execute_script("return document.body.textContent")
+    assert all(plain(visible(name)) in plain(whole) for name in [*NAMES, BASE])
+    assert not set("\u202e\u2066\u200f\x00\x07\x1b\u2028") & set(whole)
+    foreign = "iframe, object, embed, audio, video, form, base, img, [onerror], [onload], [onmouseover], a[href^=java]"
+    assert browser.find_elements(By.CSS_SELECTOR, foreign) == []
+    assert len(browser.find_elements(By.CSS_SELECTOR, "script")) == 1
+    links = browser.execute_script("return [...document.querySelectorAll('a')].map((a) => a.getAttribute('href'))")
+    assert all(link.startswith(("#", "https://")) and "evil" not in link for link in links)
+    screenshot(browser, tmp_path / "hostile.png")
+
+
+def test_hostile_rows_are_sorted_and_filtered_like_any(browser, hostile):
+    show(browser, hostile)
+    column(browser, "Average")[1].find_element(By.TAG_NAME, "button").click()
+    boxes = browser.find_elements(By.CSS_SELECTOR, ".controls input.row")
+    assert len(boxes) == len(NAMES)
+    kept = boxes.pop(8)
+    browser.execute_script("arguments[0].forEach((box) => { box.click(); })", boxes)
+    assert [plain(value) for value in values(browser, 0)] == [plain(kept.get_attribute("value"))]
+    browser.execute_script("arguments[0].click()", kept)
+    assert status(browser).startswith("0 of ") and browser.execute_script("return window.hurt") is None
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_hostile_names_do_not_widen_the_page(browser, hostile, width):
+    show(browser, hostile, width)
+    browser.execute_script("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width

@@ -167,6 +167,7 @@ def test_drafts_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
         ("-j 4 --profile profiles/slurm", True),
         ("-n", False), ("-np", False), ("-kn", False), ("--dry-run", False), ("--report report.html", False),
         ("--unlock", False), ("--report=x.html", False), ("-l", False), ("--summary", False), ("--lint", False),
+        ("verify", False),
     ],
 )  # fmt: skip
 def test_only_what_runs_jobs_takes_the_folder(words, runs):

@@ -72,7 +72,7 @@ def test_plain_prefixes_so_that_the_file_can_stand_inside_a_page(tmp_path):
 def test_hostile_names_are_text_and_nothing_else(tmp_path):
     entries = [(HOSTILE, "llm"), (f"{HOSTILE}2", "llm"), ("plain", "llm")]
     study = make_study(entries, types={HOSTILE: [HOSTILE]}, order=[HOSTILE], stamp=HOSTILE)
-    clean = HOSTILE.replace("\x00", "").replace("\x1f", " ")
+    clean = HOSTILE.replace("\x00", "U+0000").replace("\x1f", " ")
     for name, root in roots(study, tmp_path).items():
         assert {element.tag for element in root.iter()} <= {
             SVG + tag for tag in ("svg", "title", "desc", "defs", "style", "g", "path", "use", "clipPath", "rect")
@@ -80,5 +80,5 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path):
         assert any(clean in text for text in hovers(root)), name
 
 
-def test_what_xml_cannot_hold_is_left_out():
-    assert hover("a\x00b\x0bc\ud800d\ufffee\n f") == "hover:ab cde f"
+def test_what_xml_cannot_hold_is_written_as_its_number():
+    assert hover("a\x00b\x0bc\ud800d\ufffee\n f") == "hover:aU+0000b cU+D800dU+FFFEe f"

@@ -59,6 +59,7 @@ def test_reporting_needs_no_model_library():
     code = (
         "import sys, causal2vec.reporting.__main__, causal2vec.reporting.figures.draw;"
         "import causal2vec.reporting.tables.build, causal2vec.reporting.report.page;"
+        "import causal2vec.reporting.verify, causal2vec.reporting.reproduction;"
         "found = {'torch', 'mteb', 'transformers', 'matplotlib.pyplot'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(found)) or 0)"
     )

@@ -44,6 +44,7 @@ def test_shards_of_one_model_share_one_folder_with_sorted_settings(tmp_path):
         "NFCorpus.json",
         "SciFact.json",
         "model_meta.json",
+        "records.jsonl",
         "run_settings.jsonl",
     ]
     lines = (folder / "run_settings.jsonl").read_text().splitlines()

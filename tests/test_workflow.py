@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -160,6 +161,35 @@ def test_second_run_gives_the_same_bytes_killed_and_in_other_surroundings(finish
     assert len(weights) == 9
     for name in weights:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_a_finished_folder_verifies_and_a_changed_score_does_not(finished):
+    def verify() -> list[str]:
+        done = snakemake(finished, "--cores", "2", "verify")
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "note", "verified", "NOT"))]
+        assert (done.returncode == 0) == lines[-1].startswith("verified: "), done.stderr[-3000:]
+        return lines
+
+    [verdict] = verify()
+    manifest = json.loads((finished / "results" / "manifest.json").read_text())
+    scores = pd.read_csv(finished / "results" / "scores.csv")
+    main = len(scores[scores["metric"] == "main_score"])
+    assert verdict.endswith("; 0 failures") and f"{len(manifest['models'])} models" in verdict
+    assert f"{len(scores):,} scores ({main} of {main} main scores recomputed from items" in verdict
+    path = finished / "results" / "scores.csv"
+    whole = path.read_text()
+    times = path.stat()
+    try:
+        last = whole.splitlines()[-1]
+        fields = last.split(",")
+        fields[list(scores.columns).index("value")] = "0.123"
+        path.write_text(whole.replace(last, ",".join(fields)))
+        failure, *_, verdict = verify()
+    finally:
+        path.write_text(whole)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert re.match(r"FAILED scores.csv: row \d+, column 'value' is '0.123' but should be ", failure)
+    assert verdict.startswith("NOT verified: ") and verdict.endswith("; 1 failure")
 
 
 def test_paper_tables_come_from_score_files_alone(finished, tmp_path):

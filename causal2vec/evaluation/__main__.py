@@ -92,7 +92,14 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             batch_tokens=options.batch_tokens,
             cache=options.cache,
-            record={"method": name, "base": "", "seed": 0, "dtype": options.dtype, "trained": None},
+            record={
+                "method": name,
+                "base": "",
+                "seed": 0,
+                "trained": None,
+                "dtype": options.dtype,
+                "device": device,
+            },
         )
 
 

@@ -42,7 +42,21 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--claims", type=Path, default=CLAIMS, metavar="FILE")
         if name == "claims":
             command.add_argument("--strict", action="store_true", help="fail if a claim is contradicted")
+    _add_checks(commands)
     return parser
+
+
+def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = commands.add_parser("verify", help="check a finished results folder: checksums, scores, tables, all files")
+    verify.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="wherever it was copied")
+    verify.add_argument("--external", type=Path, metavar="DIR", help="the imported results that its tables show")
+    verify.add_argument("--layout", type=Path, default=LAYOUT, metavar="FILE")
+    verify.add_argument("--claims", type=Path, default=CLAIMS, metavar="FILE")
+    verify.add_argument("--without-models", action="store_true", help="for a copy without the models")
+    verify.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    runs = commands.add_parser("compare-runs", help="what differs between two runs, and whether it explains the scores")
+    runs.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="one results folder")
+    runs.add_argument("--other", type=Path, required=True, metavar="DIR", help="the other one")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,6 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
         "plots": _plots,
         "claims": _claims,
         "report": _report,
+        "verify": _verify,
+        "compare-runs": _compare_runs,
     }[given.command](given)
 
 
@@ -129,6 +145,34 @@ def _report(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_plots(study, Path(folder))
         report_study(study, given.layout, given.claims, Path(folder), given.output)
+
+
+def _verify(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.verify import verify_results
+
+    found = verify_results(
+        given.results,
+        layout=given.layout,
+        claims=given.claims,
+        external=given.external,
+        models=not given.without_models,
+        workers=given.workers,
+    )
+    _conclude(found.lines(), bool(found.failures))
+
+
+def _compare_runs(given: argparse.Namespace) -> None:
+    from causal2vec.reporting.reproduction import compare_runs
+
+    found = compare_runs(given.results, given.other)
+    _conclude(found.lines(), not found.reproduced)
+
+
+def _conclude(lines: list[str], failed: bool) -> None:
+    """Print what a check found; exit status 1 if something failed, as 2 is for a command that cannot be done."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

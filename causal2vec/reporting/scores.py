@@ -15,6 +15,7 @@ import pandas as pd
 
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_folder, read_json, write_text
+from causal2vec.reporting.records import RECORDS, read_records, refuse_mixed, refuse_other_identity, write_records
 from causal2vec.reporting.schema import SCORE_COLUMNS, SCORE_KEY, read_table
 
 _RECORD_FIELDS: dict[str, type] = {
@@ -51,8 +52,9 @@ def collect_scores(jobs: list[Path], mteb_root: Path, output: Path) -> pd.DataFr
     """Gather jobs into the mteb tree ``mteb_root/results`` and write the tidy ``output``.
 
     Everything is read and checked before anything is written. The tree's folder of each model revision is
-    replaced whole, so that no result of an earlier run lingers in it. Metrics other than the main score that
-    are not finite numbers (mteb leaves some undefined) and lists of per-experiment scores are left out.
+    replaced whole, so that no result of an earlier run lingers in it; beside the scores lies how they were made
+    (`causal2vec.reporting.records`). Metrics other than the main score that are not finite numbers (mteb leaves some
+    undefined) and lists of per-experiment scores are left out.
 
     Args:
         jobs: The evaluation jobs' folders, each with a ``record.json``.
@@ -61,11 +63,12 @@ def collect_scores(jobs: list[Path], mteb_root: Path, output: Path) -> pd.DataFr
 
     Raises:
         UserError: A record or a result is missing or unusable, a main score is not a number, or two jobs
-            disagree on the same score.
+            disagree on the same score or were evaluated in different ways.
     """
     if not jobs:
         raise UserError("no evaluation jobs were named; give at least one folder that holds a record.json")
     loaded = [_read_job(folder) for folder in sorted(jobs)]
+    refuse_mixed([(job.folder, job.record) for job in loaded])
     rows: dict[tuple[Any, ...], tuple[dict[str, Any], Path]] = {}
     for job in loaded:
         for row in _job_rows(job):
@@ -73,17 +76,58 @@ def collect_scores(jobs: list[Path], mteb_root: Path, output: Path) -> pd.DataFr
             earlier, origin = rows.setdefault(key, (row, job.folder))
             if earlier != row:
                 raise UserError(_disagreement(earlier, row, origin, job.folder))
-    frame = pd.DataFrame([row for row, _ in rows.values()], columns=list(SCORE_COLUMNS))
-    frame = frame.sort_values(SCORE_KEY, ignore_index=True)
+    frame = frame_of([row for row, _ in rows.values()])
     places: dict[Path, list[_Job]] = {}
     for job in loaded:
         places.setdefault(job.place, []).append(job)
     for sharing in places.values():
         _refuse_collisions(sharing)
     for place, sharing in places.items():
+        refuse_other_identity(mteb_root / "results" / place, [job.record for job in sharing])
+    for place, sharing in places.items():
         _write_model(sharing, mteb_root / "results" / place)
-    write_text(output, _to_csv(frame))
+    write_text(output, scores_csv(frame))
     return frame
+
+
+@dataclass(frozen=True)
+class Filed:
+    """One task's scores of one run, as they lie in the mteb tree.
+
+    Attributes:
+        key: Method, base, seed, task.
+        path: mteb's file.
+        rows: What it puts into ``scores.csv``; None where the file is missing or unusable.
+    """
+
+    key: tuple[str, str, int, str]
+    path: Path
+    rows: list[dict[str, Any]] | None
+
+
+def filed_scores(mteb_root: Path) -> Iterator[Filed]:
+    """What a tree that `collect_scores` wrote holds, model by model and task by task.
+
+    Raises:
+        UserError: A file of records cannot be read, or is about another folder's scores.
+    """
+    for path in sorted((mteb_root / "results").glob(f"*/*/{RECORDS}")):
+        for record in read_records(path):
+            for task, about in sorted(record["tasks"].items()):
+                job = _Job(mteb_root, {**record, "tasks": {task: about}})
+                if job.results != path.parent:
+                    raise UserError(f"{path} is about other scores than its folder's; gather the evaluation jobs again")
+                key = (record["method"], record["base"], record["seed"], task)
+                try:
+                    rows: list[dict[str, Any]] | None = list(_job_rows(job))
+                except UserError:
+                    rows = None
+                yield Filed(key, job.results / f"{task}.json", rows)
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as ``scores.csv`` has them, sorted."""
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).sort_values(SCORE_KEY, ignore_index=True)
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -198,6 +242,7 @@ def _write_model(sharing: list[_Job], target: Path) -> None:
         if lines:
             text = "".join(f"{line}\n" for line in sorted(lines))
             (draft / "run_settings.jsonl").write_text(text, encoding="utf-8")
+        write_records(draft, [job.record for job in sharing])
 
 
 def _refuse_collisions(sharing: list[_Job]) -> None:
@@ -224,7 +269,8 @@ def _setting_lines(folder: Path) -> list[str]:
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _to_csv(frame: pd.DataFrame) -> str:
+def scores_csv(frame: pd.DataFrame) -> str:
+    """The text of ``scores.csv``."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(SCORE_COLUMNS)

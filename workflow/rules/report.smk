@@ -191,3 +191,45 @@ rule write_report:
         "Writing the report"
     script:
         "../scripts/write_report.py"
+
+
+# Last of all, over what the default target makes; what stands in the folder besides is not listed.
+rule write_checksums:
+    input:
+        **STUDY,
+        mteb="results/mteb",
+        models=[f"results/models/{path}" for path in RUNS],
+        made=[
+            "results/tables",
+            "results/plots",
+            "results/claims",
+            "results/report.html",
+        ],
+    output:
+        "results/SHA256SUMS",
+    log:
+        "work/logs/write_checksums.log",
+    threads: ALL_CORES
+    resources:
+        mem_mb=1000,  # files of any size are read piece by piece
+    params:
+        code=fingerprint("causal2vec.reporting.verify.checksums"),
+    message:
+        "Writing the checksum of every result"
+    script:
+        "../scripts/write_checksums.py"
+
+
+# Neither input nor output: what is there is checked as it is, whenever it is asked.
+rule verify:
+    log:
+        "work/logs/verify.log",
+    threads: ALL_CORES
+    params:
+        layout=CONFIG.reporting.tables,
+        claims=CONFIG.reporting.claims,
+        external=EXTERNAL,
+    message:
+        "Checking the results: checksums, scores, tables, all files"
+    script:
+        "../scripts/verify.py"

@@ -11,13 +11,15 @@ from causal2vec.workflow import job
 with job(snakemake, "sentence_transformers", "mteb") as s:
     compute = Compute(**s.params.compute)
     device, dtype = set_up(Path(s.input.hardware), compute)
+    # With what this machine chose: what another one left unfinished is not gone on with in another number format.
+    identity = [s.output[0], dict(s.params.items()), device, dtype]
     evaluate_run(
         Run.model_validate(s.params.run),
         Path(s.input.model),
         Evaluation(**s.params.evaluation),
         Path("work/tasks"),
         Path(s.output[0]),
-        Path("work/state/evaluation") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        Path("work/state/evaluation") / sha256_json(identity)[:16],
         prompts=Prompts(**s.params.prompts),
         shard=int(s.wildcards.shard),
         shards=s.params.shards,

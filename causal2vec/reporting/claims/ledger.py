@@ -37,6 +37,7 @@ from causal2vec.reporting.render.plain import escape_markdown, to_markdown
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import listed
 from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
+from causal2vec.reporting.visible import inert, one_line
 
 __all__ = ["Claim", "Verdict", "check_claims", "claims_table", "load_claims", "strict_failures", "write_claims"]
 
@@ -177,7 +178,7 @@ def claims_table(
 def claims_text(verdicts: Sequence[Verdict]) -> str:
     """The verdicts on the claims that could be put to the test, as plain text for a terminal."""
     rows = [
-        [f"{SIGNS[v.verdict]} {v.verdict}", v.title, v.paper, v.base, _measured(v) or ""]
+        [f"{SIGNS[v.verdict]} {v.verdict}", *map(one_line, (v.title, v.paper, v.base)), _measured(v) or ""]
         for v in verdicts
         if v.verdict != "not run"
     ]
@@ -248,8 +249,9 @@ def _csv(verdicts: Sequence[Verdict]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in fields(Verdict)], lineterminator="\n")
     writer.writeheader()
-    # None becomes an empty field.
-    writer.writerows(asdict(verdict) for verdict in verdicts)
+    for verdict in verdicts:
+        # None becomes an empty field.
+        writer.writerow({k: inert(v) if isinstance(v, str) else v for k, v in asdict(verdict).items()})
     return buffer.getvalue()
 
 

@@ -7,7 +7,6 @@ it becomes a ``<title>``, which every browser shows when the pointer rests on th
 from __future__ import annotations
 
 import io
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -15,17 +14,16 @@ from matplotlib.figure import Figure
 
 from causal2vec.files import atomic_file
 from causal2vec.reporting.figures.labels import freeze_layout
+from causal2vec.reporting.visible import one_line
 
 _HOVER = "hover:"
 _NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
 _SVG = f"{{{_NAMESPACES['']}}}"
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold, not even escaped."""
 
 
 def hover(text: str) -> str:
     """A group id for an artist (``gid=hover(...)``) that `save` turns into the text shown on hover."""
-    return _HOVER + _FORBIDDEN.sub("", " ".join(text.split()))
+    return _HOVER + one_line(text)  # which holds nothing that XML could not
 
 
 def save(figure: Figure, folder: Path, name: str, title: str, description: str) -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
+from causal2vec.reporting.visible import one_line
+
 TEXT_SIZE = 8.0
 """Points; a figure is as wide as a column, so that this is the size in print."""
 
@@ -18,7 +20,7 @@ _UNKNOWN = "□"
 def drawable(text: str) -> str:
     """``text`` on one line, with a box for each character that the font lacks."""
     font = get_font(findfont(FontProperties()))
-    return "".join(c if font.get_char_index(ord(c)) else _UNKNOWN for c in " ".join(text.split()))
+    return "".join(c if font.get_char_index(ord(c)) else _UNKNOWN for c in one_line(text))
 
 
 def text_width(text: str, size: float = TEXT_SIZE) -> float:

@@ -1,6 +1,7 @@
 """One table as HTML: a fragment for the report, or a page of its own.
 
-Everything that comes from data passes through jinja2's autoescaping. A page holds its style and its script itself,
+Everything that comes from data passes through jinja2's autoescaping, and characters that hide or reorder others are
+written as their numbers (`causal2vec.reporting.visible`). A page holds its style and its script itself,
 and its content security policy allows these two, by their hashes, and nothing else.
 """
 
@@ -18,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from causal2vec.reporting.tables.grid import Cell, Column, Mark, Table, cell_parts, format_number, marks
+from causal2vec.reporting.visible import visible
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -86,10 +88,16 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_shown_as_it_is,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _shown_as_it_is(value: object) -> object:
+    """What every value goes through on its way into a template; `Markup` has been through it."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _source(text: str) -> str:
@@ -203,7 +211,7 @@ def _head(table: Table, index: int, column: Column, rows: int) -> _Head:
 
 def _breakable(text: str) -> Markup:
     """A text that may break within long names."""
-    return Markup("<wbr>").join(_BREAKS.split(text))
+    return Markup("<wbr>").join(_BREAKS.split(visible(text)))
 
 
 def _room(table: Table, index: int) -> str:
@@ -250,7 +258,7 @@ def _exact(cell: Cell, column: Column) -> str:
 def _content(cell: Cell, column: Column, mark: Mark) -> Markup:
     text, spread = cell_parts(cell, column)
     shell = {"best": "<strong>{}</strong>", "second": "<u>{}</u>"}.get(mark, "{}")
-    content = Markup(shell).format(_breakable(text) if column.label else text)
+    content = Markup(shell).format(_breakable(text) if column.label else visible(text))
     if cell.sign:
         content += Markup("<sup>{}</sup>").format(cell.sign)
     if spread:

@@ -12,6 +12,7 @@ from causal2vec.reporting.render.latex import to_latex
 from causal2vec.reporting.render.latex_text import escape_latex
 from causal2vec.reporting.render.parts import panels
 from causal2vec.reporting.tables.grid import Cell, Column, Mark, Table, cell_parts, marks
+from causal2vec.reporting.visible import inert, one_line
 
 __all__ = ["escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
 
@@ -21,7 +22,7 @@ MARKDOWN_COLUMNS = 12
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown (GitHub's, tables and formulas included) shows as it is."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|$~])", r"\\\1", text)
 
 
@@ -66,18 +67,22 @@ def _markdown_cell(cell: Cell, column: Column, mark: Mark) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """The table's numbers, unrounded, one heading line; marks, signs and notes stay with the other forms."""
+    """The table's numbers, unrounded, one heading line; marks, signs and notes stay with the other forms.
+
+    A text that a spreadsheet would take for a formula is made `inert`.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     header = ["group"]
     for column in table.columns:
-        header += [column.key, f"{column.key}_low", f"{column.key}_high"] if column.spread else [column.key]
+        key = inert(column.key)
+        header += [key, f"{key}_low", f"{key}_high"] if column.spread else [key]
     writer.writerow(header)
     for group in table.groups:
         for row in group.rows:
-            fields = [group.title]
+            fields = [inert(group.title)]
             for cell, column in zip(row, table.columns, strict=True):
                 values = [cell.value, cell.low, cell.high] if column.spread else [cell.value]
-                fields += ["" if value is None else str(value) for value in values]
+                fields += ["" if v is None else inert(v) if isinstance(v, str) else str(v) for v in values]
             writer.writerow(fields)
     return buffer.getvalue()

@@ -86,7 +86,7 @@ def read_items(path: Path) -> list[Part]:
         UserError: The file is unreadable, a column is missing, a value is wrong, or two entries of the same seed
             were not tested on the same items.
     """
-    frame = _read(path)
+    frame = read_frame(path)
     parts = frame[["split", "subset"]].drop_duplicates().sort_values(["split", "subset"])
     return [
         _part(path, split, subset, frame[(frame["split"] == split) & (frame["subset"] == subset)])
@@ -94,7 +94,12 @@ def read_items(path: Path) -> list[Part]:
     ]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read and check the values of an item file, as they are.
+
+    Raises:
+        UserError: The file is unreadable, a column is missing or a value is wrong.
+    """
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError as error:

@@ -1,0 +1,18 @@
+import sys
+from pathlib import Path
+
+from causal2vec.reporting.verify import verify_results
+from causal2vec.workflow import job
+
+with job(snakemake) as s:
+    found = verify_results(
+        Path("results"),
+        layout=Path(s.params.layout),
+        claims=Path(s.params.claims),
+        external=Path(s.params.external) if s.params.external else None,
+        workers=s.threads,
+    )
+    sys.stdout.write("".join(f"{line}\n" for line in found.lines()))
+    sys.stdout.flush()
+    if found.failures:
+        sys.exit(1)
