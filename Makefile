@@ -7,7 +7,7 @@ CONFIG ?= config/demo.yaml
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: env demo bench test test-cluster lint format clean
+.PHONY: env demo bench test torture test-cluster fuzz audit verify lint format clean
 
 env: $(VENV)/.done
 
@@ -30,9 +30,22 @@ bench: env
 test: env
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Kills at every kind of moment, signals, full disks, flipped bits, two runs at once (docs/reliability.md): 20 minutes.
+# TORTURE_SEED=1 kills elsewhere, TORTURE_KILLS=60 more often.
+torture: env
+	OMP_NUM_THREADS=1 pytest -m torture tests/torture
+
 # A real Slurm of two pretended nodes on this machine; as root on Debian it is installed where it is missing.
 test-cluster: env
 	pytest -m cluster tests/cluster
+
+# Installed = locked, unchanged, still offered; known vulnerabilities where a service answers; licences (docs/safety.md).
+audit: env
+	python -m causal2vec.audit
+
+# Every checksum, score and table cell of a finished run again (docs/verify.md).
+verify: env
+	snakemake verify --configfile $(CONFIG)
 
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy
