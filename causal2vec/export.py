@@ -45,6 +45,15 @@ def method_class(path: str) -> type[Embedder]:
     return cls
 
 
+def load_errors() -> tuple[type[Exception], ...]:
+    """What the libraries raise where files are no model; a lack of memory is none of these."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    own = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError)
+    return (*own, StrictDataclassError, SafetensorError)
+
+
 def quiet_transformers() -> None:
     """No bars and reports for files that load in a moment: they bury the progress that matters."""
     from transformers.utils import logging
@@ -84,11 +93,19 @@ def build_embedder(
         raise UserError(
             f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings"
         )
+    if lacking := [part for part in cls.parts if part not in folders]:
+        raise UserError(
+            f"{path} needs the part '{lacking[0]}', but there is only {', '.join(folders)}; run it on a base of kind "
+            f"{lacking[0]}"
+        )
     try:
+        for part in cls.parts:
+            if not (Path(folders[part]) / "config.json").is_file():
+                raise ValueError(f"there is no config.json of the part '{part}'; prepare the model first")
         module = cls.build(
             {part: str(folders[part]) for part in cls.parts}, usable, **_model_kwargs(getattr(torch, dtype), attention)
         )
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except load_errors() as error:
         places = ", ".join(f"{part}={folders.get(part)}" for part in cls.parts)
         raise UserError(f"{path} cannot be built on {places}: {' '.join(str(error).split())}") from error
     check_backbone(module)
@@ -158,6 +175,8 @@ def load_model(
     *,
     max_length: int | None = None,
     local: bool = True,
+    revision: str | None = None,
+    trusted: bool = False,
     attention: str | None = None,
 ) -> Any:
     """Open a saved model as any user would, in the given number format.
@@ -167,7 +186,9 @@ def load_model(
         device: ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``bfloat16``.
         max_length: Tokens per text, instead of what the model was saved with.
-        local: Whether to run the code in the folder: our own models bring theirs; code from the hub is not run.
+        local: Whether it is a folder, whose code is run: our own models bring theirs.
+        revision: Commit of a model on the hub; None takes its main branch.
+        trusted: Whether to run the code that a model on the hub brings.
         attention: As for `build_embedder`.
 
     Raises:
@@ -183,11 +204,13 @@ def load_model(
         model = SentenceTransformer(
             path,
             device=device,
-            trust_remote_code=local,
+            revision=revision,
+            trust_remote_code=local or trusted,
             model_kwargs=_model_kwargs(getattr(torch, dtype), attention),
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"the model {path} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    except load_errors() as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the model {path} cannot be opened ({reason}); make it again or name another") from error
     if max_length is not None:
         model.max_seq_length = max_length
     return model.eval()
@@ -195,7 +218,21 @@ def load_model(
 
 def revision_of(folder: Path) -> str:
     """The revision in a model folder's manifest."""
-    return str(read_json(folder / "manifest.json")["revision"])
+    return str(read_manifest(folder, "revision")["revision"])
+
+
+def read_manifest(folder: Path, *keys: str) -> dict[str, Any]:
+    """A model folder's manifest, which must have these keys, all of them text.
+
+    Raises:
+        UserError: It is absent, no JSON, or lacks a key.
+    """
+    path = folder / "manifest.json"
+    manifest = read_json(path)
+    for key in keys:
+        if not isinstance(manifest, dict) or not isinstance(manifest.get(key), str):
+            raise UserError(f"{path} has no '{key}'; name a model folder of this suite, or make the model again")
+    return manifest  # type: ignore[no-any-return]
 
 
 def _card(module: Embedder, manifest: dict[str, Any], revision: str) -> str:
