@@ -137,6 +137,7 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
     """One sentence for the many ways in which files are no model."""
     from pickle import UnpicklingError
 
+    unreadable: tuple[type[Exception], ...] = (*load_errors(), RuntimeError)
     try:
         yield
     except UnpicklingError as error:
@@ -144,7 +145,7 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
             f"models.{name}: {what} holds pickled weights that are no plain tensors and could run code; get the model "
             "as safetensors"
         ) from error
-    except (*load_errors(), RuntimeError) as error:
+    except unreadable as error:
         raise UserError(
             f"models.{name}: {what} cannot be read as a {source.kind} ({one_line(error)}); get it again or name "
             "another model"

@@ -137,6 +137,12 @@ def pairs_of(name, says, **changes):
     return Case(f"packages: {name}", run, says)
 
 
+def not_utf8(folder: Path):
+    texts = pa.array([b"a", b"\xff"], pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 2, texts.buffers())
+    read_pairs(parquet(folder, query=column))
+
+
 def damaged_lzma() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
@@ -219,6 +225,14 @@ CASES = [
         "pairs: no rows",
         lambda f: (parquet(f, **NONE), load_training_data(f)),
         "{path}/train.parquet holds no pairs; prepare them again with more",
+    ),
+    Case(
+        "pairs: a text that is not UTF-8",
+        not_utf8,
+        (
+            "{path}/train.parquet is damaged (In column 0: Invalid: Invalid UTF8 sequence at string "
+            "index 1); prepare the pairs again"
+        ),
     ),
     raw_pairs(
         "no bytes",

@@ -17,7 +17,8 @@ from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
 HOSTILE = [
     *(text for text in AWKWARD if text.isascii() or text.encode("utf-8", "ignore").decode() == text),
     "|", "a | b", "\\|", "\\", "\\\\|", "`a|b`", "<script>alert(1)</script>", "</td><td>", "&lt;", "&amp;amp;",
-    "&#124;",     "**bold**", "_a_", "~~a~~", "[a](javascript:alert(1))", "![x](y)", "<img src=x onerror=alert(1)>", "$x^2$", "$$",
+    "&#124;",     "**bold**", "_a_", "~~a~~", "[a](javascript:alert(1))", "![x](y)", "<img src=x onerror=alert(1)>",
+    "$x^2$", "$$",
     "\\input{/etc/passwd}", "\\end{tabular}", "%", "a%b", "{", "}", "^^41", "\\verb|a|", "~", "--", "---", "''", '"',
     "# a",     "- a", "1. a", "+", "> a", "===", "a\nb", "a\r\n| --- |", "=1+1", "@x", "{{7*7}}", "{% x %}",
     "' onclick='x", "\x85", "\x1c",

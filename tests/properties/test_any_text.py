@@ -18,10 +18,8 @@ TOLERANCE = 1e-5
 LONG = {
     "one word of a megabyte": "a" * 2**20,
     "a megabyte of words": "word and " * (2**20 // 9),
-    "a megabyte of emoji": "👩‍👧" * 2**16,
-    "a megabyte of spaces": " " * 2**20,
-    "a megabyte of lone surrogates": "\ud83d" * 2**20,
-    "a megabyte of NUL": "\0" * 2**20,
+    "a megabyte of emoji and half emoji": "👩‍👧\ud83d" * 2**16,
+    "a megabyte of NUL and blanks": "\0 \t" * 2**18,
 }
 
 
@@ -88,7 +86,7 @@ def test_any_texts_become_vectors_that_do_not_depend_on_each_other(
 
 @pytest.mark.parametrize("name", LONG)
 def test_a_megabyte_is_a_text_like_any_other(models: dict[str, Any], name: str) -> None:
-    for method in ("causal2vec", "encoder_only"):
-        both = encode(models[method], [LONG[name], "short"])
-        assert np.isfinite(both).all()
-        np.testing.assert_allclose(both[1:], encode(models[method], ["short"]), atol=TOLERANCE, rtol=0)
+    model = models["causal2vec"]  # reads it with both tokenizers
+    both = encode(model, [LONG[name], "short"])
+    assert np.isfinite(both).all()
+    np.testing.assert_allclose(both[1:], encode(model, ["short"]), atol=TOLERANCE, rtol=0)
