@@ -34,7 +34,7 @@ def blank(text: Any) -> bool:
     return text is None or not text.strip()
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     table=st.fixed_dictionaries(dict.fromkeys(PAIR_COLUMNS, full)),
     other=st.dictionaries(columns, cells, max_size=3),
@@ -72,7 +72,7 @@ def test_any_damage_of_a_file_is_read_or_refused(folder: Path, cut: int, place: 
         sentence(error, path)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=60)
     | any_value.map(lambda value: json.dumps(value).encode())

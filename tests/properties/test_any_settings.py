@@ -61,7 +61,7 @@ def test_any_value_is_no_study(source: Any) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(value=any_value)
 def test_any_file_of_yaml_is_settings_or_refused(
     name: str, value: Any, tmp_path_factory: pytest.TempPathFactory
@@ -76,7 +76,7 @@ def test_any_file_of_yaml_is_settings_or_refused(
     [("tables", TABLES), ("claims", CLAIMS), ("prompts", PROMPTS), ("examples", EXAMPLES)],
     ids=["tables", "claims", "prompts", "examples"],
 )
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_change_of_a_file_is_settings_or_refused(
     name: str, source: Any, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
