@@ -55,11 +55,10 @@ def guarded(folder: Path) -> Iterator[None]:
 
 
 class Scratch:
-    """A folder in memory, where there is such, with a fresh sub-folder for every execution."""
+    """A folder below the current one, which `run` removes at the end, with a fresh sub-folder for every input."""
 
     def __init__(self) -> None:
-        memory = Path("/dev/shm")
-        self.root = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if os.access(memory, os.W_OK) else None))
+        self.root = Path(tempfile.mkdtemp(prefix="fuzz-", dir=Path.cwd()))
 
     def fresh(self, name: str) -> Path:
         """An empty folder of this name."""
