@@ -36,7 +36,7 @@ def yaml_value(text: str) -> Any:
         ValueError: Why it is none, in one line; ``line 3: ...`` where the place is known.
     """
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         where = f"line {place.line + 1}: " if place else ""
