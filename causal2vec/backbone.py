@@ -14,9 +14,11 @@ from typing import Any
 from causal2vec.config import ModelSource
 from causal2vec.corpora.packages import fetch_package
 from causal2vec.errors import UserError
+from causal2vec.export import load_errors
 from causal2vec.fetch.hub import from_cache
 from causal2vec.fetch.models import BIN, SAFETENSORS, obtain_model
 from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json
+from causal2vec.hints import one_line
 
 _CONFIGS = ("config.json", "generation_config.json")
 
@@ -86,7 +88,9 @@ def _convert(
     quiet_transformers()
     extra: dict[str, Any] = {"gguf_file": gguf} if gguf else {}
     with _readable(name, source, gguf or str(folder)):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **extra)
+    if not gguf:
+        _check_tokenizer(name, folder, tokenizer)
     config = None if gguf else _checked_config(name, source, folder)
     weights = _as_they_are(source, folder, config) if config is not None else []
     if weights:
@@ -112,7 +116,7 @@ def _load_and_save(name: str, source: ModelSource, folder: Path, gguf: str | Non
     cls: Any = AutoModelForCausalLM if source.kind == "llm" else AutoModel
     extra: dict[str, Any] = {"gguf_file": gguf, "dtype": torch.float32} if gguf else {"dtype": "auto"}
     with _readable(name, source, gguf or str(folder)):
-        model, loading = cls.from_pretrained(folder, **extra, output_loading_info=True)
+        model, loading = cls.from_pretrained(folder, trust_remote_code=False, **extra, output_loading_info=True)
     if lacking := sorted(key for key in loading["missing_keys"] if "pooler" not in key):
         raise UserError(
             f"models.{name}: the weights in {gguf or folder} lack {lacking[0]} and {len(lacking) - 1} more, so that "
@@ -134,8 +138,7 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
     """One sentence for the many ways in which files are no model."""
     from pickle import UnpicklingError
 
-    from safetensors import SafetensorError
-
+    unreadable: tuple[type[Exception], ...] = (*load_errors(), RuntimeError)
     try:
         yield
     except UnpicklingError as error:  # its own words advise to read the file all the same
@@ -145,8 +148,21 @@ def _readable(name: str, source: ModelSource, what: str) -> Iterator[None]:
             fault = f"is damaged or no file of weights, so that it cannot be read as a {source.kind}"
         remedy = "use a model with safetensors, or convert it where you trust it"
         raise UserError(f"models.{name}: a .bin file of {what} {fault}: {remedy}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"models.{name}: {what} cannot be read as a {source.kind} ({_first_line(error)})") from error
+    except unreadable as error:
+        raise UserError(
+            f"models.{name}: {what} cannot be read as a {source.kind} ({one_line(error)}); get it again or name "
+            "another model"
+        ) from error
+
+
+def _check_tokenizer(name: str, folder: Path, tokenizer: Any) -> None:
+    """Refuse a folder without a tokenizer's files, from which transformers makes one that knows no word at all."""
+    files = {"tokenizer.json", *getattr(tokenizer, "vocab_files_names", {}).values()}
+    if not any((folder / file).is_file() for file in files):
+        raise UserError(
+            f"models.{name}: {folder} holds no tokenizer ({', '.join(sorted(files))}); get the model again or name "
+            "another"
+        )
 
 
 def _checked_config(name: str, source: ModelSource, folder: Path) -> Any:
@@ -162,7 +178,7 @@ def _checked_config(name: str, source: ModelSource, folder: Path) -> Any:
     )
 
     with _readable(name, source, str(folder)):
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     kind = str(config.model_type)
     both_ways = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES or _looks_both_ways(config)
     decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not both_ways
@@ -199,7 +215,7 @@ def _as_they_are(source: ModelSource, folder: Path, config: Any) -> list[Path]:
     if source.source == "pypi" or source.keep_layers not in (None, config.num_hidden_layers):
         return []
     index = folder / "model.safetensors.index.json"
-    names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    names = _indexed(index) if index.is_file() else ["model.safetensors"]
     files = [folder / name for name in names]
     if not all(path.is_file() for path in files):
         return []
@@ -218,6 +234,16 @@ def _as_they_are(source: ModelSource, folder: Path, config: Any) -> list[Path]:
     lacking = {key for key, shape in wanted.items() if found.get(key) != shape} - tied
     lacking = {key for key in lacking if "pooler" not in key or key in found}
     return [] if lacking else [*files, *([index] if index.is_file() else [])]
+
+
+def _indexed(index: Path) -> list[str]:
+    """The weight files that an index names, which may lie nowhere but beside it."""
+    content = read_json(index)
+    found = content.get("weight_map") if isinstance(content, dict) else None
+    names = sorted(set(map(str, found.values()))) if isinstance(found, dict) else []
+    if not names or any(Path(name).name != name for name in names):
+        raise UserError(f"{index}: 'weight_map' does not name files of this folder; get the model again")
+    return names
 
 
 def _take(path: Path, target: Path, *, link: bool) -> None:
@@ -249,7 +275,3 @@ def keep_layers(model: Any, count: int) -> None:
         if isinstance(value, list) and len(value) == total and not key.endswith("token_id"):
             setattr(model.config, key, value[:count])
     model.config.num_hidden_layers = count
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

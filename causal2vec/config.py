@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from causal2vec.errors import UserError
 from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint, module_exists
+from causal2vec.parsing import fault_of
 from causal2vec.settings import (
     VARIANT,
     ZERO_SHOT,
@@ -66,7 +67,7 @@ class Config(Section):
 
     title: str
     scale_note: str = Field("", description="printed under every table and figure")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
     models: dict[Name, ModelSource]
     bases: list[Name] = Field(min_length=1, description="the LLMs that are compared on")
     encoder: Name = Field(description="the small encoder that Causal2Vec reads with and encoder_only is")
@@ -83,6 +84,26 @@ class Config(Section):
     compute: Compute = Compute()
     distributed: Distributed = Distributed()
     resources: Resources = Resources()
+
+    def _check_lists(self) -> None:
+        """What stands twice in a list would be made twice under one name; and what must not be empty or too long."""
+        lists: dict[str, list[Any]] = {
+            "seeds": self.seeds,
+            "bases": self.bases,
+            "evaluation.tasks": self.evaluation.tasks,
+            "efficiency.lengths": self.efficiency.lengths,
+            **{f"ablations.{name}.values": ablation.values for name, ablation in self.ablations.items()},
+        }
+        for key, values in lists.items():
+            if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+                raise ValueError(f"{key} holds {twice[0]!r} twice; remove one")
+        if not self.pairs.sources:
+            raise ValueError("pairs.sources names no source; name at least one with its number of pairs")
+        if self.budget.warmup_steps >= self.budget.steps:
+            raise ValueError(
+                f"budget.warmup_steps is {self.budget.warmup_steps}, but there are only {self.budget.steps} steps, so "
+                "that the learning rate would never be reached; lower it"
+            )
 
     def _check_models(self) -> None:
         """Settings that only one kind of model has, batches that processes can share out evenly, names of methods."""
@@ -112,10 +133,18 @@ class Config(Section):
             if name not in self.models:
                 raise ValueError(f"{where}: '{name}' is not among models{hint(name, list(self.models))}")
             if self.models[name].kind != kind:
-                raise ValueError(f"{where}: '{name}' is of kind {self.models[name].kind}, but {kind} is needed")
+                raise ValueError(
+                    f"{where}: '{name}' is of kind {self.models[name].kind}, but {kind} is needed; name another model"
+                )
         self._check_models()
+        self._check_lists()
         for name, method in self.methods.items():
             # The class itself is looked at only when it is built, as that imports torch.
+            if not method.module.rpartition(".")[2].isidentifier():
+                raise ValueError(
+                    f"methods.{name}.module: '{method.module}' does not end with the name of a class, as "
+                    "baselines.echo.Echo does; correct it"
+                )
             if not module_exists(method.module.rpartition(".")[0]):
                 raise ValueError(
                     f"methods.{name}.module: no Python module '{method.module.rpartition('.')[0] or method.module}' "
@@ -150,14 +179,19 @@ def load_config(source: Path | dict[str, Any], where: str = "the configuration")
         source = read_yaml(source, "name a file such as config/demo.yaml")
     if not isinstance(source, dict):
         raise UserError(f"{where} must hold a mapping of settings; see config/demo.yaml for one")
+    if fault := fault_of(source):  # a mapping did not come through `read_yaml`
+        raise UserError(f"{where}: {fault}; correct it")
     try:
         return Config.model_validate(source)
     except ValidationError as error:
-        faults = [
-            fault_sentence(fault, ".".join(map(str, fault["loc"])), _fields_at(fault["loc"][:-1]))
-            for fault in error.errors()
-        ]
-        raise UserError(f"{where}: {'; '.join(faults)}") from error
+        faults = {_key(fault["loc"]): fault for fault in reversed(error.errors())}  # the first of each key
+        sentences = [fault_sentence(f, key, _fields_at(f["loc"][:-1])) for key, f in reversed(faults.items())]
+        raise UserError(f"{where}: {'; '.join(sentences)}") from error
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Where a fault is, without what pydantic calls the forms that an amount may have."""
+    return ".".join(str(part) for part in location if part not in ("constrained-int", "constrained-float"))
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

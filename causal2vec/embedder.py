@@ -83,6 +83,8 @@ class Embedder(InputModule):
         hub = {**place, "cache_dir": kwargs.get("cache_folder")}
         place |= {"subfolder": subfolder, "cache_folder": kwargs.get("cache_folder")}
         config = cls.load_config(model_name_or_path, **place)
+        if not config:  # the settings' defaults would give other vectors than the model was trained for
+            raise ValueError(f"{model_name_or_path} lacks {cls.config_file_name}, the settings of {cls.__name__}")
         loaded = {
             part: _open(model_name_or_path, f"{subfolder}/{part}".lstrip("/"), model_kwargs or {}, hub)
             for part in cls.parts

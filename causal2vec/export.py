@@ -40,6 +40,15 @@ def method_class(path: str) -> type[Embedder]:
     return cls
 
 
+def load_errors() -> tuple[type[Exception], ...]:
+    """What the libraries raise where files are no model; a lack of memory is none of these."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    own = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError)
+    return (*own, StrictDataclassError, SafetensorError)
+
+
 def quiet_transformers() -> None:
     """No bars and reports for files that load in a moment: they bury the progress that matters."""
     from transformers.utils import logging
@@ -79,11 +88,19 @@ def build_embedder(
         raise UserError(
             f"{path} has no setting '{unknown[0]}' (it knows {', '.join(allowed)}); correct methods.*.settings"
         )
+    if lacking := [part for part in cls.parts if part not in folders]:
+        raise UserError(
+            f"{path} needs the part '{lacking[0]}', but there is only {', '.join(folders)}; run it on a base of kind "
+            f"{lacking[0]}"
+        )
     try:
+        for part in cls.parts:
+            if not (Path(folders[part]) / "config.json").is_file():
+                raise ValueError(f"there is no config.json of the part '{part}'; prepare the model first")
         module = cls.build(
             {part: str(folders[part]) for part in cls.parts}, usable, **_model_kwargs(getattr(torch, dtype), attention)
         )
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except load_errors() as error:
         places = ", ".join(f"{part}={folders.get(part)}" for part in cls.parts)
         raise UserError(f"{path} cannot be built on {places}: {' '.join(str(error).split())}") from error
     check_backbone(module)
@@ -180,8 +197,9 @@ def load_model(
             revision=None if folder.is_dir() else revision,
             model_kwargs=_model_kwargs(getattr(torch, dtype), attention),
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"the model {path} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    except load_errors() as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the model {path} cannot be opened ({reason}); make it again or name another") from error
     if max_length is not None:
         model.max_seq_length = max_length
     return model.eval()

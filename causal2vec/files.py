@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from causal2vec.errors import UserError
+from causal2vec.parsing import json_value, yaml_value
 
 DRAFT = ".draft"
 """Part of the name of everything that is not finished."""
@@ -195,11 +194,13 @@ def read_yaml(path: Path, advice: str) -> Any:
         UserError: The file is absent (``advice`` says what to do then) or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml_value(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; {advice}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {advice}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML ({error}); correct it") from error
 
 
 def read_json(path: Path) -> Any:
@@ -209,8 +210,10 @@ def read_json(path: Path) -> Any:
         UserError: The file is absent or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_value(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); make it again or name another file") from error
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); delete it and run the same command again") from error

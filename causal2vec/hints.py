@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from typing import Any
 
 
@@ -13,19 +14,37 @@ def hint(word: str, known: list[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else (f" (known: {', '.join(known)})" if known else "")
 
 
+def one_line(error: Exception) -> str:
+    """The first sentence of what a library's error says, in one line; its kind where it says nothing."""
+    text = " ".join(str(error).split())
+    return re.split(r"(?<=[\w)`'])\. (?=[A-Z])", text)[0][:400].removesuffix(".") or type(error).__name__
+
+
 def fault_sentence(fault: Any, key: str, known: list[str]) -> str:
     """One fault of pydantic's as 'key: what is wrong', with the nearest ``known`` key for a typing slip."""
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
     if fault["type"] == "missing":
         return f"key '{key}' is missing; add it"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+    if fault["type"] == "value_error":  # our own words, which say what to do
+        message = fault["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    if fault["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        message = "Input should be a mapping"
+    else:
+        message = fault["msg"].partition(" after validation")[0]
+    return f"{key or 'the whole'}: {message}, but is {_shown(fault['input'])}; correct it"
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, no longer than it takes to recognise it."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def module_exists(name: str) -> bool:
     """Whether Python finds a module of this name; imports at most the packages above it."""
     try:
         return bool(name) and importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
+    except Exception:  # a package above it that does not import, or a name that no module can have
         return False

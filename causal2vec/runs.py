@@ -7,7 +7,7 @@ from typing import Any
 from causal2vec.config import VARIANT, ZERO_SHOT, Ablation, Budget, Config, Distributed, Method, Section
 from causal2vec.errors import UserError
 
-AXES = ("settings", "budget", "encoder", "evaluation.max_length")
+SECTIONS, KEYS = ("settings.", "budget."), ("encoder", "evaluation.max_length")
 """What an ablation may vary: all that belongs to one run alone. Data and base models are shared between runs."""
 
 
@@ -57,7 +57,19 @@ def runs_of(config: Config) -> list[Run]:
     unknown = {title: a.method for title, a in config.ablations.items() if a.method not in config.methods}
     for title, method_name in unknown.items():
         raise UserError(f"ablations.{title}.method: there is no method '{method_name}'; name one of methods")
+    _refuse_namesakes(runs)
     return runs
+
+
+def _refuse_namesakes(runs: list[Run]) -> None:
+    """Two runs of one name would be one folder, and the results of one would pass for the other's."""
+    known: dict[str, Run] = {}
+    for run in runs:
+        if known.setdefault(run.path, run) != run:
+            raise UserError(
+                f"ablations: two different settings are both called '{run.method}'; choose values whose letters and "
+                "digits differ, or vary one key only"
+            )
 
 
 def _runs(
@@ -107,7 +119,7 @@ def variant_name(method: str, axis: str, value: object) -> str:
 
 def _path(title: str, ablation: Ablation) -> list[str]:
     """Where the ablation's axis stands in the configuration."""
-    if not any(ablation.axis == axis or ablation.axis.startswith(f"{axis}.") for axis in AXES):
+    if ablation.axis not in KEYS and not ablation.axis.startswith(SECTIONS):
         raise UserError(
             f"ablations.{title}.axis: '{ablation.axis}' cannot be varied for one method alone; name a key of "
             "settings or budget, or encoder, or evaluation.max_length"
@@ -120,7 +132,10 @@ def _other_values(config: Config, title: str, ablation: Ablation) -> list[Any]:
     """The values but the method's own, which its main run already has."""
     own: Any = config.model_dump()
     for key in _path(title, ablation):
-        own = own.get(key) if isinstance(own, dict) else None
+        # A setting that the method leaves to its class is None here; any other key has a value.
+        if not isinstance(own, dict) or (key not in own and not ablation.axis.startswith("settings.")):
+            raise UserError(f"ablations.{title}.axis: the configuration has no key '{ablation.axis}'; correct it")
+        own = own.get(key)
     if own not in ablation.values:
         raise UserError(
             f"ablations.{title}.values: the method's own value of {ablation.axis}, {own!r}, must be among them, "
@@ -143,4 +158,6 @@ def _with(config: Config, title: str, ablation: Ablation, value: Any) -> Config:
         return Config.model_validate(plain)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"ablations.{title}.values: {value!r} does not fit {ablation.axis}: {message}") from error
+        raise UserError(
+            f"ablations.{title}.values: {value!r} does not fit {ablation.axis}: {message}; take another value"
+        ) from error

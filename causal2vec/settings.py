@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """A block of the configuration; an unknown key is an error, never silently ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Distributed(Section):
@@ -205,7 +205,7 @@ class Pairs(Section):
     negatives: Annotated[int, Field(ge=0, description="hard negatives per pair; every source must have some")] = 0
     validation: Annotated[int, Field(ge=0)] = 500
     seed: int = 0
-    decontaminate_ngram: Annotated[int, Field(ge=3)] | None = Field(
+    decontaminate_ngram: Annotated[int, Field(ge=4)] | None = Field(
         8, description="null: pairs are not compared with the evaluation's texts"
     )
 
@@ -256,7 +256,7 @@ class Statistics(Section):
     """How uncertainty is computed; see docs/statistics.md."""
 
     resamples: Annotated[int, Field(ge=100, description="bootstrap resamples, and permutations")] = 2000
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Reporting(Section):

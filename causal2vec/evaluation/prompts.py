@@ -6,12 +6,12 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from causal2vec.config import Method, Section
 from causal2vec.errors import UserError
-from causal2vec.hints import hint
+from causal2vec.files import read_yaml
+from causal2vec.hints import fault_sentence, hint
 
 ASYMMETRIC = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
 """MTEB task types whose documents are read without an instruction."""
@@ -24,6 +24,17 @@ S = TypeVar("S", bound=Section)
 
 INSTRUCT = "<instruct>"
 """How the templates of an examples file begin: `baselines.in_context` tells by it where the examples end."""
+
+
+def _check_fields(text: str, wanted: set[str]) -> None:
+    """Refuse a template that lacks a field, has another, or says how a field is to be formatted."""
+    needs = f"it must hold {', '.join(f'{{{name}}}' for name in sorted(wanted))} and no other field; correct it"
+    try:
+        fields = [(name, form, conversion) for _, name, form, conversion in Formatter().parse(text) if name is not None]
+    except ValueError as error:  # a brace that is not closed
+        raise ValueError(needs) from error
+    if {name for name, _, _ in fields} != wanted or any(form or conversion for _, form, conversion in fields):
+        raise ValueError(needs)
 
 
 class Example(Section):
@@ -49,9 +60,7 @@ class Examples(Section):
     @field_validator("template", "example")
     @classmethod
     def _whole(cls, text: str, info: ValidationInfo) -> str:
-        wanted = FIELDS[str(info.field_name)]
-        if {name for _, name, _, _ in Formatter().parse(text) if name is not None} != wanted:
-            raise ValueError(f"it must hold {', '.join(f'{{{name}}}' for name in sorted(wanted))} and no other field")
+        _check_fields(text, FIELDS[str(info.field_name)])
         if not text.startswith(INSTRUCT):
             raise ValueError(f"it must begin with {INSTRUCT}")
         return text
@@ -75,6 +84,12 @@ class Prompts(Section):
     sources: dict[str, str] = {}
     symmetric: list[str] = []
     examples: Examples | None = None
+
+    @field_validator("template")
+    @classmethod
+    def _whole(cls, text: str) -> str:
+        _check_fields(text, FIELDS["template"])
+        return text
 
     def with_examples(self, examples: Examples) -> Prompts:
         """The same instructions, behind examples and in their template."""
@@ -148,9 +163,19 @@ def load_examples(path: Path) -> Examples:
 
 
 def _read(path: Path, section: type[S], kind: str, key: str) -> S:
+    source = read_yaml(path, f"set {key} to a file of {kind}")
+    if not isinstance(source, dict | None):
+        raise UserError(f"{path} is no {kind} file: it must hold a mapping; see config/{kind}.yaml for one")
     try:
-        return section.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; set {key} to a file of {kind}") from error
-    except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{path} is no {kind} file: {' '.join(str(error).split())[:300]}") from error
+        return section.model_validate(source or {})
+    except ValidationError as error:
+        faults = [
+            fault_sentence(fault, ".".join(map(str, fault["loc"])), _known(section, fault["loc"]))
+            for fault in error.errors()
+        ]
+        raise UserError(f"{path} is no {kind} file: {'; '.join(faults)}") from error
+
+
+def _known(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where a fault is."""
+    return list((section if len(location) == 1 else Example).model_fields)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from causal2vec.errors import run_cli
+from causal2vec.errors import UserError, run_cli
 
 LAYOUT, CLAIMS = Path("config/tables.yaml"), Path("config/claims.yaml")
 
@@ -95,6 +95,8 @@ def _statistics(given: argparse.Namespace) -> None:
     from causal2vec.reporting.statistics import compute_statistics
     from causal2vec.reporting.study import load_study
 
+    if given.workers < 1:
+        raise UserError(f"--workers is {given.workers}, but must be at least 1")
     study = load_study(given.results)
     compute_statistics(
         given.results / "scores.csv",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from causal2vec.errors import UserError
+from causal2vec.hints import one_line
 from causal2vec.reporting.schema import Parser, number, number_or_gap, read_table, text, whole
 from causal2vec.reporting.summary import Entry
 
@@ -231,7 +233,11 @@ def read_evidence(folder: Path) -> Evidence:
     for row in _rows(folder / "standings.csv", STANDING_COLUMNS, ["panel", "method", "base"]):
         panel, entry = row.pop("panel"), (row.pop("method"), row.pop("base"))
         standings[panel, entry] = Standing(**row)
-    notes = (folder / "notes.txt").read_text(encoding="utf-8").splitlines()
+    path = folder / "notes.txt"
+    try:
+        notes = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({one_line(error)}); compute the statistics again") from error
     return Evidence(estimates, differences, standings, notes)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
+from causal2vec.evaluation.items import COLUMNS
 from causal2vec.files import atomic_file, atomic_folder, read_json, write_json
+from causal2vec.hints import one_line
 
 TAGS = ("method", "base", "seed")
 """What names the run in a gathered file, before the columns of `causal2vec.evaluation.items`."""
@@ -32,7 +34,14 @@ def collect_items(jobs: list[Path], output: Path) -> None:
             try:
                 table = pq.read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
-                raise UserError(f"{path} cannot be read ({error}); delete {job} and evaluate it again") from error
+                raise UserError(
+                    f"{path} cannot be read ({one_line(error)}); delete {job} and evaluate it again"
+                ) from error
+            if strange := set(table.column_names) ^ set(COLUMNS):
+                raise UserError(
+                    f"{path} has other columns than {', '.join(COLUMNS)} (such as {min(strange)!r}); delete {job} and "
+                    "evaluate it again"
+                )
             for position, name in enumerate(TAGS):
                 column = pa.array([record[name]] * len(table))
                 table = table.add_column(position, name, column)

@@ -57,6 +57,14 @@ def number(raw: str) -> float:
     return value
 
 
+def positive(raw: str) -> float:
+    """A finite number above zero."""
+    value = number(raw)
+    if value <= 0:
+        raise ValueError(f"is {raw!r}, not above zero")
+    return value
+
+
 def number_or_gap(raw: str) -> float:
     """A finite number, or NaN for an empty field."""
     # What a device cannot tell (peak memory on a CPU, say) is an empty field and becomes a visible gap.
@@ -107,10 +115,10 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
     "text_tokens": _length,
     "llm_tokens": number_or_gap,
     "encoder_tokens": number_or_gap,
-    "texts_per_second": number,
+    "texts_per_second": positive,
     "texts_per_second_min": number_or_gap,
     "texts_per_second_max": number_or_gap,
-    "seconds_per_1000_texts": number,
+    "seconds_per_1000_texts": positive,
     "seconds_per_1000_texts_min": number_or_gap,
     "seconds_per_1000_texts_max": number_or_gap,
     "peak_memory_mb": number_or_gap,
@@ -167,10 +175,14 @@ def read_table(
             _check_header(path, [*header, *absent], columns)
             rows, lines = [], []
             for raw in reader:
+                if None in raw:  # what is behind the last column
+                    raise UserError(f"{path}, line {reader.line_num}: more fields than columns; correct it")
                 rows.append(_parse_row(path, reader.line_num, {**raw, **absent}, columns))
                 lines.append(reader.line_num)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); name another file") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a readable CSV file ({error}); write it again") from error
     if not rows and not empty:
@@ -187,6 +199,9 @@ def _check_header(path: Path, header: list[str], columns: dict[str, Parser]) -> 
     missing = [name for name in columns if name not in header]
     if missing:
         raise UserError(f"{path}, line 1: column {missing[0]!r} is missing; run the stage that writes it again")
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise UserError(f"{path}, line 1: two columns are called {twice[0]!r}; remove one of them")
 
 
 def _parse_row(path: Path, line: int, raw: dict[str, str], columns: dict[str, Parser]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def _task_rows(
     job: _Job, task: str, about: dict[str, Any], result: dict[str, Any], fixed: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     found = False
-    for split, entries in sorted(result.get("scores", {}).items()):
+    for split, entries in sorted(_entries(job, task, result).items()):
         for entry in entries:
             subset = entry.get("hf_subset", "default")
             where = f"{split}/{subset}"
@@ -186,7 +186,8 @@ def _task_rows(
                     f"{entry.get('main_score')!r}, not a number; see what the model returns on this task, "
                     f"delete {job.folder} and evaluate it again"
                 )
-            items = (about.get("items") or {}).get(where)
+            counted = about.get("items")
+            items = counted.get(where) if isinstance(counted, dict) else None
             if not isinstance(items, int):
                 raise UserError(
                     f"{job.folder / 'record.json'}: task {task!r} has no number of items for {where!r}; "
@@ -207,6 +208,18 @@ def _task_rows(
             f"model {job.record['model']!r}, task {task!r}: the result file holds no scores; "
             f"delete {job.folder} and evaluate it again"
         )
+
+
+def _entries(job: _Job, task: str, result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """A result's scores: split -> one entry per subset."""
+    scores = result.get("scores", {})
+    lists = list(scores.values()) if isinstance(scores, dict) else [None]
+    if not all(isinstance(entries, list) and all(isinstance(e, dict) for e in entries) for entries in lists):
+        raise UserError(
+            f"model {job.record['model']!r}, task {task!r}: the scores in the result file are not as mteb writes them; "
+            f"delete {job.folder} and evaluate it again"
+        )
+    return scores
 
 
 def _text_of(source: Any, name: str, task: str, job: _Job) -> str:
@@ -253,7 +266,8 @@ def _refuse_collisions(sharing: list[_Job]) -> None:
             if path.name == "model_meta.json":
                 continue
             # As text, since NaN among the secondary metrics is never equal to itself.
-            scores = repr(read_json(path).get("scores"))
+            result = read_json(path)
+            scores = repr(result.get("scores") if isinstance(result, dict) else result)
             earlier, origin = seen.setdefault(path.name, (scores, path))
             if earlier != scores:
                 raise UserError(

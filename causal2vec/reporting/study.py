@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from causal2vec.errors import UserError
 from causal2vec.files import read_json
 from causal2vec.reporting.compare import check_bases
 from causal2vec.reporting.conditions import plain_rows
@@ -93,7 +94,7 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
     Raises:
         UserError: A file does not hold what it should, or ``scores.csv`` is missing.
     """
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    manifest = read_manifest(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     config = manifest.get("config", {})
     order = method_order(config, manifest.get("order"))
     scores = read_scores(folder / "scores.csv")
@@ -120,6 +121,39 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
         stamp=figure_stamp(manifest),
         manifest=manifest,
     )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a results folder's manifest, as far as reporting needs it.
+
+    Raises:
+        UserError: It is no JSON, or lacks its id or a part of the configuration.
+    """
+    manifest = read_json(path)
+    if fault := _manifest_fault(manifest):
+        raise UserError(f"{path}: {fault}; restore the file, or run the study again")
+    return manifest  # type: ignore[no-any-return]
+
+
+def _manifest_fault(manifest: Any) -> str:
+    """What a manifest lacks, in words; empty if nothing."""
+    if not isinstance(manifest, dict):
+        return "it is no JSON object"
+    if manifest and ("id" not in manifest or not isinstance(manifest.get("config"), dict)):
+        return "it has no 'id' or no 'config'"
+    config = manifest.get("config", {})
+    sections = {key: config.get(key) or {} for key in ("methods", "models", "ablations")}
+    for key, section in sections.items():
+        if not isinstance(section, dict) or not all(isinstance(entry, dict) for entry in section.values()):
+            return f"'config.{key}' is no mapping of names to settings"
+    for name, spec in sections["ablations"].items():
+        if spec.get("method") not in sections["methods"] or not {"axis", "values"} <= spec.keys():
+            return f"'config.ablations.{name}' lacks its axis or values, or varies a method that is not there"
+    for stage in ("mntp", "simcse"):
+        asked = any(method.get(stage) for method in sections["methods"].values())
+        if asked and "steps" not in (config.get(stage) or {}):
+            return f"a method has '{stage}', but 'config.{stage}' has no 'steps'"
+    return ""
 
 
 def method_order(config: dict[str, Any], methods: list[str] | None = None) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from causal2vec.config import ZERO_SHOT, Config, Distributed, load_config
 from causal2vec.errors import UserError, run_cli
+from causal2vec.hints import hint
 from causal2vec.runs import Run, runs_of
 
 
@@ -43,11 +44,17 @@ def _run(config: Config, options: argparse.Namespace) -> Run:
         wanted = (options.method, options.base or run.base, run.seed if options.seed is None else options.seed)
         if wanted == (run.method, run.base, run.seed):
             return run
-    known = ", ".join(sorted({f"{run.method} on {run.base}" for run in runs}))
-    raise UserError(
-        f"{options.config} has no run of {options.method} on {options.base or 'any base'} with seed {options.seed}; "
-        f"it has {known} with seeds {config.seeds}"
-    )
+    methods = list(dict.fromkeys(run.method for run in runs))
+    bases = [run.base for run in runs if run.method == options.method]
+    if not bases:
+        raise UserError(
+            f"{options.config} has no method '{options.method}'{hint(options.method, methods)}; correct --method"
+        )
+    if options.base not in (None, *bases):
+        near = hint(options.base, list(dict.fromkeys(bases)))
+        raise UserError(f"{options.config} has no {options.method} on '{options.base}'{near}; correct --base")
+    seeds = ", ".join(map(str, config.seeds))
+    raise UserError(f"{options.config} has no seed {options.seed} (known: {seeds}); correct --seed")
 
 
 def train_from_command_line(config: Config, run: Run, options: argparse.Namespace) -> None:

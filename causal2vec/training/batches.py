@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
+from causal2vec.hints import one_line
 from causal2vec.training.mix_files import PAIR_COLUMNS, ROWS, arrow_stream, text_schema
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _mapped(path: Path) -> Dataset:
     try:
         return Dataset.from_file(str(path))
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); prepare the pairs again") from error
+        raise UserError(f"{path} is damaged ({one_line(error)}); prepare the pairs again") from error
 
 
 def _opened(path: Path) -> Any:
@@ -95,8 +96,8 @@ def _opened(path: Path) -> Any:
         file = pq.ParquetFile(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; prepare the pairs first") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not a parquet file ({error}); prepare the pairs again") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a parquet file ({one_line(error)}); prepare the pairs again") from error
     schema = file.schema_arrow
     for name in PAIR_COLUMNS:
         if name not in schema.names:
@@ -121,6 +122,7 @@ def _checked_batches(path: Path, file: Any) -> Iterator[pa.RecordBatch]:
     start = 0
     try:
         for batch in file.iter_batches(batch_size=ROWS):
+            batch.validate(full=True)  # parquet says that its texts are UTF-8, and does not look
             for name in _text_columns(batch.schema):
                 if pa.types.is_null(batch[name].type):
                     continue
@@ -132,13 +134,15 @@ def _checked_batches(path: Path, file: Any) -> Iterator[pa.RecordBatch]:
                     )
             start += batch.num_rows
             yield batch
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); prepare the pairs again") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({one_line(error)}); prepare the pairs again") from error
 
 
 def _of_parquet(path: Path) -> dict[str, Dataset]:
     """The sources of a parquet file, each mapped from a file that is gone when nothing refers to it any more."""
     file = _opened(path)
+    if not file.metadata.num_rows:
+        raise UserError(f"{path} holds no pairs; prepare them again with more")
     rows, filled = _census(path, file)
     names = sorted(rows)
     negatives = [name for name in _text_columns(file.schema_arrow) if name not in PAIR_COLUMNS]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal2vec.errors import UserError
+from causal2vec.hints import one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,12 +71,16 @@ def read_texts(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     try:
+        if "text" not in pq.read_schema(path).names:
+            raise UserError(f"{path} has no column 'text'; write the evaluation texts again")
         column = pq.read_table(path, columns=["text"])["text"]
         return [str(text) for text in column.to_pylist() if text]
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; write the evaluation texts first") from error
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise UserError(f"{path} is not a parquet file with a column 'text' ({error}); write it again") from error
+        raise UserError(
+            f"{path} is not a parquet file with a column 'text' ({one_line(error)}); write it again"
+        ) from error
 
 
 def contaminated(texts: Iterable[str], index: NgramIndex) -> NDArray[np.bool_]:

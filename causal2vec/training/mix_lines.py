@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from causal2vec.errors import UserError
 from causal2vec.hints import hint
+from causal2vec.parsing import json_value
 
 if TYPE_CHECKING:
     from causal2vec.config import Pairs
@@ -164,11 +165,13 @@ def parse_line(line: Line, keys: Keys) -> Example:
             negative is no text; the message names file, line and key.
     """
     try:
-        value = json.loads(line.text.decode("utf-8"))
+        value = json_value(line.text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise line.fault("is not UTF-8; convert the file or delete the line") from error
     except json.JSONDecodeError as error:
         raise line.fault(f"is not JSON ({error.msg} at character {error.pos + 1}); correct or delete it") from error
+    except ValueError as error:
+        raise line.fault(f"is not JSON ({error}); correct or delete it") from error
     if not isinstance(value, dict):
         raise line.fault(f"is no JSON object; it needs the keys {', '.join(keys)}")
     positive = value.get(keys.positive)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 from causal2vec.config import TextSource
 from causal2vec.errors import UserError
 from causal2vec.files import read_json, write_json
+from causal2vec.hints import one_line
+from causal2vec.parsing import json_value
 
 FORMATS = (".txt", ".jsonl", ".parquet")
 
@@ -97,7 +98,12 @@ def _obtain(source: TextSource, where: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _files(folder: Path, source: TextSource, where: str) -> list[Path]:
-    files = sorted(path for path in folder.glob(source.files) if path.is_file())
+    try:
+        files = sorted(path for path in folder.glob(source.files) if path.is_file())
+    except (ValueError, NotImplementedError) as error:  # empty, or from the root
+        raise UserError(
+            f"{where}.files is {source.files!r}, no pattern below a folder; name one like '*.txt'"
+        ) from error
     if not files:
         raise UserError(f"{where}: {folder} has no file {source.files}; correct {where}.path or {where}.files")
     if strange := [path for path in files if path.suffix not in FORMATS]:
@@ -139,8 +145,8 @@ def _json_lines(path: Path, column: str, where: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            text = json.loads(line)[column]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            text = json_value(line)[column]
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{where}: line {number} of {path} is no JSON object with '{column}'; correct it, or {where}.column"
             ) from error
@@ -165,4 +171,4 @@ def _parquet_rows(path: Path, column: str, where: str) -> Iterator[str]:
             for batch in table.iter_batches(columns=[column]):
                 yield from (text for text in batch.column(0).to_pylist() if text is not None)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{where}: {path} is no whole parquet file ({str(error)[:120]}); get it again") from error
+        raise UserError(f"{where}: {path} is no whole parquet file ({one_line(error)}); get it again") from error

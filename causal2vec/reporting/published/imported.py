@@ -171,7 +171,7 @@ def _difference_notes(results: dict[str, dict[str, Any]], ours: Evaluated) -> li
     other_data = [
         task
         for task, result in results.items()
-        if task in ours.revisions and str(result.get("dataset_revision")) not in ours.revisions[task]
+        if task in ours.revisions and result.get("dataset_revision") not in [*ours.revisions[task]]
     ]
     return [
         *([f"Evaluated with mteb {listed(sorted(versions))}."] if versions and versions != ours.versions else []),

@@ -66,6 +66,8 @@ def compute_statistics(
     """
     if resamples < 100:
         raise UserError(f"{resamples} resamples are too few for a 95 % interval; ask for 100 or more, usually 2000")
+    if seed < 0:
+        raise UserError(f"the seed of the statistics is {seed}; give 0 or a positive number")
     frame = read_scores(scores)
     summary = summarise(frame, list(order))
     check_bases(summary.entries, bases)

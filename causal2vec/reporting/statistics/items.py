@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from causal2vec.errors import UserError
+from causal2vec.hints import one_line
 from causal2vec.reporting.summary import Entry
 
 METRICS = ("mean", "spearman", "max_ap", "v_measure")
@@ -105,7 +106,9 @@ def read_frame(path: Path) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error
     except Exception as error:  # pyarrow has many kinds for a file that is not Parquet
-        raise UserError(f"{path} is not a readable Parquet file ({error}); collect the scores again") from error
+        raise UserError(
+            f"{path} is not a readable Parquet file ({one_line(error)}); collect the scores again"
+        ) from error
     for name in COLUMNS:
         if name not in frame.columns:
             raise UserError(f"{path}: column {name!r} is missing; collect the scores again")
@@ -135,7 +138,7 @@ def _refuse(path: Path, frame: pd.DataFrame, column: str, wrong: pd.Series, why:
     if wrong.any():
         row = frame[wrong].iloc[0]
         raise UserError(
-            f"{path}, column {column!r}: {row[column]!r} for item {row['item']!r} of method {row['method']!r}, "
+            f"{path}, column {column!r}: {str(row[column])!r} for item {row['item']!r} of method {row['method']!r}, "
             f"base {row['base']!r}, seed {row['seed']} {why}; evaluate this model again"
         )
 
