@@ -39,6 +39,11 @@ torture: env
 test-cluster: env
 	pytest -m cluster tests/cluster
 
+# Inputs without end for the two parsers that read foreign bytes, two minutes each (docs/reliability.md).
+fuzz: env
+	python tests/fuzz/run.py archives --seconds 120
+	python tests/fuzz/run.py results --seconds 120
+
 # Installed = locked, unchanged, still offered; known vulnerabilities where a service answers; licences (docs/safety.md).
 audit: env
 	python -m causal2vec.audit

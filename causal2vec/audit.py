@@ -21,12 +21,14 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from causal2vec.errors import UserError, run_cli
 from causal2vec.manifest import LOCK, today
 from causal2vec.masking import mask
 
-NOT_LOCKED = frozenset(("pip", "causal2vec-suite"))
-"""Installed without being in the lock: what installs, and this project."""
+NOT_LOCKED = frozenset(("causal2vec-suite",))
+"""Installed without being in the lock: this project."""
 
 STRONG = re.compile(r"\bA?GPL|GNU (?:Affero )?General Public", re.IGNORECASE)
 """Licences that would bind a work that copies or includes such code; LGPL is another."""
@@ -71,10 +73,10 @@ def main() -> None:
 
 
 def read_lock(path: Path) -> dict[str, str]:
-    """The versions that a lock file pins, by normalised name.
+    """The versions that a lock file pins on this platform, by normalised name.
 
     Raises:
-        UserError: It is absent, or a line is not ``name==version``.
+        UserError: It is absent, or a line is not ``name==version``, with a marker behind ``;`` or not.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the lock file with --lock")
@@ -83,10 +85,15 @@ def read_lock(path: Path) -> dict[str, str]:
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)", text)
-        if not match:
+        try:
+            wanted = Requirement(text)
+        except InvalidRequirement:
+            wanted = None
+        pinned = re.fullmatch(r"==([A-Za-z0-9.!+_-]+)", str(wanted.specifier)) if wanted else None
+        if wanted is None or pinned is None or wanted.extras or wanted.url:
             raise UserError(f"{path}:{number}: '{text[:80]}' is not of the form name==version; pin it exactly")
-        found[normal(match[1])] = match[2]
+        if wanted.marker is None or wanted.marker.evaluate():
+            found[normal(wanted.name)] = pinned[1]
     return found
 
 

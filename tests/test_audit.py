@@ -37,6 +37,8 @@ def installed(folder: Path, name: str = "made-up", **metadata: str) -> Path:
 def test_the_projects_lock_is_read_and_a_loose_one_is_refused(tmp_path):
     lock = read_lock(ROOT / "requirements.lock")
     assert lock["torch"] and lock["huggingface-hub"] and len(lock) > 100
+    (tmp_path / "lock").write_text('a==1 # why\nb==2; python_version > "3"\nc==3; python_version < "3"\n')
+    assert read_lock(tmp_path / "lock") == {"a": "1", "b": "2"}
     (tmp_path / "lock").write_text("a==1 # why\n\nb>=2\n")
     with pytest.raises(UserError, match=r"lock:3: 'b>=2' is not of the form name==version"):
         read_lock(tmp_path / "lock")
@@ -46,7 +48,7 @@ def test_the_projects_lock_is_read_and_a_loose_one_is_refused(tmp_path):
 
 def test_versions_that_differ_lack_or_are_not_locked(tmp_path):
     audit = Audit()
-    module.check_versions(LOCK, {"a": "1.0+cpu", "b-c": "2.0", "pip": "99"}, audit)
+    module.check_versions(LOCK, {"a": "1.0+cpu", "b-c": "2.0", "causal2vec-suite": "99"}, audit)
     assert not audit.findings and len(audit.passed) == 1
     module.check_versions(LOCK, {"b-c": "3.0", "x": "1"}, audit)
     assert audit.findings == [

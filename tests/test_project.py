@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 LOCK = {
     name.lower().replace("_", "-"): version
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
 }
 
 
@@ -29,7 +29,7 @@ def run(*words: str, **options) -> subprocess.CompletedProcess:
 
 def test_lock_pins_everything_exactly():
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.!-]+", line) for line in lines)
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!-]+(; .+)?", line) for line in lines)
     assert LOCK["torch"] == "2.13.0"
 
 
