@@ -16,7 +16,7 @@ $(VENV)/.done: requirements.lock pyproject.toml
 	  { echo "error: Python 3.11 to 3.14 is needed, but $(PYTHON) is $$($(PYTHON) -V); run 'make env PYTHON=/path/to/python3.11'"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: env

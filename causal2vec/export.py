@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
 from causal2vec.families import check_backbone
+from causal2vec.faults import check_room
 from causal2vec.files import atomic_folder, write_json, write_text
 from causal2vec.trust import SHARED_CODE, as_neighbour, check_content, content_revision, runs_code
 
@@ -117,9 +118,13 @@ def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], reco
 
     Returns:
         The revision: 40 hex digits of the content's SHA-256. Equal weights, code and settings give an equal revision.
+
+    Raises:
+        UserError: The disk has no room for the weights.
     """
     from sentence_transformers import SentenceTransformer
 
+    check_room(target.parent, sum(weight.nbytes for weight in module.state_dict().values()), f"the model {target.name}")
     with atomic_folder(target) as draft:
         SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(draft), create_model_card=False)
         _bundle_code(module, draft)

@@ -22,6 +22,7 @@ def one_line(error: Exception) -> str:
 
 def fault_sentence(fault: Any, key: str, known: list[str]) -> str:
     """One fault of pydantic's as 'key: what is wrong', with the nearest ``known`` key for a typing slip."""
+    key = key if key.isprintable() else ascii(key)[1:-1]
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
     if fault["type"] == "missing":

@@ -48,7 +48,7 @@ def job(snakemake: Any, *imports: str) -> Iterator[Any]:
         imports: Large modules that the job will need, see `import_fast`.
     """
     log, outputs = Path(snakemake.log[0]), [Path(path) for path in snakemake.output]
-    what = f"{snakemake.rule} of {outputs[0]}"
+    what = f"{snakemake.rule} of {outputs[0]}" if outputs else snakemake.rule
     with ending_on_signals(what), _explaining(log, outputs, snakemake.rule), alone(log, lambda: _say_waiting(what)):
         handler = logging.FileHandler(log, mode="w", encoding="utf-8")
         handler.setFormatter(MaskingFormatter("%(asctime)s %(name)s %(message)s"))
@@ -57,7 +57,7 @@ def job(snakemake: Any, *imports: str) -> Iterator[Any]:
             seals.unseal(path)
         for path in snakemake.input:
             _refuse_damaged(Path(path))
-        with _scratch(outputs[0]):
+        with _scratch(log):
             import_fast(*imports)
             with claim_gpus(int(snakemake.resources.get("gpu", 0) or 0)):
                 yield snakemake
@@ -105,9 +105,9 @@ def _refuse_damaged(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _scratch(output: Path) -> Iterator[None]:
+def _scratch(log: Path) -> Iterator[None]:
     """A folder of this job's own for temporary files, in the usual place; what a killed try left there is removed."""
-    name = hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:10]
+    name = hashlib.sha256(str(log.absolute()).encode()).hexdigest()[:10]
     folder = Path(tempfile.gettempdir()) / f"c2v-{os.geteuid()}-{name}"  # short: it may have to hold a socket
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)

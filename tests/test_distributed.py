@@ -237,7 +237,7 @@ def test_signal_to_the_launcher_stops_all_processes_with_a_checkpoint(parts, pai
     finally:
         process.kill()
     sentence = [line for line in errors.splitlines() if line.startswith("error: stopped by SIGUSR1 at step ")]
-    assert process.returncode == 2 and sentence
+    assert process.returncode == 128 + signal.SIGUSR1 and sentence
     step = int(sentence[-1].split()[6])
     assert is_whole(job.state / f"checkpoint-{step}")
     # Checkpoints look alike however a training is spread: one process goes on with what two have left.

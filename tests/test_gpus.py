@@ -135,7 +135,9 @@ def test_nothing_is_touched_where_there_is_nothing_to_choose(count, environment,
 def test_workflow_job_sees_only_its_own_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     monkeypatch.setattr(gpus, "_folder", lambda: tmp_path / "locks")
-    snakemake = SimpleNamespace(log=[str(tmp_path / "log")], resources={"gpu": 2})
+    snakemake = SimpleNamespace(
+        log=[str(tmp_path / "log")], resources={"gpu": 2}, rule="train_model", input=[], output=[str(tmp_path / "out")]
+    )
     with job(snakemake):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "this job has GPU 0,1" in (tmp_path / "log").read_text()
@@ -143,7 +145,9 @@ def test_workflow_job_sees_only_its_own_gpu(tmp_path, monkeypatch):
 
 def test_workflow_job_that_asks_for_too_many_ends_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    snakemake = SimpleNamespace(log=[str(tmp_path / "log")], resources={"gpu": 2})
+    snakemake = SimpleNamespace(
+        log=[str(tmp_path / "log")], resources={"gpu": 2}, rule="train_model", input=[], output=[str(tmp_path / "out")]
+    )
     with pytest.raises(SystemExit), job(snakemake):
         raise AssertionError
-    assert capsys.readouterr().err.startswith("error: this job asks for 2 GPUs, but this machine has 1")
+    assert capsys.readouterr().err.lstrip().startswith("error: this job asks for 2 GPUs, but this machine has 1")

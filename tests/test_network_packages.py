@@ -140,7 +140,9 @@ def test_passwords_of_the_index_are_in_no_file_and_no_sentence(root, monkeypatch
         monkeypatch.setenv("PIP_INDEX_URL", f"http://joe:pa55word-of-mine@{host}/simple/")
         wanted = {"good": NAME, "bad": "causal2vec-made-up==2.0", "absent": "causal2vec-absent==1"}
         for name, requirement in wanted.items():
-            job = types.SimpleNamespace(log=[str(tmp_path / "out" / f"{name}.log")], resources={})
+            job = types.SimpleNamespace(
+                log=[str(tmp_path / "out" / f"{name}.log")], resources={}, rule="fetch_package", input=[], output=[]
+            )
             ended = pytest.raises(SystemExit) if name != "good" else caplog.at_level(logging.INFO)
             with ended, workflow.job(job):
                 sha256 = sha256_file(root / "wheels" / WHEEL)

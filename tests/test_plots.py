@@ -246,7 +246,7 @@ def test_text_is_measured_wrapped_and_shortened():
         short = shortened("model-with-a-long-name-v1", 1.0)
         assert text_width(short) <= 1.0 and short.startswith("model") and short.endswith("v1")
         assert shortened("short", 1.0) == "short"
-        assert drawable("a\x07b\n漢é") == "a□b □é"
+        assert drawable("a\x07b\n漢é") == "aU+0007b □é"
 
 
 def test_captions_cover_every_figure_and_the_workflow_shows_them():
