@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from typing import Any
 from causal2vec.config import Compute
 from causal2vec.errors import UserError
 from causal2vec.files import read_json, write_json
+
+_LONGEST_SOCKET = 103
+"""Bytes in the path of a socket that every system allows (Linux: 107)."""
 
 
 def probe(output: Path, compute: Compute) -> dict[str, Any]:
@@ -105,6 +110,21 @@ def peak_memory_mb(device: str) -> float:
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def process_context(preload: list[str], device: str = "cpu") -> Any:
+    """How to start processes that know nothing of this one's past, for measuring.
+
+    On a processor one server imports ``preload``, and every process starts from it in no time. It listens at a socket
+    in the folder for temporary files, of which the system allows no long path; where that is too long, and for a GPU,
+    each process imports for itself.
+    """
+    socket = Path(tempfile.gettempdir()) / "pymp-12345678" / "listener-12345678"
+    if device == "cuda" or len(os.fsencode(socket)) > _LONGEST_SOCKET:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(preload)
+    return context
 
 
 def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:

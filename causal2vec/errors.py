@@ -37,7 +37,10 @@ def run_cli(main: Callable[[], None]) -> None:
     So does what the machine lacks (`causal2vec.faults`). Set ``CAUSAL2VEC_TRACEBACK=1`` to see the traceback all the
     same.
     """
+    from causal2vec.home import have_home
+
     try:
+        have_home()
         main()
     except Exception as error:
         from causal2vec.faults import explained

@@ -14,10 +14,12 @@ from typing import IO
 
 from causal2vec import seals
 from causal2vec.errors import UserError
-from causal2vec.files import DRAFT, SETTLED, read_record, remove_draft
+from causal2vec.files import DRAFT, SETTLED, read_record, remove_draft, write_record
 from causal2vec.locks import InUseError, take
 
 LOCK = Path(".snakemake/causal2vec.lock")
+SCRATCH = Path(".snakemake/causal2vec.scratch")
+"""Names Snakemake's own folder for temporary files, which a kill leaves behind."""
 
 _LOOKS_ONLY = {
     "--dry-run", "--dryrun", "--report", "--report-after-run", "--unlock", "--lint", "--list", "--list-rules",
@@ -50,8 +52,11 @@ def _looks_only(letters: str) -> bool:
     return False
 
 
-def begin_run() -> None:
+def begin_run(scratch: Path) -> None:
     """Take the folder, clear what a killed run left, and move damaged artefacts aside, so that they are made anew.
+
+    Args:
+        scratch: This run's folder for temporary files, which Snakemake removes unless it is killed.
 
     Raises:
         UserError: Another run is at work here, or the folder cannot be written.
@@ -72,6 +77,7 @@ def begin_run() -> None:
     if lock is not None:
         _held.append(lock)
         clear() if _was_killed() else drop_settled()
+        write_record(SCRATCH, {"folder": str(scratch)})
     for artefact in seals.sealed():
         if not artefact.exists():
             seals.unseal(artefact)
@@ -96,6 +102,8 @@ def _was_killed() -> bool:
 def clear() -> None:
     """Remove a dead run's lock, its drafts and Snakemake's copies of scripts. Nobody else is at work here."""
     shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    if (record := read_record(SCRATCH)) and Path(record["folder"]).name.startswith("snakemake"):
+        shutil.rmtree(record["folder"], ignore_errors=True)
     for path in Path(".snakemake/scripts").glob("tmp*"):
         path.unlink(missing_ok=True)
     for top in ("results", "work"):

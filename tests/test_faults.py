@@ -18,6 +18,7 @@ from conftest import ROOT
 from causal2vec import files, locks, resume
 from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.faults import check_room, explained
+from causal2vec.home import have_home
 
 AGAIN = "then run the same command again: what is finished is kept"
 
@@ -202,3 +203,23 @@ def test_settled_state_goes_when_its_result_is_there(tmp_path, monkeypatch):
     state.mkdir(parents=True)
     files.settle(state, result, keep=False)
     assert not state.exists()
+
+
+def test_home_that_cannot_be_written_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    have_home()
+    assert os.environ["HOME"] == str(tmp_path) and not (tmp_path / "work").exists()
+    monkeypatch.setenv("HOME", "/proc/none")
+    have_home()
+    assert os.environ["HOME"] == str(tmp_path / "work/home") and "HF_HUB_CACHE" not in os.environ
+    hub = tmp_path / "old/.cache/huggingface/hub"
+    hub.mkdir(parents=True)
+    monkeypatch.setattr("causal2vec.home.os.access", lambda path, mode: path == hub)
+    monkeypatch.setenv("HOME", str(tmp_path / "old"))
+    monkeypatch.setenv("HF_HUB_CACHE", "x")  # so that it is put back
+    monkeypatch.delenv("HF_HUB_CACHE")
+    have_home()
+    assert os.environ["HF_HUB_CACHE"] == str(hub), "what was fetched before is still read"

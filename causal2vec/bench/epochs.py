@@ -6,7 +6,6 @@ optimiser and rate are alike.
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.bench.timing import Contender
+from causal2vec.compute import process_context
 from causal2vec.settings import Budget, LearningRates, Lora
 
 RATE = 2e-4
@@ -75,8 +75,7 @@ class Outcome(NamedTuple):
 
 def contender(stack: ExitStack, task: Task, settings: Settings | None, name: str) -> Contender:
     """A side in a process of its own, which keeps its model; None: ours."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sentence_transformers"])
+    context = process_context(["sentence_transformers"])
     pool = stack.enter_context(ProcessPoolExecutor(max_workers=1, mp_context=context))
     return Contender(
         name,

@@ -5,7 +5,6 @@ Every point of memory is measured in a process of its own, which starts afresh.
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
+from causal2vec.compute import process_context
 from causal2vec.config import Config
 from causal2vec.errors import UserError
 from causal2vec.files import write_text
@@ -65,8 +65,7 @@ def measure_scaling(materials: Materials, effort: Effort) -> list[Point]:
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     """What ``work`` returns, in a process of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sentence_transformers", "causal2vec.training.contrastive"])
+    context = process_context(["sentence_transformers", "causal2vec.training.contrastive"])
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(work, *arguments).result()
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from causal2vec.compute import process_context
 from causal2vec.efficiency.counting import Counts
 from causal2vec.efficiency.order import side_by_side
 from causal2vec.efficiency.worker import Answer, Model, Question, Timing, serve
@@ -132,12 +133,7 @@ def _rates(workers: dict[Model, Any], workload: Workload, settings: Efficiency) 
 
 @contextmanager
 def _worker(model: Model, device: str, dtype: str, threads: int) -> Iterator[Any]:
-    import multiprocessing
-
-    context: Any = multiprocessing.get_context("spawn" if device == "cuda" else "forkserver")
-    if device != "cuda":
-        # One server imports the libraries; every worker starts from it in no time.
-        context.set_forkserver_preload(["causal2vec.efficiency.worker", "sentence_transformers"])
+    context = process_context(["causal2vec.efficiency.worker", "sentence_transformers"], device)
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, model, device, dtype, threads), daemon=True)
     process.start()

@@ -195,7 +195,7 @@ def _alive() -> Iterator[psutil.Process]:
 def strays(folder: Path, temporary: Path) -> list[Path]:
     """What a killed run may have left and a finished one must not have."""
     found = [*folder.rglob(".*.draft*"), *(folder / ".snakemake" / "locks").glob("*")]
-    found += [*(folder / ".snakemake" / "scripts").glob("tmp*"), *temporary.glob("c2v-*")]
+    found += [*(folder / ".snakemake" / "scripts").glob("tmp*"), *temporary.glob("*")]
     found += [path for path in (folder / "work" / "state").rglob("*") if path.is_file()]
     return found
 

@@ -18,6 +18,7 @@ from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
+from causal2vec.home import have_home
 from causal2vec.resume import begin_run, runs_jobs
 from causal2vec.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
@@ -46,7 +47,8 @@ try:
     for source in written_sources(CONFIG.pairs):
         PROMPTS.for_training(source)  # refuses a source without an instruction
     if workflow.is_main_process and runs_jobs(sys.argv[1:]):
-        begin_run()
+        begin_run(workflow.snakemake_tmp_dir)
+    have_home()
 except UserError as error:
     # A WorkflowError would go to stdout in a dry run.
     sys.stderr.write(f"error: {error}\n")
