@@ -7,6 +7,7 @@ has no seal (a user's own file, results copied from elsewhere) is left to the ch
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,16 @@ ASIDE = Path("work/damaged")
 _MARKERS = (".snakemake_timestamp",)
 
 
-def seal(artefact: Path, seals: Path = SEALS) -> None:
-    """Record size, time and SHA-256 of a file, or of every file in a folder."""
+def seal(artefact: Path, seals: Path = SEALS, *, made: int | None = None) -> None:
+    """Record size, time and SHA-256 of a file, or of every file in a folder.
+
+    Args:
+        artefact: A file or a folder.
+        seals: Where the seals lie.
+        made: When it was made, in nanoseconds since 1970; now, unless it is only sealed anew.
+    """
     files = {name: [*_facts(path), sha256_file(path)] for name, path in _files(artefact)}
-    write_record(_seal_of(artefact, seals), {"files": files})
+    write_record(_seal_of(artefact, seals), {"made": time.time_ns() if made is None else made, "files": files})
 
 
 def unseal(artefact: Path, seals: Path = SEALS) -> None:
@@ -53,20 +60,20 @@ def damage(artefact: Path, seals: Path = SEALS, *, thorough: bool = True) -> str
     if record is None:
         return "its seal is damaged"
     present, changed = dict(_files(artefact)), False
-    for name, (size, time, checksum) in record["files"].items():
+    for name, (size, changed_at, checksum) in record["files"].items():
         shown = name or artefact.name
         if name not in present:
             return f"{shown} is gone"
         facts = _facts(present[name])
         if facts[0] != size:
             return f"{shown} has {facts[0]:,} bytes, not {size:,}"
-        if thorough or facts[1] != time:
+        if thorough or facts[1] != changed_at:
             found = sha256_file(present[name])
             if found != checksum:
                 return f"{shown} has the SHA-256 {found[:12]}…, not {checksum[:12]}…"
-            changed |= facts[1] != time
+            changed |= facts[1] != changed_at
     if changed:  # copied or touched, but the same bytes: next time its time is as it should be
-        seal(artefact, seals)
+        seal(artefact, seals, made=record["made"])
     return None
 
 

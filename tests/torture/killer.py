@@ -19,6 +19,8 @@ from typing import NamedTuple
 import psutil
 import study
 
+from causal2vec.files import read_record
+
 POLL = 0.01
 PATIENCE = 300.0
 
@@ -72,7 +74,7 @@ def torture(
     """
     done: list[Kill] = []
     moments = iter(planned)
-    before: dict[str, tuple[int, int]] = {}
+    before: dict[str, int] = {}
     reached: dict[str, int] = {}
     while True:
         moment = next(moments, None)
@@ -96,12 +98,13 @@ def torture(
         reached = steps
 
 
-def finished(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of the seal of every artefact that is finished, and of which Snakemake knows that it is."""
+def finished(folder: Path) -> dict[str, int]:
+    """When every artefact that is finished, and of which Snakemake knows that it is, was made."""
     found = {}
     for seal in (folder / "work" / "seals").rglob("*.seal"):
-        facts = seal.stat()
-        found[str(seal.relative_to(folder / "work" / "seals").with_suffix(""))] = (facts.st_size, facts.st_mtime_ns)
+        record = read_record(seal)
+        assert record is not None, f"{seal} is damaged"
+        found[str(seal.relative_to(folder / "work" / "seals").with_suffix(""))] = record["made"]
     for mark in (folder / ".snakemake" / "incomplete").rglob("*"):
         if mark.is_file():
             encoded = (
