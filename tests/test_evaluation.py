@@ -59,6 +59,7 @@ def test_published_scores_of_minilm_come_out(minilm, mirror, task_data, tmp_path
 
 def test_hub_that_does_not_answer_is_named(minilm, tmp_path):
     env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_ETAG_TIMEOUT": "1"}
+    env |= {"CAUSAL2VEC_FETCH_TRIES": "2", "CAUSAL2VEC_FETCH_PAUSE": "0.1"}
     done = evaluate("--model", minilm, "--tasks", "STSBenchmark", "--output", tmp_path / "out", env=env)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: the data of task STSBenchmark")

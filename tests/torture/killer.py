@@ -67,27 +67,25 @@ def torture(
     words: tuple[str, ...] = (),
     **environment: str,
 ) -> list[Kill]:
-    """Run the study in ``folder`` to its end, killed at every planned moment.
+    """Run the study in ``folder`` to its end, killed whenever one of the planned moments comes, as often as planned.
 
     Returns:
-        What was killed where. Fewer than asked for if the run ended before.
+        What was killed where. Fewer than asked for if a moment did not come so often.
     """
     done: list[Kill] = []
-    moments = iter(planned)
+    left = Counter(planned)
     before: dict[str, int] = {}
     reached: dict[str, int] = {}
     while True:
-        moment = next(moments, None)
         began = time.time()
         process = study.start(folder, *words, log=log, **environment)
-        kill = _kill_at(process, folder, moment, chance, began) if moment else None
+        kill = _kill_at(process, folder, left, chance, began)
         status = process.wait(timeout=PATIENCE)
         if kill is None:
             assert status == 0, f"after {len(done)} kills the same command ended with {status}; see {log}"
-            if moment is None:
-                return done
-            continue  # the moment never came again: what it waits for is finished
+            return done
         done.append(kill)
+        left -= Counter([kill.waited_for])
         now = finished(folder)
         lost = {name for name in before if now.get(name) != before[name]}
         assert not lost, f"finished work was lost or done again: {sorted(lost)}"
@@ -145,13 +143,15 @@ def _group(pid: int) -> int:
         return -1
 
 
-def _kill_at(process: subprocess.Popen, folder: Path, moment: str, chance: random.Random, began: float) -> Kill | None:
-    """Wait for a moment and a little longer, then kill; ``None`` if the run has ended before."""
+def _kill_at(
+    process: subprocess.Popen, folder: Path, moments: Counter[str], chance: random.Random, began: float
+) -> Kill | None:
+    """Wait for one of the moments and a little longer, then kill; ``None`` if the run has ended before."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return None
-        if _has_come(moment, process.pid, folder, began):
+        if moment := _come(moments, process.pid, folder, began):
             delay = chance.uniform(0, 0.05 if moment in DRAFTS else 8 if moment in SLOW else 1)
             time.sleep(delay)
             names = running(process.pid)
@@ -160,17 +160,20 @@ def _kill_at(process: subprocess.Popen, folder: Path, moment: str, chance: rando
             os.killpg(process.pid, signal.SIGKILL)
             _wait_for_group(process.pid)
             return Kill(moment, round(delay, 3), names)
-        time.sleep(POLL if moment in DRAFTS else 5 * POLL)
-    raise AssertionError(f"'{moment}' did not come within {PATIENCE:.0f} s")
+        time.sleep(POLL)
+    raise AssertionError(f"none of {', '.join(moments)} came within {PATIENCE:.0f} s, nor the end")
 
 
 SLOW = ("prepare_model", "prepare_tasks", "pretrain_mntp", "train_model", "evaluate_model", "measure_efficiency")
 
 
-def _has_come(moment: str, group: int, folder: Path, began: float) -> bool:
-    """Whether a job of a rule is at work, or a draft is there that was begun since the run was started."""
-    if moment not in DRAFTS:
-        return moment in running(group)
+def _come(moments: Counter[str], group: int, folder: Path, began: float) -> str | None:
+    """The moment that has come: a draft is there that this run has begun, or a job of a rule is at work."""
+    rules = running(group)
+    return next((m for m in moments if (_is_written(m, folder, began) if m in DRAFTS else m in rules)), None)
+
+
+def _is_written(moment: str, folder: Path, began: float) -> bool:
     for path in itertools.chain.from_iterable(folder.glob(pattern) for pattern in DRAFTS[moment]):
         try:
             if path.stat().st_mtime >= began:
