@@ -33,7 +33,7 @@ test: env
 # Kills at every kind of moment, signals, full disks, flipped bits, two runs at once (docs/reliability.md): 20 minutes.
 # TORTURE_SEED=1 kills elsewhere, TORTURE_KILLS=60 more often.
 torture: env
-	OMP_NUM_THREADS=1 pytest -m torture tests/torture
+	OMP_NUM_THREADS=1 pytest -m torture -n 2 --dist loadfile tests/torture
 
 # A real Slurm of two pretended nodes on this machine; as root on Debian it is installed where it is missing.
 test-cluster: env

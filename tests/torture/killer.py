@@ -35,6 +35,13 @@ DRAFTS = {
 }
 """What is there only while something is being written: a kill right then is the worst there is."""
 
+WITHIN = {
+    "unpacking": "fetch_package", "preparing": "prepare_model", "writing pairs": "prepare_pairs",
+    "checkpoint": "train_model", "saving": "train_model", "finishing tasks": "evaluate_model",
+    "gathering": "collect_scores",
+}  # fmt: skip
+"""The rule that each of these is a moment of; it is waited for first, as a later kill may find the job done."""
+
 
 class Kill(NamedTuple):
     """One kill: what it waited for, how long after that it came, and which rules' jobs were running."""
@@ -152,7 +159,7 @@ def _kill_at(
         if process.poll() is not None:
             return None
         if moment := _come(moments, process.pid, folder, began):
-            delay = chance.uniform(0, 0.05 if moment in DRAFTS else 8 if moment in SLOW else 1)
+            delay = chance.uniform(0, 0.05 if moment in DRAFTS else 4 if moment in SLOW else 0.5)
             time.sleep(delay)
             names = running(process.pid)
             if process.poll() is not None:
@@ -169,7 +176,7 @@ SLOW = ("prepare_model", "prepare_tasks", "pretrain_mntp", "train_model", "evalu
 
 def _come(moments: Counter[str], group: int, folder: Path, began: float) -> str | None:
     """The moment that has come: a draft is there that this run has begun, or a job of a rule is at work."""
-    rules = running(group)
+    rules = set(running(group)) - {WITHIN[moment] for moment in moments if moment in DRAFTS}
     return next((m for m in moments if (_is_written(m, folder, began) if m in DRAFTS else m in rules)), None)
 
 

@@ -18,6 +18,7 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.torture
 
+SEED = os.environ.get("TORTURE_SEED", "0")
 MODEL = "results/models/causal2vec/tiny-llm/seed0"
 WEIGHTS = f"{MODEL}/own.safetensors"
 
@@ -156,7 +157,7 @@ def test_damage_is_named_and_made_anew(what, undisturbed, tmp_path):
     shutil.copytree(undisturbed, folder, symlinks=True)
     victim = sorted(folder.glob(pattern))[0]
     before = victim.read_bytes()
-    flip(victim, random.Random(what), silent=True)
+    flip(victim, random.Random(f"{what} {SEED}"), silent=True)
     (folder / "work/seals" / f"{target}.seal").unlink()
     shutil.rmtree(folder / target) if (folder / target).is_dir() else (folder / target).unlink()
     first = study.run(folder, "--cores", "2", target)
