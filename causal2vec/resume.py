@@ -19,7 +19,7 @@ from causal2vec.locks import InUseError, take
 
 LOCK = Path(".snakemake/causal2vec.lock")
 SCRATCH = Path(".snakemake/causal2vec.scratch")
-"""Names Snakemake's own folder for temporary files, which a kill leaves behind."""
+"""Names the folders for temporary files of Snakemake's own that a kill may have left behind."""
 
 _LOOKS_ONLY = {
     "--dry-run", "--dryrun", "--report", "--report-after-run", "--unlock", "--lint", "--list", "--list-rules",
@@ -76,8 +76,8 @@ def begin_run(scratch: Path) -> None:
         ) from error
     if lock is not None:
         _held.append(lock)
+        _clear_scratch(scratch)
         clear() if _was_killed() else drop_settled()
-        write_record(SCRATCH, {"folder": str(scratch)})
     for artefact in seals.sealed():
         if not artefact.exists():
             seals.unseal(artefact)
@@ -99,13 +99,24 @@ def _was_killed() -> bool:
     return any(Path(".snakemake/locks").glob("*.lock"))
 
 
+def _clear_scratch(mine: Path) -> None:
+    """Remove what dead runs left of Snakemake's temporary folders; named first, so that no kill lets one be forgotten."""
+    record = read_record(SCRATCH) or {"folders": []}
+    write_record(SCRATCH, {"folders": [*record["folders"], str(mine)]})
+    for folder in record["folders"]:
+        if Path(folder).name.startswith("snakemake"):
+            shutil.rmtree(folder, ignore_errors=True)
+    write_record(SCRATCH, {"folders": [str(mine)]})
+
+
 def clear() -> None:
-    """Remove a dead run's lock, its drafts and Snakemake's copies of scripts. Nobody else is at work here."""
-    shutil.rmtree(".snakemake/locks", ignore_errors=True)
-    if (record := read_record(SCRATCH)) and Path(record["folder"]).name.startswith("snakemake"):
-        shutil.rmtree(record["folder"], ignore_errors=True)
+    """Remove a dead run's drafts, Snakemake's copies of scripts and its lock, which goes last: it says that it is dead.
+
+    Nobody else is at work here.
+    """
     for path in Path(".snakemake/scripts").glob("tmp*"):
         path.unlink(missing_ok=True)
     for top in ("results", "work"):
         for path in Path(top).rglob(f".*{DRAFT}*"):
             remove_draft(path)
+    shutil.rmtree(".snakemake/locks", ignore_errors=True)
