@@ -30,7 +30,7 @@ bench: env
 test: env
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Kills at every kind of moment, signals, full disks, flipped bits, two runs at once (docs/reliability.md): 20 minutes.
+# Kills at every kind of moment, signals, full disks, flipped bits, two runs at once (docs/reliability.md): a quarter of an hour.
 # TORTURE_SEED=1 kills elsewhere, TORTURE_KILLS=60 more often.
 torture: env
 	OMP_NUM_THREADS=1 pytest -m torture -n 2 --dist loadfile tests/torture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,8 +72,13 @@ def start(folder: Path, *words: str, log: Path | None = None, **environment: str
     output = log.open("ab") if log else subprocess.DEVNULL
     return subprocess.Popen(
         command(folder, *words), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment}, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
+
+
+def _hear_ctrl_c() -> None:
+    """As from a terminal: what a script has put into the background ignores SIGINT, and its children do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder: Path, *words: str, **options) -> subprocess.CompletedProcess:
