@@ -17,9 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCH_BYTES = {"cpu": 4096, "cuda": 65536}
-"""Bytes of one number of every token of a batch, by device: on a CPU what its caches hold (1,024 tokens in float32,
-2,048 in bfloat16; measured, see docs/speed.md), on a GPU what keeps it busy (32,768 tokens in bfloat16; assumed)."""
+BATCH_TOKENS = {"cpu": {"float32": 1024, "half": 4096}, "cuda": {"float32": 16384, "half": 32768}}
+"""Tokens of a batch, by device and number format: on a CPU as many as its caches hold, and more in bfloat16, which
+multiplies so fast that a call's own cost shows (measured, see docs/speed.md); on a GPU what keeps it busy (assumed)."""
 
 WINDOW = 2048
 """Texts tokenised at a time."""
@@ -30,7 +30,7 @@ BESIDE = {"attention_mask": ("input_ids", "roles"), "pre_mask": ("pre_ids",)}
 
 def tokens_per_batch(device: str, dtype: str) -> int:
     """Tokens per batch where nobody says otherwise, on ``cpu`` or ``cuda`` in a number format such as ``bfloat16``."""
-    return BATCH_BYTES.get(device, BATCH_BYTES["cpu"]) // (2 if dtype.endswith("float16") else 4)
+    return BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"])["half" if dtype.endswith("float16") else "float32"]
 
 
 def encodes(model: Any) -> bool:
