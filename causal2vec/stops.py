@@ -18,6 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _SHELLS = {"sh", "bash", "dash", "ash", "ksh", "zsh"}
 _received: list[int] = []
+_ending: list[int] = []
 
 
 @contextlib.contextmanager
@@ -33,15 +34,23 @@ def ending_on_signals(what: str) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
+        if _ending:
+            return
         sys.stderr.write(f"{what} was stopped by {signal.Signals(number).name}; the same command goes on from there\n")
         raise SystemExit(128 + number)
 
+    _ending.clear()
     before = _listen(stop)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ends_by_itself(number: int) -> None:
+    """Say that this job was told to stop and is about to end with a sentence of its own: nothing may come between."""
+    _ending.append(number)
 
 
 def pass_on_signals() -> None:

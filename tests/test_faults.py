@@ -19,6 +19,7 @@ from causal2vec import files, locks, resume
 from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.faults import check_room, explained
 from causal2vec.home import have_home
+from causal2vec.stops import ending_on_signals, ends_by_itself
 
 AGAIN = "then run the same command again: what is finished is kept"
 
@@ -107,6 +108,16 @@ def test_status_of_a_signal_is_what_a_shell_says(capsys):
     with pytest.raises(SystemExit) as caught:
         run_cli(stopped)
     assert caught.value.code == 143 and capsys.readouterr().err == "error: stopped\n"
+
+
+def test_second_signal_does_not_come_between_a_job_and_its_last_sentence(capsys):
+    with ending_on_signals("the training"):
+        ends_by_itself(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit) as caught, ending_on_signals("the next job"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.code == 143 and "the next job was stopped by SIGTERM" in capsys.readouterr().err
 
 
 HOLDER = """

@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerState
 
 from causal2vec.errors import StoppedError
+from causal2vec.stops import ends_by_itself
 from causal2vec.training import ranks
 from causal2vec.training.checkpoints import mark_whole, step_of
 
@@ -106,9 +107,12 @@ class SignalCheckpoint(TrainerCallback):
         finally:
             if self._armed:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+            stopped = self._received and trainer.state.global_step < trainer.state.max_steps
+            if stopped:  # Snakemake's own signal may follow that of a terminal or a scheduler any moment
+                ends_by_itself(self._received)
             for listened, handler in before.items():
                 signal.signal(listened, handler)
-        if self._received and trainer.state.global_step < trainer.state.max_steps:
+        if stopped:
             name, step = signal.Signals(self._received).name, trainer.state.global_step
             raise StoppedError(
                 f"stopped by {name} at step {step} of {trainer.state.max_steps}; the same command goes on from there",
