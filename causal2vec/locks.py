@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -36,10 +37,8 @@ def take(path: Path) -> IO[str] | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
-        raise InUseError(holder or "an unknown process") from error
+        with file:
+            raise InUseError(_holder(file)) from error
     except OSError as error:
         file.close()
         if error.errno not in _NO_LOCKS:
@@ -50,6 +49,16 @@ def take(path: Path) -> IO[str] | None:
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
     file.flush()
     return file
+
+
+def _holder(file: IO[str]) -> str:
+    """Who has the lock. Whoever has just got it writes its name a moment later, over that of the one before."""
+    for _ in range(20):
+        time.sleep(0.1)
+        file.seek(0)
+        if holder := file.read().strip():
+            return holder
+    return "an unknown process"
 
 
 @contextlib.contextmanager

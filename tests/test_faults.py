@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -128,6 +130,17 @@ lock = locks.take(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(600)
 """
+
+
+def test_holder_of_a_lock_is_named_though_it_has_only_just_got_it(tmp_path):
+    path = tmp_path / "lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        writer = threading.Timer(0.3, lambda: (file.write("process 7"), file.flush()))
+        writer.start()
+        with pytest.raises(locks.InUseError, match="process 7"):
+            locks.take(path)
+        writer.join()
 
 
 def test_lock_ends_with_its_holder_however_it_ends(tmp_path):
