@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -19,6 +20,10 @@ from causal2vec.files import read_json, write_json
 
 _LONGEST_SOCKET = 103
 """Bytes in the path of a socket that every system allows (Linux: 107)."""
+
+_MALLOC = ((-1, -1), (-4, 0))
+"""From glibc's malloc.h: M_TRIM_THRESHOLD, how much may be free at the heap's end (-1: any number of bytes), and
+M_MMAP_MAX, how many blocks may lie outside the heap, each of which is given back as soon as it is freed."""
 
 
 def probe(output: Path, compute: Compute) -> dict[str, Any]:
@@ -93,11 +98,25 @@ def attention_backend(setting: str, device: str, dtype: str) -> str:
     return setting
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for its next tensors, where the C library is glibc.
+
+    By default glibc gives large blocks back at once, depending on their size and on what was freed before; then every
+    tensor of some megabytes is made of fresh pages, which the kernel must first clear. That takes longer than many an
+    operation on it, and makes one batch size twice as slow as its neighbours (docs/speed.md).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in _MALLOC:
+            libc.mallopt(option, value)
+
+
 def set_up(hardware: Path, compute: Compute) -> tuple[str, str]:
     """Fix the number of threads (it decides the order of sums) and read device and dtype that `probe` chose."""
     import torch
 
     torch.set_num_threads(compute.threads)
+    keep_freed_memory()
     facts = read_json(hardware)
     return facts["device"], facts["dtype"]
 

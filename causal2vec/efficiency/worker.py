@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from causal2vec.compute import keep_freed_memory
 from causal2vec.efficiency.counting import Counts, count, prompt_tokens, reads_once
 from causal2vec.efficiency.energy import Meter, open_meter
 from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, process_mb, reset_peak, timed
@@ -56,6 +57,7 @@ def serve(pipe: Any, model: Model, device: str, dtype: str, threads: int) -> Non
     from causal2vec.export import load_model
 
     torch.set_num_threads(threads)
+    keep_freed_memory()
     idle = process_mb("VmRSS")
     try:
         loaded = load_model(model.path, device, dtype, trusted=model.trusted)

@@ -59,7 +59,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
     import torch
 
-    from causal2vec.compute import resolve_device
+    from causal2vec.compute import keep_freed_memory, resolve_device
     from causal2vec.evaluation.prompts import load_examples, load_prompts
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
@@ -68,6 +68,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     from causal2vec.trust import revision_of
 
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     prompts = load_prompts(options.prompts) if options.prompts else None
     if options.examples:
         if prompts is None:
