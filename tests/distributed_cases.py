@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from causal2vec.errors import UserError
-from causal2vec.training import contrastive, ranks, trainer
+from causal2vec.training import ranks, trainer
 from causal2vec.training.launch import perform
 from causal2vec.training.worker import read_job
 
@@ -27,7 +27,6 @@ def stop_at(step: int, number: signal.Signals = signal.SIGTERM) -> None:
 
 
 if __name__ == "__main__":
-    contrastive.frozen_dtype = lambda device, dtype: dtype  # as on a GPU
     original = trainer.check_finite
     for word in sys.argv[1:]:
         job = read_job(Path(word.removeprefix("stopped:")))

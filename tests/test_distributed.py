@@ -24,7 +24,6 @@ from causal2vec.evaluation.prompts import Prompts
 from causal2vec.files import write_text
 from causal2vec.runs import Run, runs_of
 from causal2vec.settings import Budget, Distributed, LearningRates, Lora, Method
-from causal2vec.training import contrastive
 from causal2vec.training import launch as launching
 from causal2vec.training.__main__ import train_from_command_line
 from causal2vec.training.checkpoints import is_whole
@@ -140,9 +139,8 @@ def alone(parts, pairs, tmp_path_factory) -> dict[str, Job]:
     return jobs
 
 
-def test_split_weights_train_in_bfloat16_beside_adapters_in_float32(parts, pairs, tmp_path, monkeypatch):
+def test_split_weights_train_in_bfloat16_beside_adapters_in_float32(parts, pairs, tmp_path):
     """The setting for a large LLM: frozen blocks in bfloat16, split, recomputed, with cached gradients."""
-    monkeypatch.setattr(contrastive, "frozen_dtype", lambda device, dtype: dtype)
     budget = CACHED.model_copy(update={"gradient_checkpointing": True})
     records = []
     for processes in (1, 2):

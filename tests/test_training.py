@@ -248,14 +248,13 @@ def test_signal_in_the_last_step_stops_nothing(tiny, pairs, tmp_path, monkeypatc
     assert (make(run_of("last_token"), tiny, pairs, tmp_path) / "training.json").is_file()
 
 
-def test_frozen_llm_in_bfloat16_leaves_what_learns_in_float32(tiny, pairs, tmp_path, monkeypatch):
+def test_frozen_llm_in_bfloat16_leaves_what_learns_in_float32(tiny, pairs, tmp_path):
     module = build_to_train(METHODS["causal2vec"][0], tiny, {"place": "after_bos"}, "bfloat16")
     attach_lora(module, BUDGET.lora)
     formats = {(p.requires_grad, p.dtype) for p in module.parameters()}
     assert formats == {(True, torch.float32), (False, torch.bfloat16)}
     exact = load_file(tiny["encoder"] / "model.safetensors")
     assert all(torch.equal(p, exact[name]) for name, p in module.encoder.named_parameters())
-    monkeypatch.setattr(contrastive, "frozen_dtype", lambda device, dtype: "bfloat16")
     budget = BUDGET.model_copy(update={"steps": 30, "save_steps": 100, "learning_rates": RATES})
     trained = make(run_of("causal2vec"), tiny, pairs, tmp_path, budget, dtype="bfloat16")
     record = json.loads((trained / "training.json").read_text())

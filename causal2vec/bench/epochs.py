@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.bench.timing import Contender
-from causal2vec.compute import process_context
+from causal2vec.compute import keep_freed_memory, process_context
 from causal2vec.settings import Budget, LearningRates, Lora
 
 RATE = 2e-4
@@ -103,6 +103,8 @@ def _open(task: Task, settings: Settings | None) -> None:
 
     torch.set_num_threads(task.threads)
     disable_progress_bar()
+    if settings is None:  # as every job of ours does
+        keep_freed_memory()
     model = _our_model(task) if settings is None else _library_model(task)
     first = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     size = min(task.batch_size, WARMING)
@@ -152,7 +154,7 @@ def our_module(task: Task) -> Any:
     from causal2vec.training.precision import build_to_train
 
     settings = {"max_seq_length": task.max_length, "add_bos": True}
-    return build_to_train("baselines.last_token.LastToken", {"llm": task.base}, settings, "float32")
+    return build_to_train("baselines.last_token.LastToken", {"llm": task.base}, settings, task.dtype)
 
 
 def _our_model(task: Task) -> Any:

@@ -174,7 +174,7 @@ def training_job(
     run = materials.run(method)
     budget = run.budget.model_copy(update={"batch_size": len(pairs[0]), "mini_batch_size": mini})
     settings = {**module_settings(run), "max_seq_length": length or budget.max_length}
-    module = build_to_train(run.spec.module, materials.folders(run), settings, "float32")
+    module = build_to_train(run.spec.module, materials.folders(run), settings, materials.dtype)
 
     def count(part: str, shape: Architecture, tokens: float, context: float) -> float:
         if part == "encoder" and not any(p.requires_grad for p in module.encoder.parameters()):

@@ -76,7 +76,7 @@ def activations(load: Load, dtype: str, device: str, *, checkpointing: bool) -> 
         layer += 12 * tokens * load.width * model.heads  # attention with dropout: three matrices in float32
     if not checkpointing or not load.decoder:  # only the LLM is checkpointed
         return model.layers * layer
-    stream = 2 if load.frozen and device == "cuda" and dtype == "bfloat16" else 4
+    stream = 2 if load.frozen and dtype == "bfloat16" else 4
     return model.layers * tokens * stream * model.width + layer
 
 
@@ -96,8 +96,9 @@ def training_memory(
     Args:
         loads: The models and what each computes on at once, with gradients: a mini-batch under gradient caching.
         trainable: Weights that learn, in float32 with their gradients and AdamW's moments.
-        dtype, device: A frozen LLM lies in 16 bits on a GPU that computes in bfloat16, else in 32 bits; on a
-            processor bfloat16 costs a cast copy of every weight, and the file a model was read from stays mapped.
+        dtype, device: A frozen LLM lies in 16 bits where that is what is computed in, else in 32 bits; on a
+            processor bfloat16 costs a cast copy of every weight that learns, and the file a model was read from stays
+            mapped.
         processes, sharded: FSDP splits weights and what learns over the processes; DDP keeps a second gradient.
         logits_tokens: Tokens whose next word is predicted at once.
     """
@@ -115,6 +116,8 @@ def _held(load: Load, dtype: str, device: str) -> float:
     """Bytes per weight while a model trains."""
     if device == "cuda":
         return 2 if dtype == "bfloat16" and load.frozen else 4
+    if dtype == "bfloat16" and load.frozen:
+        return 6
     return 8 + (2 if dtype == "bfloat16" else 0)
 
 

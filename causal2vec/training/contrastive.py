@@ -25,7 +25,7 @@ from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.divergence import mean_cosine, warn_of_collapse
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
-from causal2vec.training.precision import build_to_train, frozen_dtype, rebuild_merged
+from causal2vec.training.precision import build_to_train, rebuild_merged
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
@@ -161,10 +161,10 @@ def train(
     from causal2vec.training.signals import train as run_to_the_end
 
     ranks.join(device)
-    budget, frozen = run.budget, frozen_dtype(device, dtype)
+    budget = run.budget
     sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
     check_batch(budget, ranks.world_size())
-    module = build_to_train(run.spec.module, folders, settings, frozen, attention)
+    module = build_to_train(run.spec.module, folders, settings, dtype, attention)
     attentions = {part: getattr(module, part).config._attn_implementation for part in module.parts}
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
     counts = {"trainable_parameters": trainable_count(module)}
@@ -186,14 +186,14 @@ def train(
         "loss": [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e],
         "order_sha256": order,
         "dtype": dtype,
-        "frozen_dtype": frozen,
+        "frozen_dtype": dtype,
         "attention": attentions,
         "processes": ranks.world_size(),
         "strategy": run.distributed.strategy if ranks.world_size() > 1 else None,
         "peak_memory_mb": ranks.largest(peak_memory_mb(device)),
         **counts,
     }
-    if sharded or frozen != "float32":
+    if sharded or dtype != "float32":
         weights = {name.removeprefix("0."): value for name, value in trainer.trainable().items()}
         if ranks.rank() == 0:
             module = rebuild_merged(run.spec.module, folders, settings, budget.lora, weights)
