@@ -171,7 +171,7 @@ def test_drawn_texts_are_distinct_of_the_wanted_lengths_and_always_the_same(ther
 
 
 def test_both_sides_give_the_same_vectors(there):
-    ours, theirs = encoding.our_model(there, "float32"), encoding.library_model(there.base, "float32")
+    ours, theirs = encoding.our_model(there.base, "float32"), encoding.library_model(there.base, "float32")
     texts = materials.draw_texts(there.pairs, ours.tokenizer, 40)
     a, b = encoding.our_encode(ours)(texts), encoding.library_encode(theirs, 8)(texts)
     assert np.allclose(a, b, atol=1e-5)

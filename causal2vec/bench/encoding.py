@@ -10,11 +10,13 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from causal2vec.bench.apart import Opening, opened
 from causal2vec.bench.limits import Ceiling, useful_work
 from causal2vec.bench.materials import Effort, Materials, draw_texts, say
 from causal2vec.bench.timing import Contender, Row, row, take_turns
@@ -66,7 +68,7 @@ def compare_encoding(materials: Materials, effort: Effort) -> list[Row]:
     import torch
 
     torch.set_num_threads(materials.threads)
-    ours = our_model(materials, materials.dtype)
+    ours = our_model(materials.base, materials.dtype)
     texts = draw_texts(materials.pairs, ours.tokenizer, effort.texts)
     texts.sort(key=len, reverse=True)  # as `encode` sorts them
     best, tried = best_settings(materials.base, texts)
@@ -100,14 +102,14 @@ def slices(texts: list[str], repetitions: int, stretches: int, length: int) -> l
     return found
 
 
-def our_model(materials: Materials, dtype: str) -> Any:
+def our_model(base: Path, dtype: str) -> Any:
     """Last-token pooling on the base, untrained."""
     from sentence_transformers import SentenceTransformer
 
     from causal2vec.export import build_embedder
 
     settings = {"max_seq_length": 512, "add_bos": True}
-    module = build_embedder("baselines.last_token.LastToken", {"llm": materials.base}, settings, dtype)
+    module = build_embedder("baselines.last_token.LastToken", {"llm": base}, settings, dtype)
     return SentenceTransformer(modules=[module], device="cpu")
 
 
@@ -183,19 +185,19 @@ def _with_goals(
     materials: Materials, ours: Any, parts: list[list[str]], texts: list[str], best: Settings, tried: str
 ) -> list[Row]:
     dtype = materials.dtype
-    plain, tuned = (library_model(materials.base, d) for d in ("float32", best.dtype))
     names = [f"last_token, {dtype}", "encode, defaults (float32)", f"encode, best settings ({best})"]
-    encoders = [our_encode(ours), library_encode(plain), library_encode(tuned, best.batch_size)]
-    sides = [Side(encode, parts) for encode in encoders]
+    mine = Opening(materials.base, materials.threads, dtype)
+    openings = [mine, mine._replace(dtype="float32", batch_size=DEFAULT_BATCH), mine._replace(**best._asdict())]
     warm = parts[0][:DEFAULT_BATCH]
-    say(f"encoding: {len(parts)} repetitions of {len(parts[0])} texts, {len(sides)} contenders")
-    with Ceiling(linear_layers(ours[0]), dtype) as ceiling:
+    say(f"encoding: {len(parts)} repetitions of {len(parts[0])} texts, {len(openings)} contenders")
+    with ExitStack() as stack, Ceiling(linear_layers(ours[0]), dtype) as ceiling:
+        sides = [Side(opened(stack, opening), parts) for opening in openings]
         found = take_turns([side.contender(n, warm) for side, n in zip(sides, names, strict=True)], len(parts))
     flops = statistics.mean(useful_work(ours[0], part).flops for part in parts)
     exact = sides[0].vectors
     checked = ""
     if dtype != "float32":
-        exact = [our_encode(our_model(materials, "float32"))(parts[0])]
+        exact = [our_encode(our_model(materials.base, "float32"))(parts[0])]
         checked = f"; ours in {dtype} against float32: {_least_cosine(sides[0].vectors, sides[1].vectors):.4f}"
     cosine = _least_cosine(exact, sides[1].vectors)
     agree = "as demanded" if cosine >= AGREEMENT else f"BELOW {AGREEMENT}"
@@ -203,7 +205,7 @@ def _with_goals(
         f"{len(parts)} × {len(parts[0])} of {len(texts):,} texts in stretches of neighbours by length; lowest cosine "
         f"of vectors in float32 {cosine:.6f} ({agree}){checked}; "
     )
-    notes = [_padding(plain, parts, texts, DEFAULT_BATCH), f"tried: {tried}"]
+    notes = [_padding(ours.tokenizer, parts, texts, DEFAULT_BATCH), f"tried: {tried}"]
     return [
         row(
             WORK, found[names[0]], found[name], amount=len(parts[0]), unit="texts", goal=goal,
@@ -220,8 +222,10 @@ def _as_shipped(materials: Materials, ours: Any, texts: list[str], effort: Effor
     shipped = SentenceTransformer(str(materials.base), device="cpu")
     parts = slices(texts, effort.repetitions, max(1, effort.shipped // DEFAULT_BATCH), min(DEFAULT_BATCH, len(texts)))
     names = [f"last_token, {materials.dtype}", "encode, model opened by its name alone"]
-    sides = [Side(encode, parts) for encode in (our_encode(ours), library_encode(shipped, bare=True))]
-    with Ceiling(linear_layers(ours[0]), materials.dtype) as ceiling:
+    mine = Opening(materials.base, materials.threads, materials.dtype)
+    openings = [mine, mine._replace(batch_size=DEFAULT_BATCH, bare=True)]
+    with ExitStack() as stack, Ceiling(linear_layers(ours[0]), materials.dtype) as ceiling:
+        sides = [Side(opened(stack, opening), parts) for opening in openings]
         found = take_turns([s.contender(n, parts[0]) for s, n in zip(sides, names, strict=True)], len(parts))
     extra = len(shipped.preprocess([""])["input_ids"][0])
     flops = statistics.mean(useful_work(ours[0], part).flops for part in parts)
@@ -240,12 +244,12 @@ def _least_cosine(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
     return float(((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
 
 
-def _padding(model: Any, parts: list[list[str]], texts: list[str], batch_size: int) -> str:
+def _padding(tokenizer: Any, parts: list[list[str]], texts: list[str], batch_size: int) -> str:
     """How much of what the library computes is padding, in the sample and if it were given all texts."""
 
     def share(some: list[str]) -> float:
         some = sorted(some, key=len, reverse=True)
-        lengths = [len(own) for own in model.tokenizer(some, verbose=False)["input_ids"]]
+        lengths = [len(own) for own in tokenizer(some, verbose=False)["input_ids"]]
         batches = [lengths[k : k + batch_size] for k in range(0, len(lengths), batch_size)]
         return 1 - sum(lengths) / sum(len(batch) * max(batch) for batch in batches)
 

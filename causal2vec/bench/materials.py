@@ -35,8 +35,8 @@ class Effort(NamedTuple):
     """Texts of a repetition of the comparison without a goal."""
     pairs: tuple[int, int] = (128, 512)
     """Pairs of a repetition of the training: batch 64, and batch 512."""
-    cached_length: int = 64
-    """Tokens of a text at most in the training with batch 512: the demo's."""
+    cached_length: int = 32
+    """Tokens of a text at most in the training with batch 512, so that five repetitions of all end in minutes."""
     batches: tuple[int, int] = (64, 512)
     counts: tuple[int, ...] = (1_000, 10_000, 100_000)
     lengths: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)

@@ -163,7 +163,7 @@ def _embed_many(materials: Materials, count: int, repetitions: int) -> tuple[lis
     from causal2vec.encoding import encode
 
     torch.set_num_threads(materials.threads)
-    model = our_model(materials, materials.dtype)
+    model = our_model(materials.base, materials.dtype)
     keep_layers(model[0].llm, 1)
     drawn = draw_texts(materials.pairs, model.tokenizer, min(count, 1000))
     ids = model.tokenizer(drawn, add_special_tokens=False)["input_ids"]
@@ -182,7 +182,7 @@ def _embed_long(materials: Materials, length: int) -> tuple[list[float], float]:
     from causal2vec.encoding import encode
 
     torch.set_num_threads(materials.threads)
-    model = our_model(materials, materials.dtype)
+    model = our_model(materials.base, materials.dtype)
     model.max_seq_length = 4 * length + 16
     drawn = draw_texts(materials.pairs, model.tokenizer, 1 + TOKENS_PER_LENGTH // 8)
     ids = [i for own in model.tokenizer(drawn, add_special_tokens=False)["input_ids"] for i in own]
