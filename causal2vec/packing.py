@@ -11,6 +11,7 @@ Like `causal2vec.embedder`, this file needs nothing of this project and is copie
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,11 @@ per cent of the work, is padded so; without it every length would be a call of i
 SHORT = 256
 """Tokens up to which a CPU that learns in bfloat16 attends in float32: torch's backward pass of attention between short
 texts is two to seven times as slow in bfloat16 (docs/speed.md)."""
+
+STEPS = 16
+"""Lengths of a row between a power of two and the next, while a CPU learns in bfloat16: torch's backend for it makes
+and keeps a program for every length that it meets, a quarter of the memory of a training with gradient caching
+(docs/speed.md). A row is filled up to the next of these lengths, by at most a sixteenth."""
 
 WORTHWHILE = 64
 """Tokens that reading a prefix once must save per batch, to pay for the pass of its own."""
@@ -72,8 +78,16 @@ class Layout:
         self.index = order[rows] * mask.shape[1] + columns
         self.positions = rank[order[rows], columns].unsqueeze(0)
         self.groups = _groups(lengths[order].tolist())
-        self._sources, self._places = _evened(self.groups, mask.device)
         self._masks: dict[tuple[int, ...], Tensor] = {}
+
+    @cached_property
+    def _evened(self) -> tuple[Tensor | None, Tensor | None]:
+        return _evened(self.groups, self.index.device)  # asked for first when the row is as long as it gets
+
+    def fill(self, tokens: int) -> None:
+        """Lengthen the row by so many tokens: a text of their own, which nobody asks for."""
+        self.positions = torch.nn.functional.pad(self.positions, (0, tokens))
+        self.groups.append(Group(len(self.index), (tokens,)))
 
     def pack(self, padded: Tensor) -> Tensor:
         """``(batch, width, ...)`` to ``(1, tokens, ...)``."""
@@ -87,10 +101,11 @@ class Layout:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, **options: Any) -> Tensor:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
         result: list[Tensor] = []
+        sources, places = self._evened
         # Split, not sliced: the gradient of a slice is a tensor of zeros as large as the whole.
         sizes = [len(group.lengths) * max(group.lengths) for group in self.groups]
         parts = zip(
-            *(self._padded(x.squeeze(0).transpose(0, 1)).split(sizes) for x in (query, key, value)), strict=True
+            *(_taken(x.squeeze(0).transpose(0, 1), sources).split(sizes) for x in (query, key, value)), strict=True
         )
         for (_, lengths), group in zip(self.groups, parts, strict=True):
             q, k, v = (x.unflatten(0, (len(lengths), max(lengths))).transpose(1, 2) for x in group)
@@ -101,11 +116,7 @@ class Layout:
                 _attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2).flatten(0, 1)
             )
         states = result[0] if len(result) == 1 else torch.cat(result)
-        return (states if self._places is None else states.index_select(0, self._places)).unsqueeze(0)
-
-    def _padded(self, tokens: Tensor) -> Tensor:
-        """``(tokens, heads, head width)`` with every text as long as the longest of its group."""
-        return tokens if self._sources is None else tokens.index_select(0, self._sources)
+        return _taken(states, places).unsqueeze(0)
 
     def beginnings(self) -> dict[str, Any]:
         """Where texts begin, in the words of transformers' flash attention."""
@@ -188,10 +199,22 @@ def run_packed(model: Any, layout: Layout, **tokens: Tensor) -> Tensor | None:
         return model(position_ids=layout.positions, use_cache=False, **tokens, **layout.beginnings()).last_hidden_state
     # A mask of four dimensions is passed on as it is: none is made, and the attention above does not look at it.
     nothing = layout.positions.new_zeros(1, 1, 1, 1, dtype=torch.bool)
+    if missing := _missing(model, layout):
+        layout.fill(missing)
+        tokens = {name: torch.cat([x, x[:, :1].expand(-1, missing, *x.shape[2:])], 1) for name, x in tokens.items()}
     states = model(
         attention_mask=nothing, position_ids=layout.positions, use_cache=False, packed=layout, **tokens
     ).last_hidden_state
-    return states if len(layout.layers) == model.config.num_hidden_layers else None
+    return states[:, : len(layout.index)] if len(layout.layers) == model.config.num_hidden_layers else None
+
+
+def _missing(model: Any, layout: Layout) -> int:
+    """Tokens that a row lacks to a length that comes again; none where `STEPS` says nothing is won."""
+    bfloat16 = model.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+    if not (model.training and bfloat16 and layout.index.device.type == "cpu") or layout.record:
+        return 0
+    tokens = len(layout.index)
+    return -tokens % max(STEPS, 2 ** (tokens.bit_length() - 1) // STEPS)
 
 
 def shared_beginning(heads: Iterable[list[int]]) -> list[int]:
@@ -243,6 +266,11 @@ def _evened(groups: list[Group], device: torch.device) -> tuple[Tensor | None, T
             sources += [*range(start, start + length), *[start + length - 1] * (longest - length)]
             start += length
     return torch.tensor(sources, device=device), torch.tensor(places, device=device)
+
+
+def _taken(tokens: Tensor, places: Tensor | None) -> Tensor:
+    """``(tokens, ...)`` in another order, if there is one."""
+    return tokens if places is None else tokens.index_select(0, places)
 
 
 def _behind(rows: Tensor, prefix: Tensor | None) -> Tensor:

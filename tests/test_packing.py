@@ -108,7 +108,9 @@ def test_a_prefix_ends_where_texts_change_its_tokens(tiny):
     )
 
 
-def test_gradients_are_those_of_the_padded_batch(tiny):
+@pytest.mark.parametrize("filler", [0, 7])
+def test_gradients_are_those_of_the_padded_batch(tiny, monkeypatch, filler):
+    monkeypatch.setattr(packing, "_missing", lambda _, layout: 0 if layout.record else filler)
     gradients = []
     for packed in (False, True):
         torch.manual_seed(0)  # of the projection
@@ -124,6 +126,20 @@ def test_gradients_are_those_of_the_padded_batch(tiny):
     for name, gradient in plain.items():  # a key's bias has no gradient but rounding
         scale = max(float(gradient.abs().max()), 1.0)
         torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_lengths_come_again_while_a_processor_learns_in_bfloat16(tiny):
+    module = build("last_token", tiny)
+    texts = [MANY[:count] for count in range(2, len(MANY))]
+    plain = [calls(module, some)[0] for some in texts]
+    module.train()
+    assert [calls(module, some)[0] for some in texts] == plain, "float32 has nothing to win"
+    with torch.autocast("cpu", torch.bfloat16):
+        filled = [calls(module, some)[0] for some in texts]
+    for tokens, length in zip(plain, filled, strict=True):
+        assert tokens <= length < tokens + max(16, tokens / 16)
+        assert length % max(16, 2 ** (length.bit_length() - 1) // 16) == 0
+    assert len(set(filled)) < len(set(plain))
 
 
 def test_an_llm_that_cannot_be_packed_is_padded(tiny, monkeypatch):
