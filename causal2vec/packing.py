@@ -5,7 +5,7 @@ Attention, the one part that must know where a text starts, is computed text by 
 With causal attention the keys and values of a prefix do not depend on what follows: a prefix that all texts share,
 such as an instruction, is read once, and every text attends to it.
 
-Like `causal2vec.embedder`, this file needs nothing of this project and is copied beside every saved model.
+Like `causal2vec.embedder`, this file is copied beside every saved model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from causal2vec.attention import attend_in_blocks, pays_in_blocks, unseen
+
 PACKED = "packed_sdpa"
 """Name of the attention below in transformers; without a `Layout` it is sdpa."""
 
@@ -29,10 +31,6 @@ FLASH = "flash_attention_2"
 WASTE = 0.25
 """Texts are attended to together if the shortest is at most so much shorter than the longest. Only attention, a few
 per cent of the work, is padded so; without it every length would be a call of its own."""
-
-SHORT = 256
-"""Tokens up to which a CPU that learns in bfloat16 attends in float32: torch's backward pass of attention between short
-texts is two to seven times as slow in bfloat16 (docs/speed.md)."""
 
 STEPS = 16
 """Lengths of a row between a power of two and the next, while a CPU learns in bfloat16: torch's backend for it makes
@@ -98,7 +96,9 @@ class Layout:
         whole = packed.new_zeros(self.shape[0] * self.shape[1], *packed.shape[2:])
         return whole.index_copy(0, self.index, packed[0]).unflatten(0, self.shape)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, **options: Any) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, dropout: float, scale: float | None
+    ) -> Tensor:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
         result: list[Tensor] = []
         sources, places = self._evened
@@ -110,13 +110,25 @@ class Layout:
         for (_, lengths), group in zip(self.groups, parts, strict=True):
             q, k, v = (x.unflatten(0, (len(lengths), max(lengths))).transpose(1, 2) for x in group)
             k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
-            mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
-            causal = self.causal and mask is None and q.shape[2] > 1
-            result.append(
-                _attention(q, k, v, attn_mask=mask, is_causal=causal, **options).transpose(1, 2).flatten(0, 1)
-            )
+            result.append(self._attention(lengths, q, k, v, dropout, scale).transpose(1, 2).flatten(0, 1))
         states = result[0] if len(result) == 1 else torch.cat(result)
         return _taken(states, places).unsqueeze(0)
+
+    def _attention(
+        self, lengths: tuple[int, ...], query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None
+    ) -> Tensor:
+        """Of a group of texts, ``(texts, heads, tokens, head width)``, by what is fastest here."""
+        if pays_in_blocks(query, dropout):
+            name = (key.shape[2],) if self.causal else lengths
+            if name not in self._masks:
+                self._masks[name] = unseen(query, key, None if self.causal else lengths)
+            return attend_in_blocks(query, key, value, self._masks[name], scale)
+        mask = self._mask(lengths, key.shape[2] - query.shape[2], query.device)
+        causal = self.causal and mask is None and query.shape[2] > 1
+        shares = query.shape[1] != key.shape[1]  # several heads of the query share one of the keys
+        return scaled_dot_product_attention(
+            query, key, value, mask, dropout, is_causal=causal, scale=scale, enable_gqa=shares
+        )
 
     def beginnings(self) -> dict[str, Any]:
         """Where texts begin, in the words of transformers' flash attention."""
@@ -159,9 +171,7 @@ def attention(
     packed.layers.add(layer)
     if packed.record:
         packed.recorded[layer] = (key, value)
-    shares = query.shape[1] != key.shape[1]  # several heads of the query share one of the keys
-    prefix = packed.prefix[layer] if packed.prefix else None
-    return packed.attend(query, key, value, prefix, dropout_p=dropout, scale=scaling, enable_gqa=shares), None
+    return packed.attend(query, key, value, packed.prefix[layer] if packed.prefix else None, dropout, scaling), None
 
 
 AttentionInterface.register(PACKED, attention)
@@ -235,16 +245,6 @@ def _groups(lengths: list[int]) -> list[Group]:
             groups.append(Group(start, (length,)))
         start += length
     return groups
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-    """Torch's attention ``(texts, heads, length, head width)``, in the number format that it learns fastest in."""
-    learns = query.requires_grad and query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if not (learns and key.shape[2] <= SHORT):
-        return scaled_dot_product_attention(query, key, value, **options)
-    with torch.autocast("cpu", enabled=False):
-        states = scaled_dot_product_attention(query.float(), key.float(), value.float(), **options)
-    return states.to(query.dtype)
 
 
 def _evened(groups: list[Group], device: torch.device) -> tuple[Tensor | None, Tensor | None]:

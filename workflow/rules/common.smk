@@ -92,7 +92,7 @@ if (
 
 
 # How any method reads a text: these change every vector's last digits.
-READING = ("causal2vec.embedder", "causal2vec.packing", "causal2vec.pieces")
+READING = ("causal2vec.embedder", "causal2vec.packing", "causal2vec.attention", "causal2vec.pieces")
 
 
 wildcard_constraints:
