@@ -42,4 +42,8 @@ class Bidirectional(DecoderEmbedder):
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
         """Mean over the text's tokens, ``(batch, width)``."""
-        return mean_pool(states, roles == Role.TEXT)
+        return mean_pool(states, self.kept(roles))
+
+    def kept(self, roles: Tensor) -> Tensor:
+        """The text's tokens, ``(batch, length)``."""
+        return roles == Role.TEXT

@@ -65,4 +65,8 @@ class Echo(DecoderEmbedder):
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
         """Mean over the second copy, or the state at EOS, ``(batch, width)``."""
-        return mean_pool(states, roles == (Role.TEXT if self.pooling == "mean" else Role.EOS))
+        return mean_pool(states, self.kept(roles))
+
+    def kept(self, roles: Tensor) -> Tensor:
+        """The second copy, or EOS, ``(batch, length)``."""
+        return roles == (Role.TEXT if self.pooling == "mean" else Role.EOS)

@@ -60,7 +60,11 @@ class InContext(DecoderEmbedder):
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
         """The state at EOS, ``(batch, width)``."""
-        return mean_pool(states, roles == Role.EOS)
+        return mean_pool(states, self.kept(roles))
+
+    def kept(self, roles: Tensor) -> Tensor:
+        """EOS, ``(batch, length)``."""
+        return roles == Role.EOS
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """See `DecoderEmbedder.preprocess`.

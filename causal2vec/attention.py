@@ -2,8 +2,8 @@
 
 Torch's own attention there is written for few long texts. An embedder reads many short ones, and many LLMs let several
 heads of the query share one of the keys, which torch copies for each. Here these heads are one matrix more rows of
-queries, and a block of queries is multiplied with the keys that it may see, of all texts and heads at once: two to
-three times as fast, and four with the gradients (docs/speed.md).
+queries, and a block of queries is multiplied with the keys that it may see, for all texts and heads of a group at once:
+two to three times as fast, and four with the gradients (docs/speed.md).
 
 Like `causal2vec.embedder`, this file needs nothing of this project and is copied beside every saved model.
 """
@@ -14,76 +14,138 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
-"""Tokens of a block of queries, by measurement (docs/speed.md). A causal block does not look at the keys behind it, so
-that small blocks compute less that is thrown away; large ones are better to multiply."""
+"""Tokens of a block of queries, by measurement. A causal block does not look at the keys behind it, so that small
+blocks compute less that is thrown away; large ones are better to multiply."""
+
+WIDTH = 32
+"""Keys come in multiples of it: what one instruction takes. The softmax of a row that ends elsewhere takes four times
+as long."""
 
 
 def pays_in_blocks(query: Tensor, dropout: float) -> bool:
-    """Whether `attend_in_blocks` is faster than torch's attention: on a processor in bfloat16. It drops nothing out."""
+    """Whether `Blocks` are faster than torch's attention: on a processor in bfloat16. They drop nothing out."""
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
 
 
-def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, scale: float | None) -> Tensor:
-    """Softmax of the queries' products with the keys, times the values, within each text.
-
-    Scores and weights are rounded to bfloat16, as all else that such a model computes.
+class Blocks:
+    """Which tokens of a row make up the blocks of queries and their keys; the same for all layers.
 
     Args:
-        query: ``(texts, heads, tokens, head width)``.
-        key: ``(texts, heads or fewer, keys, head width)``; if causal, the last ``tokens`` are the query's own.
-        value: The same, of any width.
-        hidden: Of `unseen`, for texts of these lengths.
-        scale: Of the products; None: one over the root of the head width.
-
-    Returns:
-        ``(texts, heads, tokens, value width)``.
+        groups: Lengths of the texts that follow one another in the row, those of like length together.
+        heads: Of the keys; those of the query are as many or a multiple.
+        before: Keys of a prefix that all texts begin with.
+        causal: Whether a token sees only those before it.
     """
-    texts, heads, tokens, width = query.shape
-    shared = key.shape[1]
-    together = heads // shared  # heads whose queries meet the same keys
-    before = key.shape[2] - tokens
-    scale = width**-0.5 if scale is None else scale
-    rows = query.unflatten(1, (shared, together)).transpose(2, 3).reshape(texts * shared, tokens * together, width)
-    keys, values = (x.reshape(texts * shared, *x.shape[2:]) for x in (key, value))
-    causal = hidden.dim() == 2
-    parts: list[Tensor] = []
-    for block in rows.split(BLOCK * together, dim=1):  # split, not sliced: the gradient of a slice is as large as all
-        first = len(parts) * BLOCK
-        end = before + min(first + BLOCK, tokens) if causal else key.shape[2]
-        added = _steps(hidden, block.shape[1], before + first, end) if causal else _per_head(hidden, shared)
-        scores = torch.baddbmm(added, block, keys[:, :end].transpose(1, 2), alpha=scale)
-        parts.append(torch.bmm(scores.softmax(dim=-1), values[:, :end]))
-    states = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-    return states.view(texts, shared, tokens, together, -1).transpose(2, 3).flatten(1, 2)
+
+    def __init__(self, groups: list[tuple[int, ...]], heads: int, before: int, *, causal: bool) -> None:
+        self.groups, self.heads, self.before, self.causal = groups, heads, before, causal
+        self.lengths = [max(lengths) for lengths in groups]
+        self.widths = [length + -(before + length) % WIDTH for length in self.lengths]
+        firsts = torch.tensor([length for lengths in groups for length in lengths]).cumsum(0)
+        starts = [ends - torch.tensor(lengths) for ends, lengths in zip(self._split(firsts), groups, strict=True)]
+        self.queries = self._rows(starts, self.lengths)
+        self.keys = self._rows(starts, self.widths)
+        self.places = self._places()
+        self.unseen: dict[tuple[int, int], Tensor] = {}
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor, Tensor] | None, scale: float | None
+    ) -> Tensor:
+        """Softmax of the queries' products with the keys, times the values, within each text.
+
+        Scores and weights are rounded to bfloat16, as all else that such a model computes.
+
+        Args:
+            query: ``(1, heads, tokens, head width)``.
+            key: ``(1, heads or fewer, tokens, head width)``.
+            value: The same, of any width.
+            prefix: Keys and values of the prefix, if there is one, shaped alike.
+            scale: Of the products; None: one over the root of the head width.
+
+        Returns:
+            ``(1, tokens, heads, value width)``.
+        """
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        together = query.shape[1] // self.heads  # heads whose queries meet the same keys
+        sizes = [len(lengths) * self.heads for lengths in self.groups]
+        parts = [
+            _rows_of(x, self.heads).index_select(0, index).split([n * m for n, m in zip(sizes, rows, strict=True)])
+            for x, index, rows in (
+                (query, self.queries, self.lengths), (key, self.keys, self.widths), (value, self.keys, self.widths)
+            )
+        ]  # fmt: skip
+        result = []
+        for number, (texts, *group) in enumerate(zip(sizes, *parts, strict=True)):
+            q = group[0].view(texts, -1, query.shape[-1])
+            k, v = (x.view(texts, -1, x.shape[-1]) for x in group[1:])
+            if prefix:
+                k, v = (
+                    torch.cat([p[0].repeat(texts // self.heads, 1, 1), x], 1)
+                    for p, x in zip(prefix, (k, v), strict=True)
+                )
+            result.append(self._attend(number, q, k, v, together, scale).view(-1, together * value.shape[-1]))
+        return torch.cat(result).index_select(0, self.places).view(1, query.shape[2], query.shape[1], -1)
+
+    def _attend(self, number: int, query: Tensor, key: Tensor, value: Tensor, together: int, scale: float) -> Tensor:
+        """Of a group: ``(texts x heads, rows, head width)`` each."""
+        hidden = self._unseen(number, together, key)
+        parts: list[Tensor] = []
+        for block in query.split(BLOCK * together, dim=1):  # split: the gradient of a slice is as large as the whole
+            start = self.before + len(parts) * BLOCK
+            end = key.shape[1]
+            added = hidden
+            if self.causal:
+                end = min(end, -(-(start + block.shape[1] // together) // WIDTH) * WIDTH)
+                zero = hidden.shape[1] - BLOCK - WIDTH
+                added = hidden[: block.shape[1], zero - start : zero - start + end]
+            scores = torch.baddbmm(added, block, key[:, :end].transpose(1, 2), alpha=scale)
+            parts.append(torch.bmm(scores.softmax(dim=-1), value[:, :end]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _unseen(self, number: int, together: int, key: Tensor) -> Tensor:
+        """What is added to the scores of a group: minus infinity where a token does not look.
+
+        Returns:
+            ``(texts x heads or 1, 1, keys)``; if causal, a flight of stairs ``(rows of a block, keys and a block)``,
+            of which every block takes the columns that begin as far before the stairs as it has keys before it.
+        """
+        name = (together, -1 if self.causal else number)
+        if name in self.unseen:
+            return self.unseen[name]
+        if self.causal:
+            columns = torch.arange(-self.before - max(self.widths), BLOCK + WIDTH)
+            hidden = columns > torch.arange(BLOCK).repeat_interleave(together)[:, None]
+        else:
+            ends = torch.tensor(self.groups[number])
+            ends = ends[:1] if len(ends.unique()) == 1 else ends.repeat_interleave(self.heads)
+            hidden = torch.arange(key.shape[1]) >= ends[:, None, None]
+        self.unseen[name] = key.new_zeros(hidden.shape).masked_fill(hidden, float("-inf"))
+        return self.unseen[name]
+
+    def _split(self, per_text: Tensor) -> tuple[Tensor, ...]:
+        return per_text.split([len(lengths) for lengths in self.groups])
+
+    def _rows(self, starts: list[Tensor], counts: list[int]) -> Tensor:
+        """Rows ``(token, head)`` in the order ``(text, head, token)``: so many tokens of every text, the last of a
+        shorter one again and again, where nobody looks."""
+        rows = []
+        for begin, lengths, count in zip(starts, self.groups, counts, strict=True):
+            ranks = torch.minimum(torch.arange(count), torch.tensor(lengths)[:, None] - 1)
+            tokens = begin[:, None] + ranks
+            rows.append((tokens[:, None] * self.heads + torch.arange(self.heads)[:, None]).flatten())
+        return torch.cat(rows)
+
+    def _places(self) -> Tensor:
+        """The way back: where each token's heads stand among the rows of all groups."""
+        places, before = [], 0
+        for lengths, longest in zip(self.groups, self.lengths, strict=True):
+            rows = torch.arange(len(lengths) * self.heads * longest).view(len(lengths), self.heads, longest)
+            real = torch.arange(longest) < torch.tensor(lengths)[:, None]
+            places.append(before + rows.transpose(1, 2)[real].flatten())
+            before += rows.numel()
+        return torch.cat(places)
 
 
-def unseen(query: Tensor, key: Tensor, lengths: tuple[int, ...] | None) -> Tensor:
-    """What is added to the scores: minus infinity where a token does not look.
-
-    Args:
-        query: As in `attend_in_blocks`.
-        key: The same.
-        lengths: Tokens of each text, which are the first of its keys; None: attention is causal.
-
-    Returns:
-        ``(texts or 1, 1, keys)``; if causal, a flight of stairs ``(rows of a block, keys + a block)``, of which every
-        block takes the columns that end where it does.
-    """
-    places = torch.arange(key.shape[2], device=query.device)
-    if lengths:
-        ends = torch.tensor(lengths if min(lengths) < max(lengths) else lengths[:1], device=query.device)
-        return query.new_zeros(len(ends), 1, len(places)).masked_fill(places >= ends[:, None, None], float("-inf"))
-    tokens = torch.arange(BLOCK, device=query.device).repeat_interleave(query.shape[1] // key.shape[1])
-    columns = torch.arange(-len(places), BLOCK, device=query.device)
-    return query.new_zeros(len(tokens), len(columns)).masked_fill(columns > tokens[:, None], float("-inf"))
-
-
-def _steps(stairs: Tensor, rows: int, start: int, end: int) -> Tensor:
-    """The part for a block whose first query stands at ``start`` among keys that end at ``end``."""
-    zero = stairs.shape[1] - BLOCK
-    return stairs[:rows, zero - start : zero + end - start]
-
-
-def _per_head(hidden: Tensor, heads: int) -> Tensor:
-    """``(texts or 1, 1, keys)`` for every text's heads in turn."""
-    return hidden if len(hidden) == 1 else hidden.repeat_interleave(heads, dim=0)
+def _rows_of(states: Tensor, heads: int) -> Tensor:
+    """``(1, heads or a multiple, tokens, width)`` to a row for every token and one of so many heads."""
+    return states.squeeze(0).transpose(0, 1).reshape(states.shape[2] * heads, -1)

@@ -17,6 +17,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+from causal2vec.last_layer import only_for
 from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, let_pack, packs, run_packed, shared_beginning
 from causal2vec.pieces import Piece, Role, clean, head_of, pad_left, shorten, tokenise, wrap
 
@@ -188,6 +189,10 @@ class DecoderEmbedder(Embedder):
         """Hidden states ``(batch, length, width)`` and roles ``(batch, length)`` to vectors ``(batch, dim)``."""
         raise TypeError(f"{type(self).__name__} must say which states it keeps: define pool()")
 
+    def kept(self, roles: Tensor) -> Tensor | None:
+        """Where `pool` looks, ``(batch, length)``: what nobody looks at need not be computed. None: everywhere."""
+        return None
+
     def embed(self, features: dict[str, Tensor]) -> Tensor:
         """Token ids to the LLM's input vectors ``(batch, length, width)``."""
         return self.llm.get_input_embeddings()(features["input_ids"])
@@ -217,14 +222,16 @@ class DecoderEmbedder(Embedder):
 
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` ``(batch, dim)``, in float32 whatever the model computes in."""
-        features["sentence_embedding"] = self.pool(self.states(features), features["roles"]).float()
+        states = self.states(features, self.kept(features["roles"]))
+        features["sentence_embedding"] = self.pool(states, features["roles"]).float()
         return features
 
-    def states(self, features: dict[str, Tensor]) -> Tensor:
+    def states(self, features: dict[str, Tensor], kept: Tensor | None = None) -> Tensor:
         """The LLM's last hidden states ``(batch, length, width)``, after its final norm.
 
         Without padding, and with the beginning that all texts share read once, where this LLM and its attention allow
-        it (`causal2vec.packing`); the states there, which no method keeps, are then zero.
+        it (`causal2vec.packing`); the states there, which no method keeps, are then zero. Those that are not ``kept``
+        may be void.
         """
         mask, vectors = features["attention_mask"], self.embed(features)
         padded = not bool(mask.all())  # without padding no mask is needed, and attention is faster
@@ -233,18 +240,17 @@ class DecoderEmbedder(Embedder):
             causal = getattr(self.llm.config, "is_causal", True)
             prefix = self._prefix(features, vectors, shared) if shared else None
             layout = Layout(mask, causal=causal, prefix=prefix, skip=shared if prefix else 0)
-            states = run_packed(self.llm, layout, inputs_embeds=layout.pack(vectors))
+            with only_for(self.llm, None if kept is None else layout.pack(kept)):
+                states = run_packed(self.llm, layout, inputs_embeds=layout.pack(vectors))
             if states is not None:
                 return layout.unpack(states)
             self.llm.config._attn_implementation = "sdpa"  # this LLM cannot be packed
         # Positions count real tokens, so that a text's vector does not depend on its neighbours' lengths.
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0) if padded else None
-        return self.llm(
-            inputs_embeds=vectors,
-            attention_mask=mask if padded else None,
-            position_ids=positions,
-            use_cache=False,
-        ).last_hidden_state
+        with only_for(self.llm, kept):
+            return self.llm(
+                inputs_embeds=vectors, attention_mask=mask if padded else None, position_ids=positions, use_cache=False
+            ).last_hidden_state
 
     def shared_tokens(self, features: dict[str, Tensor]) -> int:
         """How many tokens to read once for all texts of a batch; 0 where that is impossible or does not pay."""

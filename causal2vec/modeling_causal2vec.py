@@ -20,7 +20,12 @@ from torch import Tensor, nn
 from causal2vec.embedder import DecoderEmbedder, Piece, Role, mean_pool
 
 PLACES = ("before_bos", "after_bos", "after_instruction")
-POOLINGS = ("concat", "contextual", "eos", "mean")
+POOLINGS = {
+    "concat": (Role.CONTEXTUAL, Role.EOS),
+    "contextual": (Role.CONTEXTUAL,),
+    "eos": (Role.EOS,),
+    "mean": (Role.TEXT,),
+}
 
 
 class Causal2Vec(DecoderEmbedder):
@@ -107,10 +112,11 @@ class Causal2Vec(DecoderEmbedder):
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
         """``concat``: ``[h(C); h(EOS)]``, of twice the LLM's width."""
-        if self.pooling == "mean":
-            return mean_pool(states, roles == Role.TEXT)
-        wanted = {"concat": (Role.CONTEXTUAL, Role.EOS), "contextual": (Role.CONTEXTUAL,), "eos": (Role.EOS,)}
-        return torch.cat([mean_pool(states, roles == role) for role in wanted[self.pooling]], dim=-1)
+        return torch.cat([mean_pool(states, roles == role) for role in POOLINGS[self.pooling]], dim=-1)
+
+    def kept(self, roles: Tensor) -> Tensor:
+        """The Contextual token and EOS, ``(batch, length)``, or what else `pool` takes."""
+        return torch.isin(roles, torch.tensor(POOLINGS[self.pooling], device=roles.device))
 
     def get_embedding_dimension(self) -> int:
         """Twice the LLM's width for ``concat``, else the LLM's width."""

@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from causal2vec.attention import attend_in_blocks, pays_in_blocks, unseen
+from causal2vec.attention import Blocks, pays_in_blocks
 
 PACKED = "packed_sdpa"
 """Name of the attention below in transformers; without a `Layout` it is sdpa."""
@@ -77,6 +77,7 @@ class Layout:
         self.positions = rank[order[rows], columns].unsqueeze(0)
         self.groups = _groups(lengths[order].tolist())
         self._masks: dict[tuple[int, ...], Tensor] = {}
+        self._made: dict[tuple[int, int], Blocks] = {}
 
     @cached_property
     def _evened(self) -> tuple[Tensor | None, Tensor | None]:
@@ -100,8 +101,11 @@ class Layout:
         self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, dropout: float, scale: float | None
     ) -> Tensor:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
+        if pays_in_blocks(query, dropout):
+            return self._blocks(key.shape[1], prefix).attend(query, key, value, prefix, scale)
         result: list[Tensor] = []
         sources, places = self._evened
+        shares = query.shape[1] != key.shape[1]  # several heads of the query share one of the keys
         # Split, not sliced: the gradient of a slice is a tensor of zeros as large as the whole.
         sizes = [len(group.lengths) * max(group.lengths) for group in self.groups]
         parts = zip(
@@ -110,25 +114,19 @@ class Layout:
         for (_, lengths), group in zip(self.groups, parts, strict=True):
             q, k, v = (x.unflatten(0, (len(lengths), max(lengths))).transpose(1, 2) for x in group)
             k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
-            result.append(self._attention(lengths, q, k, v, dropout, scale).transpose(1, 2).flatten(0, 1))
+            mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
+            causal = self.causal and mask is None and q.shape[2] > 1
+            states = scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scale, enable_gqa=shares)
+            result.append(states.transpose(1, 2).flatten(0, 1))
         states = result[0] if len(result) == 1 else torch.cat(result)
         return _taken(states, places).unsqueeze(0)
 
-    def _attention(
-        self, lengths: tuple[int, ...], query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None
-    ) -> Tensor:
-        """Of a group of texts, ``(texts, heads, tokens, head width)``, by what is fastest here."""
-        if pays_in_blocks(query, dropout):
-            name = (key.shape[2],) if self.causal else lengths
-            if name not in self._masks:
-                self._masks[name] = unseen(query, key, None if self.causal else lengths)
-            return attend_in_blocks(query, key, value, self._masks[name], scale)
-        mask = self._mask(lengths, key.shape[2] - query.shape[2], query.device)
-        causal = self.causal and mask is None and query.shape[2] > 1
-        shares = query.shape[1] != key.shape[1]  # several heads of the query share one of the keys
-        return scaled_dot_product_attention(
-            query, key, value, mask, dropout, is_causal=causal, scale=scale, enable_gqa=shares
-        )
+    def _blocks(self, heads: int, prefix: Any) -> Blocks:
+        before = prefix[0].shape[2] if prefix else 0
+        if (heads, before) not in self._made:
+            lengths = [group.lengths for group in self.groups]
+            self._made[heads, before] = Blocks(lengths, heads, before, causal=self.causal)
+        return self._made[heads, before]
 
     def beginnings(self) -> dict[str, Any]:
         """Where texts begin, in the words of transformers' flash attention."""

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,7 +103,10 @@ def wrap(row: list[Piece], chat: list[str], closing_role: Role) -> list[Piece]:
 def pad_left(rows: list[list[int]], value: int) -> Tensor:
     """Lists of ids as one tensor ``(rows, longest)``."""
     width = max(len(row) for row in rows)
-    return torch.tensor([[value] * (width - len(row)) + row for row in rows], dtype=torch.long)
+    padded = np.full((len(rows), width), value, dtype=np.int64)
+    for place, row in zip(padded, rows, strict=True):
+        place[width - len(row) :] = row
+    return torch.from_numpy(padded)
 
 
 def clean(text: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,6 +56,7 @@ def _open(opening: Opening) -> None:
     if opening.batch_size is None:
         keep_freed_memory()  # as every job of ours does
         _side[:] = [our_encode(our_model(opening.base, opening.dtype))]
+        gc.freeze()  # the same
     else:
         bare = opening.bare
         model = (

@@ -13,8 +13,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from causal2vec.bench.materials import WORK, Effort, Materials, draw_pairs, draw_texts, say
+from causal2vec.efficiency.counting import tokens_left_out
 from causal2vec.efficiency.machine import Layers, architecture, linear_layers, matmul_rate
 from causal2vec.encoding import tokens_per_batch
+from causal2vec.last_layer import weights_left_out
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
 
@@ -97,7 +99,8 @@ class Job(NamedTuple):
 
 
 def useful_work(module: Any, texts: list[str], count: Callable[..., float] | None = None) -> Work:
-    """FLOPs (`causal2vec.plan.flops`) and tokens of what has to be computed of some texts, padding left out.
+    """FLOPs (`causal2vec.plan.flops`) and tokens of what has to be computed of some texts: no padding, and without
+    gradients no more of the last layer than `causal2vec.last_layer` computes.
 
     Args:
         module: A method of this suite, without adapters.
@@ -114,6 +117,8 @@ def useful_work(module: Any, texts: list[str], count: Callable[..., float] | Non
         tokens[part] = int(own.sum())
         context = float((own * own).sum()) / tokens[part]
         flops += count(part, shape, tokens[part], context) if count else forward_flops(shape, tokens[part], context)
+    if not count and "llm" in tokens:  # without gradients
+        flops -= 2 * tokens_left_out(module, features, tokens["llm"]) * weights_left_out(module.llm)
     return Work(flops, tokens)
 
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 MULTIPLICATION = "matrix multiplication"
 PYTHON = "Python, tokenising, autograd's own work"
 KINDS = {
-    MULTIPLICATION: ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul", "_addmm_activation"),
+    MULTIPLICATION: ("mm", "addmm", "linear", "matmul", "_addmm_activation", "_linear_pointwise"),
     "attention": (
         "scaled_dot_product_attention",
         "_scaled_dot_product_flash_attention_for_cpu",
         "_scaled_dot_product_flash_attention_for_cpu_backward",
         "_scaled_dot_product_attention_math",
-        "_safe_softmax",
+        "_safe_softmax", "bmm", "baddbmm", "_softmax", "_softmax_backward_data",
     ),
     "copies": (
         "copy_", "cat", "stack", "clone", "contiguous", "to", "_to_copy", "index", "index_select", "index_copy_",
@@ -46,7 +46,7 @@ _KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 def kind_of(operator: str) -> str:
     """What a recorded event does, by its name, such as ``aten::mm``."""
     space, _, name = operator.rpartition("::")
-    return _KIND_OF.get(name, OTHER) if space == "aten" else PYTHON
+    return _KIND_OF.get(name, OTHER) if space in ("aten", "mkldnn") else PYTHON
 
 
 def profile(job: Job) -> list[dict[str, Any]]:

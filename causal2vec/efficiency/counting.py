@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from causal2vec.efficiency.machine import architecture
 from causal2vec.encoding import encode
+from causal2vec.last_layer import left_out, weights_left_out
 from causal2vec.plan.flops import forward_flops
 
 
@@ -40,6 +42,8 @@ class _Batches:
         self.encoder: list[int] = []
         self.prefixes: list[int] = []
         """Tokens of each beginning that was read once."""
+        self.left_out = 0
+        """Tokens that the last layer was not computed for (`causal2vec.last_layer`)."""
         self.batches = 0
         self.given = 0
         """Tokens that the LLM was given."""
@@ -48,7 +52,9 @@ class _Batches:
         """Look at a batch."""
         features = inputs[0]
         skipped = self.module.shared_tokens(features) if hasattr(self.module, "shared_tokens") else 0
-        self.read += [(length, skipped) for length in features["attention_mask"].sum(dim=1).tolist()]
+        lengths = features["attention_mask"].sum(dim=1).tolist()
+        self.read += [(length, skipped) for length in lengths]
+        self.left_out += tokens_left_out(self.module, features, sum(lengths) - skipped * len(lengths))
         if "pre_mask" in features:
             self.encoder += features["pre_mask"].sum(dim=1).tolist()
         if skipped and skipped not in self.prefixes:  # of one prompt, so that a length names a beginning
@@ -64,8 +70,9 @@ class _Batches:
 def count(model: Any, texts: list[str], prompt: str, batch_tokens: int | None) -> Counts:
     """Encode texts once and count; the model's settings decide on cutting and on reuse.
 
-    Predicted FLOPs are `forward_flops` of each part with the texts' own lengths, and the linear layers that a method
-    adds, once per text. Counted FLOPs are torch's: matrix products and attention, of the shapes that were computed.
+    Predicted FLOPs are `forward_flops` of each part with the texts' own lengths, less what the last layer leaves out,
+    and the linear layers that a method adds, once per text. Counted FLOPs are torch's: matrix products and attention,
+    of the shapes that were computed.
     """
     batches = _Batches(model)
     with _watched(model, batches), _flop_counter() as counter:
@@ -106,10 +113,18 @@ def _predict(module: Any, batches: _Batches) -> float:
     first = architecture(getattr(module, module.parts[0]))
     flops = sum(forward_flops(first, length - skipped, length) for length, skipped in batches.read)
     flops += sum(forward_flops(first, length, length) for length in batches.prefixes)
+    if batches.left_out:
+        flops -= 2 * batches.left_out * weights_left_out(module.llm)
     if batches.encoder:
         encoder = architecture(module.encoder)
         flops += sum(forward_flops(encoder, length, length) for length in batches.encoder)
     return flops + 2 * len(batches.read) * _own_weights(module)
+
+
+def tokens_left_out(module: Any, features: dict[str, Any], tokens: int) -> int:
+    """Of so many tokens of a batch that are computed, those whose last layer is not (`causal2vec.last_layer`)."""
+    kept = module.kept(features["roles"]) if hasattr(module, "kept") else None
+    return 0 if kept is None else left_out(int((kept * features["attention_mask"]).sum()), tokens)
 
 
 def _own_weights(module: Any) -> int:
@@ -136,12 +151,20 @@ def _watched(model: Any, batches: _Batches) -> Iterator[None]:
 
 
 def _flop_counter() -> Any:
-    """torch's counter, which does not know the attention that torch has for CPUs."""
+    """torch's counter, which does not know the attention and the linear layers that torch has for CPUs."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return FlopCounterMode(display=False, custom_mapping={flash: _attention_flops})
+    known: dict[Any, Any] = {flash: _attention_flops}
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        known[torch.ops.mkldnn._linear_pointwise] = _linear_flops
+    return FlopCounterMode(display=False, custom_mapping=known)
+
+
+def _linear_flops(states: Any, weight: Any, *args: Any, **options: Any) -> int:
+    """Two for every weight and token; shapes, of which the weight's is ``(out, in)`` in whatever order it lies."""
+    return 2 * math.prod(states) * int(weight[0])
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **options: Any) -> int:

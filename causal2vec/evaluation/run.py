@@ -128,6 +128,7 @@ def evaluate_model(
     from causal2vec.evaluation.tasks import get_tasks
     from causal2vec.evaluation.vectors import Vectors, place
     from causal2vec.fetch.tasks import read_from_cache
+    from causal2vec.linear import reordered_weights
 
     batches = batching(model, batch_size, batch_tokens)
     meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
@@ -137,12 +138,13 @@ def evaluate_model(
     encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)
     for kind in ("results", "items"):
         (state / kind).mkdir(parents=True, exist_ok=True)
-    for task in get_tasks(tasks, data, only):
-        if is_done(task, state):
-            continue
-        if fetched:
-            read_from_cache(task, fetched)
-        _evaluate_task(encoder, task, state, seed, progress)
+    with reordered_weights(model):  # once for all tasks
+        for task in get_tasks(tasks, data, only):
+            if is_done(task, state):
+                continue
+            if fetched:
+                read_from_cache(task, fetched)
+            _evaluate_task(encoder, task, state, seed, progress)
     records = {path.stem: read_record(path) or {} for path in sorted((state / "records").glob("*.json"))}
     with atomic_folder(output) as draft:
         for kind in ("results", "items"):

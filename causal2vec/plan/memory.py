@@ -124,8 +124,8 @@ def _held(load: Load, dtype: str, device: str) -> float:
 def encoding_memory(loads: list[Load], dtype: str, device: str) -> Memory:
     """Peak of one encoding process: weights in the number format of the evaluation, one layer's work space."""
     size = 2 if dtype == "bfloat16" else 4
-    copies = 1 if device == "cuda" else 2  # the file stays mapped
-    weights = sum(copies * size * load.architecture.parameters for load in loads)
+    copies, orders = (1, 0) if device == "cuda" else (2, 1)  # the file stays mapped; `causal2vec.linear`
+    weights = sum(size * (copies * load.architecture.parameters + orders * load.architecture.linear) for load in loads)
     work = sum(
         load.rows * load.width * (4 * size * load.architecture.width + 3 * size * load.architecture.inner)
         for load in loads

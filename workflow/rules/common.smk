@@ -92,7 +92,13 @@ if (
 
 
 # How any method reads a text: these change every vector's last digits.
-READING = ("causal2vec.embedder", "causal2vec.packing", "causal2vec.attention", "causal2vec.pieces")
+READING = (
+    "causal2vec.embedder",
+    "causal2vec.packing",
+    "causal2vec.attention",
+    "causal2vec.last_layer",
+    "causal2vec.pieces",
+)
 
 
 wildcard_constraints:
