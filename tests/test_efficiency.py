@@ -114,7 +114,10 @@ def test_flops_by_hand(tiny):
     linear = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64)  # two layers: queries and output, keys and values, MLP
     reads = 2 * (4 * 24 * 24 + 2 * 24 * 48)
     by_hand = llm * (2 * linear + 4 * 2 * 32 * llm) + encoder * (2 * reads + 4 * 2 * 24 * encoder)
+    left_out = 2 * 32 * 32 + 3 * 32 * 64  # of the last layer, for all tokens but the Contextual token and EOS
+    by_hand -= 2 * (llm - 2) * left_out
     assert found.predicted_flops == by_hand + 2 * (24 * 32 + 32 * 32)
+    assert found.counted_flops == pytest.approx(found.predicted_flops, rel=0.2)
     assert architecture(model[0].llm).linear == linear and architecture(model[0].encoder).linear == reads
 
 
