@@ -25,14 +25,14 @@ def reordered_weights(model: Any) -> Iterator[None]:
     Only for inference, and as long as no weight changes.
 
     Args:
-        model: A module of torch, on any device and in any number format; where nothing can be won it is left alone.
+        model: A module of torch, on any device and in any number format; where nothing can be won it is left alone, and
+            so is what is no module, such as a model that another program serves.
     """
-    from torch.nn import Linear
+    from torch.nn import Linear, Module
 
+    modules = model.modules() if isinstance(model, Module) else ()
     # A layer with a forward of its own, be it another library's or ours, is not a plain product any more.
-    layers: list[Any] = [
-        m for m in model.modules() if type(m) is Linear and "forward" not in vars(m) and can_reorder(m.weight)
-    ]
+    layers: list[Any] = [m for m in modules if type(m) is Linear and "forward" not in vars(m) and can_reorder(m.weight)]
     for layer in layers:
         layer.forward = multiplier(layer.weight, layer.bias)
     try:
