@@ -1,9 +1,9 @@
 """Many texts to vectors, fast: batches of a number of tokens, not of texts, and no time lost on tokenising.
 
 What sentence-transformers' ``encode`` does, for this suite's models: texts are sorted by length and a batch holds as
-many as fit a budget of tokens, so that its working set stays in the processor's caches whatever the texts' lengths; a
-thread tokenises ahead; an instruction is read once for all texts (`causal2vec.packing`); weights are put into the order
-that they are multiplied in (`causal2vec.linear`). The vectors are the same.
+many as fit a budget of tokens, so that its working set stays in the processor's caches whatever the texts' lengths;
+where a GPU computes, a thread tokenises ahead; an instruction is read once for all texts (`causal2vec.packing`);
+weights are put into the order that they are multiplied in (`causal2vec.linear`). The vectors are the same.
 """
 
 from __future__ import annotations
@@ -117,12 +117,18 @@ def _tokens(module: Any, features: dict[str, Tensor]) -> np.ndarray:
 def _tokenised(
     model: Any, texts: list[str], order: np.ndarray, prompt: str | None
 ) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
-    """Places and features of `WINDOW` texts at a time, the next one made in a thread meanwhile."""
+    """Places and features of `WINDOW` texts at a time, the next one made in a thread meanwhile, if a GPU computes.
+
+    A processor is busy with the model: there a thread only makes Python wait for Python (docs/speed.md).
+    """
     windows = [order[start : start + WINDOW] for start in range(0, len(order), WINDOW)]
 
     def read(places: np.ndarray) -> dict[str, Tensor]:
         return model.preprocess([texts[place] for place in places], prompt=prompt)
 
+    if model.device.type == "cpu":
+        yield from ((places, read(places)) for places in windows)
+        return
     with ThreadPoolExecutor(max_workers=1) as ahead:
         waiting = ahead.submit(read, windows[0]) if windows else None
         for number, places in enumerate(windows):

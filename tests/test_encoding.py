@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +32,21 @@ def test_vectors_are_those_of_the_library(tiny, method, prompt, monkeypatch):
         found = encode(model, MANY, prompt=prompt, batch_tokens=budget)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("device", "elsewhere"), [("cpu", False), ("cuda", True)])
+def test_a_thread_reads_ahead_only_where_a_gpu_computes(device, elsewhere, monkeypatch):
+    monkeypatch.setattr(encoding, "WINDOW", 2)
+    threads = []
+
+    def preprocess(texts, prompt):
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return {"texts": texts}
+
+    model = SimpleNamespace(device=torch.device(device), preprocess=preprocess)
+    found = list(encoding._tokenised(model, list("abcde"), np.array([4, 3, 2, 1, 0]), None))
+    assert [features["texts"] for _, features in found] == [["e", "d"], ["c", "b"], ["a"]]
+    assert threads == [elsewhere] * 3
 
 
 def test_no_texts_give_no_vectors(tiny):
