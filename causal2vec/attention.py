@@ -3,7 +3,8 @@
 Torch's own attention there is written for few long texts. An embedder reads many short ones, and many LLMs let several
 heads of the query share one of the keys, which torch copies for each. Here these heads are one matrix more rows of
 queries, and a block of queries is multiplied with the keys that it may see, for all texts and heads of a group at once:
-two to three times as fast, and four with the gradients (docs/speed.md).
+two to three times as fast (docs/speed.md). Training is left to torch: it would be faster too, but oneDNN keeps a
+program for every shape of matrices that it meets, and the batches of a training have others each time.
 
 Like `causal2vec.embedder`, this file needs nothing of this project and is copied beside every saved model.
 """
@@ -22,9 +23,9 @@ WIDTH = 32
 as long."""
 
 
-def pays_in_blocks(query: Tensor, dropout: float) -> bool:
-    """Whether `Blocks` are faster than torch's attention: on a processor in bfloat16. They drop nothing out."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
+def pays_in_blocks(query: Tensor) -> bool:
+    """Whether `Blocks` are better than torch's attention: where a processor embeds in bfloat16."""
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_inference_mode_enabled()
 
 
 class Blocks:

@@ -32,6 +32,10 @@ WASTE = 0.25
 """Texts are attended to together if the shortest is at most so much shorter than the longest. Only attention, a few
 per cent of the work, is padded so; without it every length would be a call of its own."""
 
+SHORT = 256
+"""Tokens up to which a CPU that learns in bfloat16 attends in float32: torch's backward pass of attention between short
+texts is two to seven times as slow in bfloat16 (docs/speed.md)."""
+
 STEPS = 16
 """Lengths of a row between a power of two and the next, while a CPU learns in bfloat16: torch's backend for it makes
 and keeps a program for every length that it meets, a quarter of the memory of a training with gradient caching
@@ -101,7 +105,7 @@ class Layout:
         self, query: Tensor, key: Tensor, value: Tensor, prefix: Any, dropout: float, scale: float | None
     ) -> Tensor:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
-        if pays_in_blocks(query, dropout):
+        if pays_in_blocks(query):
             return self._blocks(key.shape[1], prefix).attend(query, key, value, prefix, scale)
         result: list[Tensor] = []
         sources, places = self._evened
@@ -116,7 +120,9 @@ class Layout:
             k, v = (_behind(x, p) for x, p in zip((k, v), prefix or (None, None), strict=True))
             mask = self._mask(lengths, k.shape[2] - q.shape[2], query.device)
             causal = self.causal and mask is None and q.shape[2] > 1
-            states = scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scale, enable_gqa=shares)
+            states = _attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shares
+            )
             result.append(states.transpose(1, 2).flatten(0, 1))
         states = result[0] if len(result) == 1 else torch.cat(result)
         return _taken(states, places).unsqueeze(0)
@@ -243,6 +249,16 @@ def _groups(lengths: list[int]) -> list[Group]:
             groups.append(Group(start, (length,)))
         start += length
     return groups
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    """Torch's attention ``(texts, heads, length, head width)``, in the number format that it learns fastest in."""
+    learns = query.requires_grad and query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if not (learns and key.shape[2] <= SHORT):
+        return scaled_dot_product_attention(query, key, value, **options)
+    with torch.autocast("cpu", enabled=False):
+        states = scaled_dot_product_attention(query.float(), key.float(), value.float(), **options)
+    return states.to(query.dtype)
 
 
 def _evened(groups: list[Group], device: torch.device) -> tuple[Tensor | None, Tensor | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from causal2vec.compute import keep_freed_memory, process_context
+from causal2vec.linear import reordered_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,7 @@ def opened(stack: ExitStack, opening: Opening) -> Encode:
 
 
 _side: list[Encode] = []
+_reordered = ExitStack()
 
 
 def _open(opening: Opening) -> None:
@@ -55,7 +57,9 @@ def _open(opening: Opening) -> None:
     disable_progress_bar()
     if opening.batch_size is None:
         keep_freed_memory()  # as every job of ours does
-        _side[:] = [our_encode(our_model(opening.base, opening.dtype))]
+        model = our_model(opening.base, opening.dtype)
+        _reordered.enter_context(reordered_weights(model))  # the same
+        _side[:] = [our_encode(model)]
         gc.freeze()  # the same
     else:
         bare = opening.bare
