@@ -5,6 +5,7 @@ Every point of memory is measured in a process of its own, which starts afresh.
 
 from __future__ import annotations
 
+import gc
 import re
 import statistics
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
-from causal2vec.compute import process_context
+from causal2vec.compute import keep_freed_memory, process_context
 from causal2vec.config import Config
 from causal2vec.errors import UserError
 from causal2vec.files import write_text
@@ -154,16 +155,25 @@ def _plan(config: Config, methods: int, seeds: int, shards: int) -> tuple[int, f
     return int(total[1]), seconds
 
 
-def _embed_many(materials: Materials, count: int, repetitions: int) -> tuple[list[float], float, float]:
-    """Seconds of each repetition, MB at the peak beyond the model, MB of the vectors; of short texts, on one block."""
+def _opened(materials: Materials) -> Any:
+    """The base as last-token pooling, in a process that is set up as every job's."""
     import torch
 
-    from causal2vec.backbone import keep_layers
     from causal2vec.bench.encoding import our_model
-    from causal2vec.encoding import encode
 
     torch.set_num_threads(materials.threads)
+    keep_freed_memory()
     model = our_model(materials.base, materials.dtype)
+    gc.freeze()
+    return model
+
+
+def _embed_many(materials: Materials, count: int, repetitions: int) -> tuple[list[float], float, float]:
+    """Seconds of each repetition, MB at the peak beyond the model, MB of the vectors; of short texts, on one block."""
+    from causal2vec.backbone import keep_layers
+    from causal2vec.encoding import encode
+
+    model = _opened(materials)
     keep_layers(model[0].llm, 1)
     drawn = draw_texts(materials.pairs, model.tokenizer, min(count, 1000))
     ids = model.tokenizer(drawn, add_special_tokens=False)["input_ids"]
@@ -176,13 +186,9 @@ def _embed_many(materials: Materials, count: int, repetitions: int) -> tuple[lis
 
 def _embed_long(materials: Materials, length: int) -> tuple[list[float], float]:
     """Seconds of each repetition and MB at the peak beyond the model, of texts of one length."""
-    import torch
-
-    from causal2vec.bench.encoding import our_model
     from causal2vec.encoding import encode
 
-    torch.set_num_threads(materials.threads)
-    model = our_model(materials.base, materials.dtype)
+    model = _opened(materials)
     model.max_seq_length = 4 * length + 16
     drawn = draw_texts(materials.pairs, model.tokenizer, 1 + TOKENS_PER_LENGTH // 8)
     ids = [i for own in model.tokenizer(drawn, add_special_tokens=False)["input_ids"] for i in own]
