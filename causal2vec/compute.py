@@ -25,6 +25,12 @@ _MALLOC = ((-1, -1), (-4, 0))
 """From glibc's malloc.h: M_TRIM_THRESHOLD, how much may be free at the heap's end (-1: any number of bytes), and
 M_MMAP_MAX, how many blocks may lie outside the heap, each of which is given back as soon as it is freed."""
 
+_PROGRAMS = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+"""Environment variables with the number of programs that torch and oneDNN keep, read at the first matrix product."""
+
+_MOST_PROGRAMS = "64"
+"""Enough for all that one mini-batch asks for."""
+
 
 def probe(output: Path, compute: Compute) -> dict[str, Any]:
     """Measure the machine's matrix-multiply rate and choose the number format; write both to ``output``.
@@ -109,6 +115,17 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for option, value in _MALLOC:
             libc.mallopt(option, value)
+
+
+def keep_few_programs() -> None:
+    """Let this process, which will train, keep fewer of the programs that it makes; call it before torch computes.
+
+    On a processor torch has oneDNN make a program for every operation and shape of matrices, and both keep the last
+    1,024 of them. A training meets ever new shapes, and its programs came to a third of its memory; made anew where a
+    shape comes again, they cost next to nothing (docs/speed.md). What the user has set is left.
+    """
+    for name in _PROGRAMS:
+        os.environ.setdefault(name, _MOST_PROGRAMS)
 
 
 def set_up(hardware: Path, compute: Compute) -> tuple[str, str]:

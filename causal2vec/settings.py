@@ -250,6 +250,7 @@ class Efficiency(Section):
     max_tokens: Positive | None = Field(default=None, description="per measurement: fewer long texts")
     repeats: Annotated[int, Field(ge=2)] = 3
     batch_tokens: Positive | None = Field(default=None, description="null: what suits the device")
+    threads: Positive | None = Field(default=None, description="null: compute.threads; no other job runs meanwhile")
 
 
 class Statistics(Section):

@@ -110,7 +110,7 @@ def cost_rows(methods, base="tiny"):
             row |= {"seconds_per_1000_texts_min": seconds * 0.9, "seconds_per_1000_texts_max": seconds * 1.1}
             row |= {"texts_per_second_min": 900 / seconds, "texts_per_second_max": 1100 / seconds}
             row |= {"device": "cpu", "dtype": "float32", "batch_size": "16", "repeats": "3"}
-            row |= {"setting": "plain", "reuse": "no", "batch_tokens": ""}
+            row |= {"setting": "plain", "reuse": "no", "batch_tokens": "", "threads": ""}
             rows.append(row)
     return pd.DataFrame(rows, columns=list(EFFICIENCY_COLUMNS))
 

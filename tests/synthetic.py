@@ -307,6 +307,7 @@ def cost(method, base, length, words, setting="plain", reuse="no"):
         "joules_per_text": "",
         "matmul_gflops": 1000,
         "batch_tokens": 1024,
+        "threads": 2,
     }
 
 

@@ -19,13 +19,23 @@ def write(path: Path, value: object) -> None:
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
-    """A run of 100 seconds: 10 of preparation, 40 of training with 30 in its loop, 50 of evaluation."""
-    ends = {"prepare_pairs": (10, 10), "train_model/a/b/seed0": (50, 40), "evaluate_model/a/b/seed0/shard0": (100, 50)}
+    """A run of 100 seconds on two cores.
+
+    10 of preparation, 40 of training with 30 in its loop beside pre-training with 35 in its, 45 of evaluation with 40
+    in the model, and 5 in which both cores measure.
+    """
+    ends = {
+        "prepare_pairs": (10, 10), "pretrain_mntp/b/seed0": (50, 40), "train_model/a/b/seed0": (50, 40),
+        "evaluate_model/a/b/seed0/shard0": (95, 45), "measure_efficiency": (100, 5),
+    }  # fmt: skip
     for name, (end, seconds) in ends.items():
         path = tmp_path / "work" / "benchmarks" / f"{name}.jsonl"
         write(path, {"s": seconds})
         os.utime(path, (1e9 + end,) * 2)
     write(tmp_path / "results" / "training.json", {})
+    write(tmp_path / "work" / "hardware.json", {"threads": 1, "cores": 2})
+    write(tmp_path / "work" / "mntp" / "b" / "seed0" / "mntp.json", {"seconds": 35.0})
+    (tmp_path / "results" / "efficiency.csv").write_text("method,threads\na,2\n")
     write(tmp_path / "results" / "models" / "a" / "b" / "seed0" / "training.json", {"seconds": 30})
     tasks = {"T": {"encoding_seconds": 25.0}, "U": {"encoding_seconds": 15.0}}
     write(tmp_path / "work" / "evaluation" / "a" / "b" / "seed0" / "shard0" / "record.json", {"tasks": tasks})
@@ -34,9 +44,16 @@ def finished(tmp_path: Path) -> Path:
 
 def test_share_counts_what_the_jobs_recorded(finished):
     share = share_of_run(finished / "results", finished / "work")
-    assert share.wall == pytest.approx(100) and share.jobs == 90
-    assert (share.training, share.pretraining, share.encoding) == (30, 0, 40)
-    assert share.share == pytest.approx(0.7)
+    assert share.wall == pytest.approx(100) and share.jobs == 40 + 40 + 45 + 2 * 5
+    assert (share.training, share.pretraining, share.encoding, share.efficiency) == (30, 35, 40, 10)
+    assert share.share == pytest.approx((30 + 35 + 40 + 10) / 200)
+
+
+def test_a_job_that_has_all_cores_takes_the_wall_time(finished):
+    write(finished / "work" / "hardware.json", {"threads": 2, "cores": 2})
+    (finished / "results" / "efficiency.csv").write_text("method\na\n")  # as before the column
+    share = share_of_run(finished / "results", finished / "work")
+    assert share.share == pytest.approx((30 + 35 + 40 + 5) / 100)
 
 
 def test_share_of_several_runs_or_of_none_is_refused(finished, tmp_path):

@@ -214,6 +214,7 @@ def cost(method, length, tokens, seconds, spread=0.0, encoder=0.0, base=BASE, de
         "setting": "plain",
         "reuse": "no",
         "batch_tokens": "",
+        "threads": "2",
     }
 
 

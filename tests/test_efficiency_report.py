@@ -45,7 +45,7 @@ def conditions(methods=METHODS, lengths=("16", "64"), settings=("plain", "instru
     ]
     frame = pd.DataFrame(rows, columns=list(EFFICIENCY_COLUMNS))
     frame["joules_per_text"] = math.nan
-    return frame.astype({"batch_size": str, "batch_tokens": str, "repeats": str})
+    return frame.astype(dict.fromkeys(("batch_size", "batch_tokens", "repeats", "threads"), str))
 
 
 def study(frame=None, **more):
@@ -75,7 +75,7 @@ def test_relative_costs_are_against_causal2vec_under_the_same_condition():
     assert read["time_ratio"] == pytest.approx(113.1 / ours) and once["time_ratio"] == pytest.approx(13.1 / ours)
     assert once["latency_ratio"] == pytest.approx((2 * 13.1 + 1) / (2 * ours + 1))
     assert "every token read (reuse: no)." in " ".join(table.notes)
-    assert "Measured with device cpu; dtype float32; tokens per batch 1024; repeats 3." in table.notes
+    assert "Measured with device cpu; dtype float32; threads 2; tokens per batch 1024; repeats 3." in table.notes
 
 
 def test_what_the_plain_table_shows_is_not_shown_again_and_unknown_energy_not_at_all():

@@ -347,7 +347,9 @@ def test_masked_next_token_training_makes_a_better_bidirectional_base(tiny, pair
 
     mntp = Mntp(steps=12, batch_size=8, max_length=32, learning_rate=1e-2)
     pretrain_mntp(tiny["llm"], pairs / "train.parquet", mntp, BUDGET.lora, 0, tmp_path / "base", tmp_path / "state")
-    losses = [entry["loss"] for entry in json.loads((tmp_path / "base" / "mntp.json").read_text())["loss"]]
+    record = json.loads((tmp_path / "base" / "mntp.json").read_text())
+    losses = [entry["loss"] for entry in record["loss"]]
+    assert record["seconds"] > 0
     assert len(losses) == 12 and sum(losses[-4:]) < sum(losses[:4])
     module = build("bidirectional", {"llm": tmp_path / "base"})
     assert torch.isfinite(module(module.preprocess(TEXTS))["sentence_embedding"]).all()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.bench.timing import Contender
-from causal2vec.compute import keep_freed_memory, process_context
+from causal2vec.compute import keep_few_programs, keep_freed_memory, process_context
 from causal2vec.settings import Budget, LearningRates, Lora
 
 RATE = 2e-4
@@ -105,6 +105,7 @@ def _open(task: Task, settings: Settings | None) -> None:
     disable_progress_bar()
     if settings is None:  # as every job of ours does
         keep_freed_memory()
+        keep_few_programs()
     model = _our_model(task) if settings is None else _library_model(task)
     first = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     size = min(task.batch_size, WARMING)

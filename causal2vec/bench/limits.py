@@ -157,14 +157,16 @@ def training_job(
     method: str,
     pairs: tuple[list[str], list[str]],
     *,
+    batch: int | None = None,
     mini: int | None = None,
     length: int | None = None,
 ) -> Job:
-    """A method that takes one step on some pairs: forward, backward, optimiser, as the trainer does.
+    """A method that learns from some pairs, each once: forward, backward, optimiser, as the trainer does.
 
     Args:
         materials, method: What learns.
-        pairs: Queries and positives: the batch.
+        pairs: Queries and positives.
+        batch: Pairs of a step; None: all of them.
         mini: Pairs of a mini-batch of gradient caching; None: none. Useful work counts no second forward pass.
         length: Tokens per text at most, instead of what the configuration says.
     """
@@ -177,7 +179,8 @@ def training_job(
     from causal2vec.training.precision import build_to_train
 
     run = materials.run(method)
-    budget = run.budget.model_copy(update={"batch_size": len(pairs[0]), "mini_batch_size": mini})
+    size = batch or len(pairs[0])
+    budget = run.budget.model_copy(update={"batch_size": size, "mini_batch_size": mini})
     settings = {**module_settings(run), "max_seq_length": length or budget.max_length}
     module = build_to_train(run.spec.module, materials.folders(run), settings, materials.dtype)
 
@@ -199,15 +202,16 @@ def training_job(
     learned = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-4)
 
-    def step() -> None:
-        features = [module.preprocess(texts) for texts in pairs]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=materials.dtype == "bfloat16"):
-            value = loss(features, None)
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    def learn() -> None:
+        for start in range(0, len(pairs[0]), size):
+            features = [module.preprocess(texts[start : start + size]) for texts in pairs]
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=materials.dtype == "bfloat16"):
+                value = loss(features, None)
+            value.backward()
+            optimizer.step()
+            optimizer.zero_grad()
 
-    return Job("training", method, step, useful, layers, useful.tokens[module.parts[0]] // 2)
+    return Job("training", method, learn, useful, layers, useful.tokens[module.parts[0]] // 2)
 
 
 def measure_limits(materials: Materials, effort: Effort) -> tuple[list[Utilisation], list[dict[str, Any]]]:

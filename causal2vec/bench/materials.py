@@ -81,8 +81,8 @@ class Materials(NamedTuple):
 
     @property
     def threads(self) -> int:
-        """Processor threads of both sides."""
-        return self.config.compute.threads
+        """Processor threads of both sides: as many as the efficiency study has, which is alone on the machine, too."""
+        return self.config.efficiency.threads or self.config.compute.threads
 
     def run(self, method: str) -> Run:
         """A method's trained run of the first seed.

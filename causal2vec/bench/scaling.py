@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
-from causal2vec.compute import keep_freed_memory, process_context
+from causal2vec.compute import keep_few_programs, keep_freed_memory, process_context
 from causal2vec.config import Config
 from causal2vec.errors import UserError
 from causal2vec.files import write_text
@@ -102,7 +102,11 @@ def over_lengths(materials: Materials, lengths: tuple[int, ...]) -> list[Point]:
 
 
 def over_batches(materials: Materials, cached: tuple[int, ...], plain: tuple[int, ...]) -> list[Point]:
-    """Peak memory of a training step by batch size, with gradient caching in mini-batches and without."""
+    """Peak memory of a training by batch size, with gradient caching in mini-batches and without.
+
+    Every training reads the same pairs, in fewer or more steps: a process needs somewhat more the more it has read,
+    whatever its batches, as torch makes programs for every shape that it meets (`keep_few_programs`).
+    """
     points = []
     for series, mini, sizes in (
         (f"gradient caching, mini-batches of {MINI_BATCH}", MINI_BATCH, cached),
@@ -110,7 +114,7 @@ def over_batches(materials: Materials, cached: tuple[int, ...], plain: tuple[int
     ):
         for size in sizes:
             say(f"scaling: training, batch {size}, {series}")
-            peak = apart(_train_once, materials, size, mini)
+            peak = apart(_train, materials, size, mini, max(cached + plain))
             points.append(_point("batches", "memory", series, size, [peak], "MB"))
     return points
 
@@ -201,14 +205,16 @@ def _embed_long(materials: Materials, length: int) -> tuple[list[float], float]:
     return [seconds for seconds, _, _ in runs], max(peak for _, peak, _ in runs)
 
 
-def _train_once(materials: Materials, batch: int, mini: int | None) -> float:
-    """MB at the peak of one training step beyond the model."""
+def _train(materials: Materials, batch: int, mini: int | None, pairs: int) -> float:
+    """MB at the peak of a training on so many pairs beyond the model."""
     import torch
 
     from causal2vec.bench.limits import training_job
 
     torch.set_num_threads(materials.threads)
-    job = training_job(materials, "last_token", draw_pairs(materials.pairs, batch), mini=mini, length=TRAINED_LENGTH)
+    keep_few_programs()
+    drawn = draw_pairs(materials.pairs, pairs)
+    job = training_job(materials, "last_token", drawn, batch=batch, mini=mini, length=TRAINED_LENGTH)
     return _watched(job.run)[1]
 
 

@@ -7,6 +7,7 @@ times the planning.
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import json
 import os
@@ -30,23 +31,26 @@ METHODS, SEEDS, SHARDS = 15, 4, 56
 
 GOAL_SECONDS = 8.0
 GOAL_SHARE = 0.85
-"""Of a demo's wall time, in model computation."""
+"""Of all cores' time while a demo runs, in model computation."""
 
-RULES_WITH_MODELS = ("train_model", "pretrain_mntp", "pretrain_simcse", "evaluate_model", "measure_efficiency")
+EFFICIENCY = "measure_efficiency"
+RULES_WITH_MODELS = ("train_model", "pretrain_mntp", "pretrain_simcse", "evaluate_model", EFFICIENCY)
 
 
 class Share(NamedTuple):
-    """Where a run's wall time went, in seconds.
+    """Where the time of a run went: seconds, times the threads that the job has.
 
     Attributes:
-        wall: From the start of the first job to the end of the last.
-        training, pretraining: In the training loops; a stage whose record has no seconds counts as none.
+        wall: Seconds from the start of the first job to the end of the last.
+        cores: Of the machine. ``wall * cores`` is all the time that there was.
+        training, pretraining: In the training loops.
         encoding: In the models, of the evaluations.
         efficiency: The job that measures it, whole: it does nothing else.
         jobs: In the jobs that hold a model, all in all.
     """
 
     wall: float
+    cores: int
     training: float
     pretraining: float
     encoding: float
@@ -55,13 +59,13 @@ class Share(NamedTuple):
 
     @property
     def computing(self) -> float:
-        """Seconds in model computation."""
+        """In model computation."""
         return self.training + self.pretraining + self.encoding + self.efficiency
 
     @property
     def share(self) -> float:
-        """Of the wall time, in model computation."""
-        return self.computing / self.wall
+        """Of the cores' time, in model computation. Where one job has all cores, this is the share of the wall time."""
+        return self.computing / (self.wall * self.cores)
 
 
 def compare_workflow(results: Path = Path("results"), work: Path = Path("work"), *, repetitions: int = 5) -> list[Row]:
@@ -84,7 +88,7 @@ def compare_workflow(results: Path = Path("results"), work: Path = Path("work"),
     return [
         *found,
         Row(
-            "share of a finished run in model computation", "snakemake", "-", "of the wall time",
+            "share of a finished run in model computation", "snakemake", "-", "of the cores' time",
             share.share, share.share, share.share, none, none, none, share.share, GOAL_SHARE, None, describe(share),
         ),
     ]  # fmt: skip
@@ -145,11 +149,11 @@ def _dry_run(config: Path, folder: Path) -> str:
 
 
 def share_of_run(results: Path, work: Path) -> Share:
-    """How much of a finished run's wall time its models computed.
+    """How much of the cores' time models computed in a finished run.
 
     Seconds are those that the jobs themselves recorded. The wall time is that of a run from scratch: from the start of
-    the first job to the end of the last, by Snakemake's benchmark files. Jobs that ran side by side can take the share
-    above 1; those that hold a model do so only where there are cores for several.
+    the first job to the end of the last, by Snakemake's benchmark files. Jobs run side by side, each with some of the
+    cores; so time is counted per core, and a core that has no job counts as well.
 
     Raises:
         UserError: There is no finished run, or its jobs ran on different days.
@@ -163,27 +167,37 @@ def share_of_run(results: Path, work: Path) -> Share:
     if wall > 10 * sum(seconds for _, seconds in spans.values()):
         raise UserError(f"{work}/benchmarks holds jobs of several runs; the share needs one run from scratch")
     heavy = {path: s for path, (_, s) in spans.items() if _rule(path, work) in RULES_WITH_MODELS}
+    hardware = read_json(work / "hardware.json")
+    threads, alone = int(hardware["threads"]), _threads_of_study(results, int(hardware["threads"]))
     stages = [path for name in ("mntp", "simcse") for path in sorted((work / name).rglob(f"{name}.json"))]
     tasks = [task for record in records for task in read_json(record)["tasks"].values()]
     if any("encoding_seconds" not in task for task in tasks):
         raise UserError(f"{work}/evaluation was made before encoding was timed; run the evaluations again")
     return Share(
         wall=wall,
-        training=sum(_recorded(path) for path in sorted((results / "models").rglob("training.json"))),
-        pretraining=sum(map(_recorded, stages)),
-        encoding=sum(task["encoding_seconds"] for task in tasks),
-        efficiency=sum(s for path, s in heavy.items() if path.name == "measure_efficiency.jsonl"),
-        jobs=sum(heavy.values()),
+        cores=int(hardware["cores"]),
+        training=threads * sum(_recorded(path) for path in sorted((results / "models").rglob("training.json"))),
+        pretraining=threads * sum(map(_recorded, stages)),
+        encoding=threads * sum(task["encoding_seconds"] for task in tasks),
+        efficiency=alone * sum(s for path, s in heavy.items() if _rule(path, work) == EFFICIENCY),
+        jobs=sum(s * (alone if _rule(path, work) == EFFICIENCY else threads) for path, s in heavy.items()),
     )
 
 
 def describe(share: Share) -> str:
     """The share in words."""
     return (
-        f"{share.wall:.0f} s in all; in model computation {share.computing:.0f}: training {share.training:.0f}, "
+        f"{share.wall:.0f} s on {share.cores} cores; of these {share.wall * share.cores:.0f} s in model computation "
+        f"{share.computing:.0f}: training {share.training:.0f}, "
         f"pre-training {share.pretraining:.0f}, encoding {share.encoding:.0f}, efficiency {share.efficiency:.0f}; jobs "
         f"that hold a model {share.jobs:.0f}"
     )
+
+
+def _threads_of_study(results: Path, others: int) -> int:
+    """Threads of the job that measures efficiency, which no other runs beside; files of before have no such column."""
+    with (results / "efficiency.csv").open(encoding="utf-8", newline="") as file:
+        return int(next(csv.DictReader(file), {}).get("threads") or others)
 
 
 def _rule(benchmark: Path, work: Path) -> str:
@@ -207,14 +221,14 @@ def _recorded(path: Path) -> float:
 def main() -> None:
     """Time the planning, or say where a finished run's time went."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.bench.workflow", description=__doc__)
-    parser.add_argument("--share", action="store_true", help="the share of model computation of a finished run")
+    parser.add_argument("--share", action="store_true", help="the share of model computation in a finished run")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
     if options.share:
         share = share_of_run(options.results, options.work)
-        sys.stdout.write(f"{share.share:.1%} of the wall time in model computation ({describe(share)})\n")
+        sys.stdout.write(f"{share.share:.1%} of the cores' time in model computation ({describe(share)})\n")
         return
     seconds, jobs = time_planning(options.repetitions)
     sys.stdout.write(

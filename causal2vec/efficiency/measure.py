@@ -71,7 +71,7 @@ def measure_efficiency(
                 measured |= _side_by_side(workers, place, workload, settings)
                 for base, rate in _rates(workers, workload, settings).items():
                     rates.setdefault(base, []).append(rate)
-    made = {"dtype": dtype, "device": device, "repeats": settings.repeats}
+    made = {"dtype": dtype, "device": device, "threads": threads, "repeats": settings.repeats}
     made["batch_tokens"] = settings.batch_tokens or tokens_per_batch(device, dtype)
     rows = [
         _row(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made

@@ -127,7 +127,8 @@ def _pretraining(run: Run, estimator: Estimator) -> list[Job]:
 def _training(run: Run, estimator: Estimator) -> Job:
     stages = _pretraining(run, estimator)
     start = stages[-1].name if stages else f"prepare_model {run.base}"
-    needs = (start, f"prepare_model {run.encoder}", "prepare_pairs", "probe_machine")
+    pairs = ("prepare_pairs",) if run.trained else ()
+    needs = (start, f"prepare_model {run.encoder}", *pairs, "probe_machine")
     return Job(f"train {run.path}", "train_model", run.method, run.base, estimator.train(run), needs)
 
 

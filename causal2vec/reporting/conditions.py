@@ -38,7 +38,7 @@ that learns from examples in its input is compared with one that does not need t
 def _terms(row: Row) -> tuple[str, ...]:
     """What must be equal for two times to be comparable."""
     # Batches of a number of tokens hold more texts of a method that reads less, and are equal terms all the same.
-    return row["device"], row["dtype"], row["batch_tokens"] or row["batch_size"]
+    return row["device"], row["dtype"], row["threads"], row["batch_tokens"] or row["batch_size"]
 
 
 def plain_rows(costs: pd.DataFrame) -> pd.DataFrame:

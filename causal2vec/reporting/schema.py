@@ -140,6 +140,7 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
     "joules_per_text": number_or_gap,
     "matmul_gflops": number_or_gap,
     "batch_tokens": str,
+    "threads": str,
 }
 """Columns of ``efficiency.csv``, in order, with what reads each."""
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from causal2vec.compute import keep_freed_memory
+from causal2vec.compute import keep_few_programs, keep_freed_memory
 from causal2vec.config import Section
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
@@ -86,6 +86,7 @@ def perform(job: Job) -> None:
 
     torch.set_num_threads(job.threads)
     keep_freed_memory()
+    keep_few_programs()
     run = job.run
     if spread := ranks.launched():
         run = run.model_copy(update={"distributed": spread.model_copy(update={"strategy": run.distributed.strategy})})

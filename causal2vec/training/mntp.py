@@ -22,6 +22,7 @@ from transformers import (
     set_seed,
 )
 
+from causal2vec.compute import keep_few_programs
 from causal2vec.config import Lora, Mntp
 from causal2vec.errors import UserError
 from causal2vec.families import check_llm
@@ -124,6 +125,7 @@ def pretrain_mntp(
         UserError: The base cannot be made bidirectional, the mask token is not one token of it, there is no text,
             the loss is not finite, or the stage was stopped by a signal.
     """
+    keep_few_programs()
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     llm: Any = AutoModelForCausalLM.from_pretrained(base, **opening(device, dtype, attention))
@@ -141,8 +143,8 @@ def pretrain_mntp(
         train_dataset=_encoded(texts, tokenizer, mntp.max_length),
         data_collator=_collator(tokenizer, mntp, seed),
     )
-    losses = run_trainer(trainer, state)
-    record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), "loss": losses}
+    done = run_trainer(trainer, state)
+    record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), **done}
     write_base(model.merge_and_unload(), base, output, "mntp", record)
     settle(state, output, keep=keep_state)
 

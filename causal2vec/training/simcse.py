@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, set_seed
 
 from baselines.bidirectional import Bidirectional
+from causal2vec.compute import keep_few_programs
 from causal2vec.config import Lora, Simcse
 from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
@@ -84,6 +85,7 @@ def pretrain_simcse(
         UserError: The base cannot be made bidirectional or has no attention dropout, the texts do not fill a batch,
             the loss is not finite, or the stage was stopped by a signal.
     """
+    keep_few_programs()
     set_seed(seed)
     needed = simcse.steps * simcse.batch_size
     texts = read_texts(simcse.texts, pairs, needed, seed=seed, where="simcse.texts", fetched=fetched)
@@ -98,9 +100,9 @@ def pretrain_simcse(
         train_dataset=_views(texts, simcse.batch_size),
         loss=MultipleNegativesRankingLoss(model, scale=1 / simcse.temperature),
     )
-    losses = run_trainer(trainer, state)
+    done = run_trainer(trainer, state)
     merge_lora(module)
-    record = {**simcse.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), "loss": losses}
+    record = {**simcse.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), **done}
     write_base(module.llm, base, output, "simcse", {**record, "inputs": inputs or {}})
     settle(state, output, keep=keep_state)
 

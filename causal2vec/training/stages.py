@@ -7,6 +7,7 @@ which the next stage, and the contrastive training that all methods share, start
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,18 @@ def stage_arguments(stage: Mntp | Simcse, seed: int, state: Path, *, device: str
     }
 
 
-def run_trainer(trainer: Any, state: Path) -> list[dict[str, float]]:
-    """Train, from the last whole checkpoint in ``state`` where there is one; returns the loss of every step."""
+def run_trainer(trainer: Any, state: Path) -> dict[str, Any]:
+    """Train, from the last whole checkpoint in ``state`` where there is one.
+
+    Returns:
+        For the stage's record: ``seconds`` of this run's steps (of the last one's, where a stage was stopped), and the
+        ``loss`` of every step.
+    """
+    start = time.perf_counter()
     train(trainer, last_checkpoint(state))
-    return [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
+    seconds = time.perf_counter() - start
+    losses = [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e]
+    return {"seconds": round(seconds, 1), "loss": losses}
 
 
 def check_loss(loss: float, step: int, stage: str, rate: float) -> None:

@@ -128,17 +128,18 @@ def settings_of(wildcards) -> dict:
 
 
 def parts_of(wildcards) -> dict[str, str]:
-    """The model folders that a run is built from: its base, and the encoder where the base is an LLM."""
+    """What a run is built from: its base, the encoder where the base is an LLM, and the pairs where it is trained."""
     run = run_of(wildcards)
+    pairs = {"pairs": "work/pairs"} if VALIDATE or run.trained else {}
     if CONFIG.models[run.base].kind == "encoder":
-        return {"encoder": f"work/models/{run.base}"}
+        return {"encoder": f"work/models/{run.base}", **pairs}
     llm = f"work/models/{run.base}"
     if run.trained and run.spec.mntp:
         llm = f"work/mntp/{run.base}/seed{run.seed}"
     if run.trained and run.spec.simcse:
         start = "mntp" if run.spec.mntp else "models"
         llm = f"work/simcse/{start}/{run.base}/seed{run.seed}"
-    return {"llm": llm, "encoder": f"work/models/{run.encoder}"}
+    return {"llm": llm, "encoder": f"work/models/{run.encoder}", **pairs}
 
 
 def from_hub(name: str) -> bool:

@@ -13,6 +13,8 @@ rule pretrain_mntp:
         "work/logs/pretrain_mntp/{base}/seed{seed}.log",
     benchmark:
         "work/benchmarks/pretrain_mntp/{base}/seed{seed}.jsonl"
+    # What others wait for goes first, so that no core is left alone with a chain of jobs in the end.
+    priority: 3
     threads: CONFIG.compute.threads
     resources:
         mem_mb=memory,
@@ -51,6 +53,7 @@ rule pretrain_simcse:
         "work/logs/pretrain_simcse/{start}/{base}/seed{seed}.log",
     benchmark:
         "work/benchmarks/pretrain_simcse/{start}/{base}/seed{seed}.jsonl"
+    priority: 2
     threads: CONFIG.compute.threads
     resources:
         mem_mb=memory,
@@ -85,7 +88,6 @@ rule pretrain_simcse:
 rule train_model:
     input:
         unpack(parts_of),
-        pairs="work/pairs",
         hardware="work/hardware.json",
     output:
         directory("results/models/{method}/{base}/seed{seed}"),
@@ -93,6 +95,7 @@ rule train_model:
         "work/logs/train_model/{method}/{base}/seed{seed}.log",
     benchmark:
         "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
+    priority: 1
     # Per node: each process has as many threads. An untrained twin is only built: two at once where there are two cores.
     threads: training_threads
     resources:

@@ -10,14 +10,15 @@ if __name__ == "__main__":  # the workers that measure import this file, and mus
     with job(snakemake) as s:
         compute = Compute(**s.params.compute)
         device, dtype = set_up(Path(s.input.hardware), compute)
+        settings = Efficiency(**s.params.efficiency)
         measure_efficiency(
             [describe(Path(folder), trusted=True) for folder in s.input.models],
             Path(s.input.pairs) / "validation.parquet",
             Path(s.input.tokenizer),
-            Efficiency(**s.params.efficiency),
+            settings,
             Path(s.output[0]),
             device=device,
             dtype=dtype,
-            threads=compute.threads,
+            threads=settings.threads or compute.threads,
             task_texts=Path(s.input.task_texts[0]) if s.input.task_texts else None,
         )

@@ -19,7 +19,7 @@ with job(snakemake, *imports) as s:
         Job(
             run=run,
             folders={part: Path(s.input[part]) for part in ("llm", "encoder") if hasattr(s.input, part)},
-            pairs=Path(s.input.pairs),
+            pairs=Path(s.input.get("pairs", "work/pairs")),
             prompts=Prompts(**s.params.prompts),
             output=Path(s.output[0]),
             state=Path("work/state/train") / sha256_json([s.output[0], dict(s.params.items())])[:16],

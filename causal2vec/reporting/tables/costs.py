@@ -140,6 +140,7 @@ def how_measured(costs: pd.DataFrame, study: Study) -> list[str]:
     for name, words in [
         ("device", "device"),
         ("dtype", "dtype"),
+        ("threads", "threads"),
         ("batch_tokens", "tokens per batch"),
         ("batch_size", "batch size"),
         ("repeats", "repeats"),
