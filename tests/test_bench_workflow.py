@@ -47,6 +47,7 @@ def test_share_counts_what_the_jobs_recorded(finished):
     assert share.wall == pytest.approx(100) and share.jobs == 40 + 40 + 45 + 2 * 5
     assert (share.training, share.pretraining, share.encoding, share.efficiency) == (30, 35, 40, 10)
     assert share.share == pytest.approx((30 + 35 + 40 + 10) / 200)
+    assert share.others == 10 and share.idle == pytest.approx(200 - 135 - 10)
 
 
 def test_a_job_that_has_all_cores_takes_the_wall_time(finished):

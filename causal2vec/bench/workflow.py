@@ -46,7 +46,8 @@ class Share(NamedTuple):
         training, pretraining: In the training loops.
         encoding: In the models, of the evaluations.
         efficiency: The job that measures it, whole: it does nothing else.
-        jobs: In the jobs that hold a model, all in all.
+        jobs: In the jobs that hold a model, all in all; beside computing they import, open, score and save.
+        others: In all other jobs that are timed, as of one thread.
     """
 
     wall: float
@@ -56,6 +57,7 @@ class Share(NamedTuple):
     encoding: float
     efficiency: float
     jobs: float
+    others: float
 
     @property
     def computing(self) -> float:
@@ -66,6 +68,11 @@ class Share(NamedTuple):
     def share(self) -> float:
         """Of the cores' time, in model computation. Where one job has all cores, this is the share of the wall time."""
         return self.computing / (self.wall * self.cores)
+
+    @property
+    def idle(self) -> float:
+        """Of cores that have no job, or one that is not timed."""
+        return self.wall * self.cores - self.jobs - self.others
 
 
 def compare_workflow(results: Path = Path("results"), work: Path = Path("work"), *, repetitions: int = 5) -> list[Row]:
@@ -181,6 +188,7 @@ def share_of_run(results: Path, work: Path) -> Share:
         encoding=threads * sum(task["encoding_seconds"] for task in tasks),
         efficiency=alone * sum(s for path, s in heavy.items() if _rule(path, work) == EFFICIENCY),
         jobs=sum(s * (alone if _rule(path, work) == EFFICIENCY else threads) for path, s in heavy.items()),
+        others=sum(seconds for path, (_, seconds) in spans.items() if path not in heavy),
     )
 
 
@@ -188,9 +196,9 @@ def describe(share: Share) -> str:
     """The share in words."""
     return (
         f"{share.wall:.0f} s on {share.cores} cores; of these {share.wall * share.cores:.0f} s in model computation "
-        f"{share.computing:.0f}: training {share.training:.0f}, "
-        f"pre-training {share.pretraining:.0f}, encoding {share.encoding:.0f}, efficiency {share.efficiency:.0f}; jobs "
-        f"that hold a model {share.jobs:.0f}"
+        f"{share.computing:.0f}: training {share.training:.0f}, pre-training {share.pretraining:.0f}, encoding "
+        f"{share.encoding:.0f}, efficiency {share.efficiency:.0f}; in the rest of the jobs that hold a model "
+        f"{share.jobs - share.computing:.0f}, in other jobs {share.others:.0f}, without a job {share.idle:.0f}"
     )
 
 
