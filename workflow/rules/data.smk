@@ -4,6 +4,8 @@ TASKS_PACKAGED = ["work/tasks"] if PACKAGED_ANY else []
 TASKS_FETCHED = [] if PACKAGED else ["work/fetched/tasks.json"]
 # The efficiency study needs the first base's tokenizer even where no run is on that base.
 NEEDED_MODELS = list(dict.fromkeys([*used_models(), CONFIG.bases[0]]))
+# Priorities, here and in train.smk: what others wait for goes first, so that no core is left alone with a chain of jobs
+# in the end.
 
 
 rule probe_machine:
@@ -13,6 +15,7 @@ rule probe_machine:
         "work/logs/probe_machine.log",
     benchmark:
         "work/benchmarks/probe_machine.jsonl"
+    priority: 4
     threads: CONFIG.compute.threads
     resources:
         gpu=GPUS,
@@ -32,6 +35,7 @@ rule fetch_package:
         "work/logs/fetch_package/{package}.log",
     benchmark:
         "work/benchmarks/fetch_package/{package}.jsonl"
+    priority: 4
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         package=lambda wildcards: PACKAGES[wildcards.package],
@@ -54,6 +58,7 @@ rule prepare_model:
         "work/logs/prepare_model/{model}.log",
     benchmark:
         "work/benchmarks/prepare_model/{model}.jsonl"
+    priority: 4
     retries: 1
     params:
         name="{model}",
@@ -76,6 +81,7 @@ rule prepare_tasks:
         "work/logs/prepare_tasks.log",
     benchmark:
         "work/benchmarks/prepare_tasks.jsonl"
+    priority: 4
     params:
         code=fingerprint("causal2vec.evaluation.tasks", "causal2vec.corpora"),
     message:
@@ -94,6 +100,7 @@ rule collect_task_texts:
         "work/logs/collect_task_texts.log",
     benchmark:
         "work/benchmarks/collect_task_texts.jsonl"
+    priority: 4
     params:
         tasks=CONFIG.evaluation.tasks,
         code=fingerprint("causal2vec.evaluation.tasks"),
@@ -116,6 +123,7 @@ rule prepare_pairs:
         "work/logs/prepare_pairs.log",
     benchmark:
         "work/benchmarks/prepare_pairs.jsonl"
+    priority: 4
     params:
         pairs=section("pairs"),
         code=fingerprint(

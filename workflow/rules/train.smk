@@ -13,7 +13,6 @@ rule pretrain_mntp:
         "work/logs/pretrain_mntp/{base}/seed{seed}.log",
     benchmark:
         "work/benchmarks/pretrain_mntp/{base}/seed{seed}.jsonl"
-    # What others wait for goes first, so that no core is left alone with a chain of jobs in the end.
     priority: 3
     threads: CONFIG.compute.threads
     resources:
