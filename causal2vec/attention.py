@@ -91,7 +91,7 @@ class Blocks:
         """Of a group: ``(texts x heads, rows, head width)`` each."""
         hidden = self._unseen(number, together, key)
         parts: list[Tensor] = []
-        for block in query.split(BLOCK * together, dim=1):  # split: the gradient of a slice is as large as the whole
+        for block in query.split(BLOCK * together, dim=1):
             start = self.before + len(parts) * BLOCK
             end = key.shape[1]
             added = hidden
