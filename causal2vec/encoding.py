@@ -3,7 +3,7 @@
 What sentence-transformers' ``encode`` does, for this suite's models: texts are sorted by length and a batch holds as
 many as fit a budget of tokens, so that its working set stays in the processor's caches whatever the texts' lengths;
 where a GPU computes, a thread tokenises ahead; an instruction is read once for all texts (`causal2vec.packing`);
-weights are put into the order that they are multiplied in (`causal2vec.linear`). The vectors are the same.
+layers are computed as is fastest on a processor (`causal2vec.layers`). The vectors are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal2vec.linear import reordered_weights
+from causal2vec.layers import fast_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ def encode(
     result = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)
     bar = tqdm(total=len(texts), desc="Texts", unit="text", disable=not progress)
     model.eval()
-    with torch.inference_mode(), reordered_weights(model), _prefixes_kept(model[0]), bar:
+    with torch.inference_mode(), fast_layers(model), _prefixes_kept(model[0]), bar:
         for places, features in _tokenised(model, texts, order, prompt):
             for rows in token_batches(_tokens(model[0], features), budget):
                 batch = {name: value.to(model.device) for name, value in select(features, rows).items()}

@@ -1,57 +1,54 @@
-"""Linear layers that multiply by weights in oneDNN's own order, on a processor.
+"""Products with weights in oneDNN's own order, on a processor.
 
 Torch hands oneDNN the weights as they are, which puts them into the order that its loops read, for every batch anew;
 and float32 it hands to a library that is half as fast on a processor of another maker. Put in order
 once, weights multiply a tenth faster in bfloat16, to the same bits, and up to twice as fast in float32 (docs/speed.md).
-It costs a second copy of the linear layers for as long as it lasts, and there are no gradients.
+It costs a second copy of the weights for as long as it lasts, and there are no gradients.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@contextmanager
-def reordered_weights(model: Any) -> Iterator[None]:
-    """Within it a model's linear layers are faster; nested in another of its kind it does nothing.
-
-    Only for inference, and as long as no weight changes.
+class Product:
+    """States ``(..., in)`` to ``(..., out)``, and what is done to each number before it is rounded and written.
 
     Args:
-        model: A module of torch, on any device and in any number format; where nothing can be won it is left alone, and
-            so is what is no module, such as a model that another program serves.
+        weight: ``(out, in)``, one of those that `can_reorder`; it is copied.
+        bias: ``(out,)``.
     """
-    from torch.nn import Linear, Module
 
-    modules = model.modules() if isinstance(model, Module) else ()
-    # A layer with a forward of its own, be it another library's or ours, is not a plain product any more.
-    layers: list[Any] = [m for m in modules if type(m) is Linear and "forward" not in vars(m) and can_reorder(m.weight)]
-    for layer in layers:
-        layer.forward = multiplier(layer.weight, layer.bias)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        import torch
+
+        with torch.no_grad():
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        self.bias = bias
+        self.multiply = torch.ops.mkldnn._linear_pointwise  # what torch.compile makes of a linear layer
+
+    def __call__(self, states: Tensor, then: str = "none", how: str = "") -> Tensor:
+        """The product, and then a function by oneDNN's name, such as ``swish``; some have more than one way."""
+        return self.multiply(states, self.weight, self.bias, then, [], how)
+
+    def times(self, states: Tensor, other: Tensor) -> Tensor:
+        """The product times ``(..., out)``, number by number."""
+        return self.multiply.binary(states, other, self.weight, self.bias, "mul")
 
 
 def multiplier(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """States ``(..., in)`` to ``(..., out)``, the fastest way that is known for a weight ``(out, in)``."""
     import torch
 
-    if not can_reorder(weight):
-        return partial(torch.nn.functional.linear, weight=weight, bias=bias)
-    with torch.no_grad():
-        reordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-    multiply = torch.ops.mkldnn._linear_pointwise  # what torch.compile makes of a linear layer
-    return lambda states: multiply(states, reordered, bias, "none", [], "")
+    if can_reorder(weight):
+        return Product(weight, bias)
+    return partial(torch.nn.functional.linear, weight=weight, bias=bias)
 
 
 def can_reorder(weight: Tensor) -> bool:

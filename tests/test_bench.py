@@ -232,13 +232,16 @@ def test_echo_reads_about_twice_as_much_and_causal2vec_also_the_encoder(there):
 
 
 @pytest.mark.parametrize("method", limits.TRAINED)
-def test_training_job_takes_a_step_and_its_share_is_a_share(method, there):
+def test_training_job_takes_a_step_and_its_share_is_of_the_rate(method, there):
     job = limits.training_job(there, method, materials.draw_pairs(there.pairs, 8))
     forward = limits.encoding_job(there, method, ["dog"]).useful
     assert job.useful.flops > forward.flops
     found = limits.utilisation(job, "float32", 2)
-    assert found.work == "training" and 0 < found.share < 1 and found.seconds_min <= found.seconds <= found.seconds_max
-    assert found.rate_before > 0 and found.rate_after > 0
+    assert found.work == "training" and found.seconds_min <= found.seconds <= found.seconds_max
+    # Not below one: a model as small as this multiplies matrices so small that their rate comes and goes.
+    rate = (found.rate_before + found.rate_after) / 2
+    assert found.share == pytest.approx(found.achieved_gflops / rate) and found.rate_before > 0 < found.rate_after
+    assert found.achieved_gflops == pytest.approx(job.useful.flops / found.seconds / 1e9)
 
 
 def test_share_is_of_the_mean_rate_before_and_after():

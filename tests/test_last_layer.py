@@ -60,7 +60,7 @@ def test_a_pooling_over_all_tokens_leaves_nothing_out(tiny):
 def test_parts_are_as_before_afterwards(tiny):
     module = build("last_token", tiny)
     parts = tokenwise(module.llm)
-    own = parts[0].forward = lambda states: torch.zeros(*states.shape[:-1], 32)  # another's, such as linear.py's
+    own = parts[0].forward = lambda states: torch.zeros(*states.shape[:-1], 32)  # another's, such as layers.py's
     with pytest.raises(RuntimeError, match="on purpose"), torch.no_grad(), only_for(module.llm, torch.eye(4)[0]):
         assert parts[0].forward is not own and "forward" in vars(parts[2])
         raise RuntimeError("on purpose")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from causal2vec.compute import keep_freed_memory, process_context
-from causal2vec.linear import reordered_weights
+from causal2vec.layers import fast_layers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def _open(opening: Opening) -> None:
     if opening.batch_size is None:
         keep_freed_memory()  # as every job of ours does
         model = our_model(opening.base, opening.dtype)
-        _reordered.enter_context(reordered_weights(model))  # the same
+        _reordered.enter_context(fast_layers(model))  # the same
         _side[:] = [our_encode(model)]
         gc.freeze()  # the same
     else:

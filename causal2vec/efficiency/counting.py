@@ -162,9 +162,9 @@ def _flop_counter() -> Any:
     return FlopCounterMode(display=False, custom_mapping=known)
 
 
-def _linear_flops(states: Any, weight: Any, *args: Any, **options: Any) -> int:
-    """Two for every weight and token; shapes, of which the weight's is ``(out, in)`` in whatever order it lies."""
-    return 2 * math.prod(states) * int(weight[0])
+def _linear_flops(states: Any, *args: Any, out_shape: Any, **options: Any) -> int:
+    """Two for every weight and token; what is done to the product within it does not count."""
+    return 2 * math.prod(states) * int(out_shape[-1])
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **options: Any) -> int:

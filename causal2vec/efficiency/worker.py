@@ -13,7 +13,7 @@ from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, p
 from causal2vec.efficiency.order import EXAMPLES, QUERIES
 from causal2vec.efficiency.workloads import Workload
 from causal2vec.encoding import encode, tokens_per_batch
-from causal2vec.linear import reordered_weights
+from causal2vec.layers import fast_layers
 
 
 class Model(NamedTuple):
@@ -65,7 +65,7 @@ def serve(pipe: Any, model: Model, device: str, dtype: str, threads: int) -> Non
         for name, value in model.overrides:
             override(loaded[0], name, value)
         meter = open_meter(device)
-        with reordered_weights(loaded):  # as in the evaluation
+        with fast_layers(loaded):  # as in the evaluation
             while True:
                 pipe.send(answer(loaded, pipe.recv(), device, dtype, idle, meter))
     except EOFError:

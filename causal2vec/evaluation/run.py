@@ -128,7 +128,7 @@ def evaluate_model(
     from causal2vec.evaluation.tasks import get_tasks
     from causal2vec.evaluation.vectors import Vectors, place
     from causal2vec.fetch.tasks import read_from_cache
-    from causal2vec.linear import reordered_weights
+    from causal2vec.layers import fast_layers
 
     batches = batching(model, batch_size, batch_tokens)
     meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
@@ -138,7 +138,7 @@ def evaluate_model(
     encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)
     for kind in ("results", "items"):
         (state / kind).mkdir(parents=True, exist_ok=True)
-    with reordered_weights(model):  # once for all tasks
+    with fast_layers(model):  # once for all tasks
         for task in get_tasks(tasks, data, only):
             if is_done(task, state):
                 continue

@@ -13,7 +13,7 @@ from typing import Any
 from causal2vec.compute import peak_memory_mb
 from causal2vec.config import Config
 from causal2vec.files import write_json
-from causal2vec.linear import reordered_weights
+from causal2vec.layers import fast_layers
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
 
@@ -118,7 +118,7 @@ def _encoding(config: Config, shape: Architecture, folder: Path, device: str, dt
         with torch.inference_mode():
             model(**inputs, use_cache=False)
 
-    with reordered_weights(model):
+    with fast_layers(model):
         seconds = _median_seconds(encode, device)
     return {
         "encoding_flops": round(forward_flops(shape, rows * width, width) / seconds),

@@ -1,0 +1,106 @@
+"""The layers of transformers' models, as they are fastest where a processor embeds.
+
+Weights lie in the order that they are multiplied in (`causal2vec.linear`). In bfloat16, where multiplication is so fast
+that the rest shows, activations are computed within the product before them, and norms a few tokens at a time, so that
+what they write between is still in the cache when it is read (docs/speed.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from causal2vec.linear import Product, can_reorder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP", "SmolLM3MLP")
+"""transformers' names of ``down(act(gate(x)) * up(x))`` (SwiGLU, Shazeer 2020, where the activation is SiLU)."""
+
+ACTIVATED = ("BertIntermediate", "RobertaIntermediate", "XLMRobertaIntermediate")
+"""transformers' names of ``act(dense(x))``."""
+
+ACTIVATIONS = {
+    "SiLU": ("swish", ""), "SiLUActivation": ("swish", ""), "GELUActivation": ("gelu", "none"),
+    "GELUTanh": ("gelu", "tanh"),
+}  # fmt: skip
+"""What oneDNN calls them."""
+
+PIECE = 2**18
+"""Numbers of a piece of a norm's input: in float32, in which it computes, a megabyte."""
+
+
+@contextmanager
+def fast_layers(model: Any) -> Iterator[None]:
+    """Within it a model's layers are faster; nested in another of its kind it does nothing.
+
+    Only for inference, and as long as no weight changes. In float32 vectors stay within its rounding; in bfloat16 they
+    are rounded less often.
+
+    Args:
+        model: A module of torch, on any device and in any number format; where nothing can be won it is left alone, and
+            so is what is no module, such as a model that another program serves.
+    """
+    from torch.nn import Linear, Module
+
+    # A layer with a forward of its own, be it another library's or ours, is not transformers' any more.
+    modules = [m for m in model.modules() if "forward" not in vars(m)] if isinstance(model, Module) else []
+    products = {m: Product(m.weight, m.bias) for m in modules if type(m) is Linear and can_reorder(m.weight)}
+    forwards: dict[Any, Callable[..., Tensor]] = dict(products)
+    for module in modules:
+        better = _better(module, products)
+        if better is not None:
+            forwards[module] = better
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in forwards:
+            del module.forward
+
+
+def _better(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Tensor] | None:
+    """Another forward for a module of transformers that is more than one product; None: there is none."""
+    kind = type(module)
+    if not kind.__module__.startswith("transformers."):
+        return None
+    if kind.__name__.endswith("RMSNorm") and _half(module.weight):
+        return partial(_in_pieces, module.forward)
+    if kind.__name__ in GATED:
+        return _gated(module, products)
+    return _activated(module, products) if kind.__name__ in ACTIVATED else None
+
+
+def _gated(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Tensor] | None:
+    gate, up, down = (products.get(layer) for layer in (module.gate_proj, module.up_proj, module.down_proj))
+    then = ACTIVATIONS.get(type(module.act_fn).__name__)
+    if not (gate and up and down and then and _half(gate.weight)):
+        return None
+    return lambda states: down(up.times(states, gate(states, *then)))
+
+
+def _activated(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Tensor] | None:
+    dense, then = products.get(module.dense), ACTIVATIONS.get(type(module.intermediate_act_fn).__name__)
+    return (lambda states: dense(states, *then)) if dense and then and _half(dense.weight) else None
+
+
+def _in_pieces(norm: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    """What ``norm`` makes of ``(..., width)``, to the same bits: it computes each row alone."""
+    rows = max(1, PIECE // states.shape[-1])
+    flat = states.reshape(-1, states.shape[-1])
+    if len(flat) <= rows:
+        return norm(states)
+    result = flat.new_empty(flat.shape)
+    for piece, place in zip(flat.split(rows), result.split(rows), strict=True):
+        place.copy_(norm(piece))
+    return result.view(states.shape)
+
+
+def _half(weight: Tensor) -> bool:
+    import torch
+
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16
