@@ -10,6 +10,18 @@ from pathlib import Path
 
 from causal2vec.errors import UserError
 
+READING = (
+    "causal2vec.embedder",
+    "causal2vec.packing",
+    "causal2vec.attention",
+    "causal2vec.last_layer",
+    "causal2vec.pieces",
+)
+"""How any method reads a text: these change every vector's last digits."""
+
+ENCODING = ("causal2vec.encoding", "causal2vec.layers", "causal2vec.linear")
+"""How many texts are read at a time, on which layers: these do, too, but not what a model learns."""
+
 
 def fingerprint(*modules: str) -> str:
     """SHA-256 (16 digits) over the syntax trees of modules, without comments and docstrings.

@@ -185,3 +185,12 @@ def test_fingerprint_follows_meaning_not_comments(tmp_path, monkeypatch):
         fingerprint._meaning.cache_clear()
         prints.append(fingerprint.fingerprint("some_stage"))
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_all_code_that_reads_texts_is_in_a_fingerprint():
+    from causal2vec.fingerprint import ENCODING, READING
+
+    for module in (*READING, *ENCODING):
+        text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+        used = set(re.findall(r"^ *(?:from|import) (causal2vec[\w.]*)", text, re.MULTILINE))
+        assert used <= {*READING, *ENCODING}, f"{module} uses code that no rule is run again for"

@@ -17,7 +17,7 @@ from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.fetch.tasks import parts_of
 from causal2vec.files import atomic_file, atomic_folder, read_json, read_record, settle, write_json, write_record
-from causal2vec.fingerprint import fingerprint
+from causal2vec.fingerprint import ENCODING, fingerprint
 from causal2vec.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def evaluate_model(
 
     batches = batching(model, batch_size, batch_tokens)
     meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
-    identity = {"name": name, "revision": revision, "code": fingerprint("causal2vec.encoding"), **batches}
+    identity = {"name": name, "revision": revision, "code": fingerprint(*ENCODING), **batches}
     folder = place(cache, model, **identity) if cache and cache_gb else None
     vectors = Vectors(folder, cache_gb * 1e9)
     encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)

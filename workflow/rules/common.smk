@@ -16,7 +16,7 @@ from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.fingerprint import fingerprint
+from causal2vec.fingerprint import ENCODING, READING, fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
 from causal2vec.resume import begin_run, runs_jobs
@@ -89,16 +89,6 @@ if (
     and "gpu" not in workflow.global_resources
 ):
     workflow.register_resource("gpu", local_gpus())
-
-
-# How any method reads a text: these change every vector's last digits.
-READING = (
-    "causal2vec.embedder",
-    "causal2vec.packing",
-    "causal2vec.attention",
-    "causal2vec.last_layer",
-    "causal2vec.pieces",
-)
 
 
 wildcard_constraints:

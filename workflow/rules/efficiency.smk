@@ -25,9 +25,7 @@ rule measure_efficiency:
     params:
         efficiency=section("efficiency"),
         compute=section("compute"),
-        code=fingerprint(
-            "causal2vec.efficiency", "causal2vec.encoding", "causal2vec.plan.flops"
-        ),
+        code=fingerprint("causal2vec.efficiency", *ENCODING, "causal2vec.plan.flops"),
     message:
         "Measuring what each method costs, side by side"
     script:

@@ -23,10 +23,9 @@ rule evaluate_model:
         prompts=prompts_for,
         shards=len(SHARDS),
         code=fingerprint(
-            "causal2vec.encoding",
+            *ENCODING,
             "causal2vec.evaluation.run",
             "causal2vec.evaluation.encoder",
-            "causal2vec.encoding",
             "causal2vec.evaluation.prompts",
             "causal2vec.evaluation.costs",
             "causal2vec.evaluation.tasks",
