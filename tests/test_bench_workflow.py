@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from causal2vec.bench.workflow import METHODS, SEEDS, large_study, share_of_run
+from causal2vec.bench.workflow import METHODS, SEEDS, describe, large_study, share_of_run, time_imports
 from causal2vec.errors import UserError
 
 
@@ -47,7 +47,10 @@ def test_share_counts_what_the_jobs_recorded(finished):
     assert share.wall == pytest.approx(100) and share.jobs == 40 + 40 + 45 + 2 * 5
     assert (share.training, share.pretraining, share.encoding, share.efficiency) == (30, 35, 40, 10)
     assert share.share == pytest.approx((30 + 35 + 40 + 10) / 200)
-    assert share.others == 10 and share.idle == pytest.approx(200 - 135 - 10)
+    assert share.others == 10 and share.idle == pytest.approx(200 - 135 - 10)    assert (share.processes, share.threads) == (4, 5)
+    assert describe(share, 2.0).endswith(
+        f"4 jobs import libraries, 2.0 s each as measured here: were that free, it would be {115 / 190:.3f}"
+    )
 
 
 def test_a_job_that_has_all_cores_takes_the_wall_time(finished):
@@ -85,3 +88,7 @@ def test_both_sides_of_the_evaluation_give_the_same_scores(tiny, task_data):
     cold, warm = compare_evaluation(tiny["llm"], task_data, repetitions=1, threads=1, names=names)
     assert "part by at most 0.000 points" in cold.note
     assert cold.ratio > 0 and warm.ours_median > cold.ours_median > 0
+
+
+def test_libraries_take_some_seconds_to_import():
+    assert 0.5 < time_imports(1)[0] < 120

@@ -34,6 +34,7 @@ GOAL_SHARE = 0.85
 """Of all cores' time while a demo runs, in model computation."""
 
 EFFICIENCY = "measure_efficiency"
+LIBRARIES = ("sentence_transformers", "mteb")
 RULES_WITH_MODELS = ("train_model", "pretrain_mntp", "pretrain_simcse", "evaluate_model", EFFICIENCY)
 
 
@@ -48,6 +49,8 @@ class Share(NamedTuple):
         efficiency: The job that measures it, whole: it does nothing else.
         jobs: In the jobs that hold a model, all in all; beside computing they import, open, score and save.
         others: In all other jobs that are timed, as of one thread.
+        processes: Jobs that hold a model; each imports the libraries for itself.
+        threads: Of these jobs, added up.
     """
 
     wall: float
@@ -58,6 +61,8 @@ class Share(NamedTuple):
     efficiency: float
     jobs: float
     others: float
+    processes: int
+    threads: int
 
     @property
     def computing(self) -> float:
@@ -96,7 +101,8 @@ def compare_workflow(results: Path = Path("results"), work: Path = Path("work"),
         *found,
         Row(
             "share of a finished run in model computation", "snakemake", "-", "of the cores' time",
-            share.share, share.share, share.share, none, none, none, share.share, GOAL_SHARE, None, describe(share),
+            share.share, share.share, share.share, none, none, none, share.share, GOAL_SHARE, None,
+            describe(share, statistics.median(time_imports(repetitions))),
         ),
     ]  # fmt: skip
 
@@ -189,17 +195,36 @@ def share_of_run(results: Path, work: Path) -> Share:
         efficiency=alone * sum(s for path, s in heavy.items() if _rule(path, work) == EFFICIENCY),
         jobs=sum(s * (alone if _rule(path, work) == EFFICIENCY else threads) for path, s in heavy.items()),
         others=sum(seconds for path, (_, seconds) in spans.items() if path not in heavy),
+        processes=len(heavy),
+        threads=sum(alone if _rule(path, work) == EFFICIENCY else threads for path in heavy),
     )
 
 
-def describe(share: Share) -> str:
-    """The share in words."""
+def describe(share: Share, imports: float) -> str:
+    """The share in words, and what it would be if the libraries, which take so many seconds, were there at once."""
+    total = share.wall * share.cores
+    spent = share.threads * imports
     return (
-        f"{share.wall:.0f} s on {share.cores} cores; of these {share.wall * share.cores:.0f} s in model computation "
+        f"{share.wall:.0f} s on {share.cores} cores; of these {total:.0f} s in model computation "
         f"{share.computing:.0f}: training {share.training:.0f}, pre-training {share.pretraining:.0f}, encoding "
         f"{share.encoding:.0f}, efficiency {share.efficiency:.0f}; in the rest of the jobs that hold a model "
-        f"{share.jobs - share.computing:.0f}, in other jobs {share.others:.0f}, without a job {share.idle:.0f}"
+        f"{share.jobs - share.computing:.0f}, in other jobs {share.others:.0f}, without a job {share.idle:.0f}; "
+        f"{share.processes} jobs import libraries, {imports:.1f} s each as measured here: were that free, it would be "
+        f"{share.computing / (total - spent):.3f}"
     )
+
+
+def time_imports(repetitions: int) -> list[float]:
+    """Seconds in which a process imports what an evaluation needs, by `causal2vec.workflow.import_fast` as jobs do."""
+    code = (
+        "import time; from causal2vec.workflow import import_fast; start = time.perf_counter(); "
+        f"import_fast(*{LIBRARIES}); print(time.perf_counter() - start)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment).stdout)
+        for _ in range(repetitions)
+    ]
 
 
 def _threads_of_study(results: Path, others: int) -> int:
@@ -236,7 +261,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.share:
         share = share_of_run(options.results, options.work)
-        sys.stdout.write(f"{share.share:.1%} of the cores' time in model computation ({describe(share)})\n")
+        described = describe(share, statistics.median(time_imports(options.repetitions)))
+        sys.stdout.write(f"{share.share:.1%} of the cores' time in model computation ({described})\n")
         return
     seconds, jobs = time_planning(options.repetitions)
     sys.stdout.write(
