@@ -47,7 +47,8 @@ def test_share_counts_what_the_jobs_recorded(finished):
     assert share.wall == pytest.approx(100) and share.jobs == 40 + 40 + 45 + 2 * 5
     assert (share.training, share.pretraining, share.encoding, share.efficiency) == (30, 35, 40, 10)
     assert share.share == pytest.approx((30 + 35 + 40 + 10) / 200)
-    assert share.others == 10 and share.idle == pytest.approx(200 - 135 - 10)    assert (share.processes, share.threads) == (4, 5)
+    assert share.others == 10 and share.idle == pytest.approx(200 - 135 - 10)
+    assert (share.processes, share.threads) == (4, 5)
     assert describe(share, 2.0).endswith(
         f"4 jobs import libraries, 2.0 s each as measured here: were that free, it would be {115 / 190:.3f}"
     )
