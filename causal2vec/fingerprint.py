@@ -23,6 +23,7 @@ ENCODING = ("causal2vec.encoding", "causal2vec.layers", "causal2vec.linear")
 """How many texts are read at a time, on which layers: these do, too, but not what a model learns."""
 
 
+@cache
 def fingerprint(*modules: str) -> str:
     """SHA-256 (16 digits) over the syntax trees of modules, without comments and docstrings.
 
@@ -39,11 +40,17 @@ def fingerprint(*modules: str) -> str:
 
 
 def _files_of(module: str) -> list[Path]:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(f"the Python module {module} is not installed; run 'make env'")
-    origin = Path(spec.origin)
-    return sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)  # only that: to find a module further down, Python imports those above it
+    if spec is not None and spec.origin is not None:
+        place = Path(spec.origin)
+        if spec.submodule_search_locations:
+            place = place.parent.joinpath(*rest)
+        if place.is_dir():
+            return sorted(place.rglob("*.py"))
+        if (file := place.with_suffix(".py")).is_file():
+            return [file]
+    raise UserError(f"the Python module {module} is not installed; run 'make env'")
 
 
 @cache
