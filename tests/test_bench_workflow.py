@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from causal2vec.bench.workflow import METHODS, SEEDS, describe, large_study, share_of_run, time_imports
+from causal2vec.bench.planning import METHODS, SEEDS, SHARDS, compare_planning, large_study
+from causal2vec.bench.workflow import describe, share_of_run, time_imports
 from causal2vec.errors import UserError
 
 
@@ -78,7 +80,14 @@ def test_planned_study_has_the_stated_size(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(large_study(), sort_keys=False))
     config = load_config(yaml.safe_load(path.read_text()))
-    assert len(runs_of(config)) == METHODS * SEEDS and config.evaluation.shards == 56
+    assert len(runs_of(config)) == METHODS * SEEDS and config.evaluation.shards == SHARDS
+
+
+def test_a_plan_is_timed_beside_snakemakes_own():
+    row = compare_planning(1)
+    assert row.ours_median > row.rival_median > 0.5 and row.limit > row.ratio > 0
+    ours, bare = (int(count.replace(",", "")) for count in re.findall(r"[\d,]*\d{3}\b", row.note)[:2])
+    assert bare == METHODS * SEEDS * (SHARDS + 1) + 2 and bare < ours < 1.05 * bare
 
 
 def test_both_sides_of_the_evaluation_give_the_same_scores(tiny, task_data):

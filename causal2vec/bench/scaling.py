@@ -6,10 +6,7 @@ Every point of memory is measured in a process of its own, which starts afresh.
 from __future__ import annotations
 
 import gc
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,9 +17,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
+from causal2vec.bench.planning import dry_run
 from causal2vec.compute import keep_few_programs, keep_freed_memory, process_context
 from causal2vec.config import Config
-from causal2vec.errors import UserError
 from causal2vec.files import write_text
 from causal2vec.manifest import ROOT
 
@@ -145,18 +142,8 @@ def _plan(config: Config, methods: int, seeds: int, shards: int) -> tuple[int, f
     plain |= {"seeds": list(range(seeds)), "ablations": {}, "efficiency": {}}  # these may name other methods
     plain["evaluation"] |= {"tasks": ["MTEB(eng, v1)"], "shards": shards}
     with tempfile.TemporaryDirectory(prefix="bench-plan-") as folder:
-        (Path(folder) / "config").symlink_to(ROOT / "config")  # prompts and tables are named relative to the root
         write_text(Path(folder) / "study.yaml", yaml.safe_dump(plain, sort_keys=False))
-        words = ["-n", "--snakefile", str(ROOT / "Snakefile"), "--directory", folder, "--configfile", "study.yaml"]
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", *words], cwd=folder, capture_output=True, text=True, check=False
-        )
-        seconds = time.perf_counter() - start
-    total = re.search(r"^total\s+(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    if done.returncode or total is None:
-        raise UserError(f"snakemake -n failed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
-    return int(total[1]), seconds
+        return dry_run(Path(folder), ROOT / "workflow" / "Snakefile", "study.yaml")
 
 
 def _opened(materials: Materials) -> Any:

@@ -1,35 +1,26 @@
-"""What the workflow costs beside computing: planning thousands of jobs, and the share of a run spent in models.
+"""What the workflow costs beside computing: planning (`causal2vec.bench.planning`), and the share of a run in models.
 
-``python -m causal2vec.bench.workflow --share`` reads what a finished run left, ``python -m causal2vec.bench.workflow``
-times the planning.
+``python -m causal2vec.bench.workflow`` reads what a finished run left.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from causal2vec.bench.planning import compare_planning
 from causal2vec.bench.timing import Row
 from causal2vec.errors import UserError, run_cli
-from causal2vec.files import read_json, read_yaml
+from causal2vec.files import read_json
+from causal2vec.manifest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-
-METHODS, SEEDS, SHARDS = 15, 4, 56
-"""The study that is planned; each of 56 tasks is a job."""
-
-GOAL_SECONDS = 8.0
 GOAL_SHARE = 0.85
 """Of all cores' time while a demo runs, in model computation."""
 
@@ -82,17 +73,7 @@ class Share(NamedTuple):
 
 def compare_workflow(results: Path = Path("results"), work: Path = Path("work"), *, repetitions: int = 5) -> list[Row]:
     """The planning's row, and that of the share where ``results`` and ``work`` hold a finished run."""
-    seconds, jobs = time_planning(repetitions)
-    rates = [GOAL_SECONDS / s for s in seconds]
-    none = float("nan")
-    found = [
-        Row(
-            f"plan {METHODS} methods × {SEEDS} seeds × {SHARDS} tasks", "snakemake -n", "-", "s",
-            statistics.median(seconds), min(seconds), max(seconds), none, none, none,
-            statistics.median(rates), 1.0, None,
-            f"{jobs:,} jobs; the ratio is {GOAL_SECONDS:.0f} s, the goal, over the median",
-        )
-    ]  # fmt: skip
+    found, none = [compare_planning(repetitions)], float("nan")
     try:
         share = share_of_run(results, work)
     except UserError:  # nothing has been run yet
@@ -105,60 +86,6 @@ def compare_workflow(results: Path = Path("results"), work: Path = Path("work"),
             describe(share, statistics.median(time_imports(repetitions))),
         ),
     ]  # fmt: skip
-
-
-def time_planning(repetitions: int) -> tuple[list[float], int]:
-    """Seconds of ``snakemake -n`` for the large study, nothing of it being there, and its number of jobs.
-
-    Raises:
-        UserError: Snakemake refuses.
-    """
-    import yaml
-
-    with tempfile.TemporaryDirectory(prefix="planning-") as folder:
-        config = Path(folder) / "study.yaml"
-        config.write_text(yaml.safe_dump(large_study(), sort_keys=False), encoding="utf-8")
-        seconds, listed = [], ""
-        for _ in range(repetitions):
-            start = time.perf_counter()
-            listed = _dry_run(config, Path(folder))
-            seconds.append(time.perf_counter() - start)
-    total = re.search(r"^total\s+(\d+)", listed, flags=re.MULTILINE)
-    if total is None:
-        raise UserError(f"snakemake -n lists no jobs: {listed[-300:]!r}")
-    return seconds, int(total[1])
-
-
-def large_study() -> dict[str, Any]:
-    """The paper's study on one base, with its methods under several names, and each task in a job of its own."""
-    study = read_yaml(ROOT / "config" / "paper.yaml", "run this from a checkout of the suite")
-    trained = {name: method for name, method in study["methods"].items() if method.get("trained", True)}
-    copies = itertools.islice(itertools.cycle(trained.items()), METHODS)
-    study["methods"] = {
-        f"{name}_{place}": {**method, "zero_shot": False} for place, (name, method) in enumerate(copies)
-    }
-    study["bases"] = study["bases"][:1]
-    study["seeds"] = list(range(SEEDS))
-    study["evaluation"] = {**study["evaluation"], "tasks": ["MTEB(eng, v1)"], "shards": SHARDS}
-    for section in ("ablations", "efficiency"):  # they name methods
-        study.pop(section, None)
-    study["compute"] = {**study.get("compute", {}), "device": "cpu"}
-    return study
-
-
-def _dry_run(config: Path, folder: Path) -> str:
-    words = ["-n", "--quiet", "rules", "--cores", "all", "--directory", str(folder), "--configfile", str(config)]
-    # Files that the configuration names, such as the prompts, are looked for where Snakemake runs.
-    for name in ("config", "data"):
-        if (ROOT / name).exists() and not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), *words],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    if done.returncode:
-        raise UserError(f"snakemake -n failed: {' '.join((done.stderr or done.stdout).split())[-400:]}")
-    return done.stdout + done.stderr
 
 
 def share_of_run(results: Path, work: Path) -> Share:
@@ -252,22 +179,15 @@ def _recorded(path: Path) -> float:
 
 
 def main() -> None:
-    """Time the planning, or say where a finished run's time went."""
+    """Say where a finished run's time went."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.bench.workflow", description=__doc__)
-    parser.add_argument("--share", action="store_true", help="the share of model computation in a finished run")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=5, help="of importing libraries")
     options = parser.parse_args()
-    if options.share:
-        share = share_of_run(options.results, options.work)
-        described = describe(share, statistics.median(time_imports(options.repetitions)))
-        sys.stdout.write(f"{share.share:.1%} of the cores' time in model computation ({described})\n")
-        return
-    seconds, jobs = time_planning(options.repetitions)
-    sys.stdout.write(
-        f"{jobs:,} jobs planned in {statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})\n"
-    )
+    share = share_of_run(options.results, options.work)
+    described = describe(share, statistics.median(time_imports(options.repetitions)))
+    sys.stdout.write(f"{share.share:.1%} of the cores' time in model computation ({described})\n")
 
 
 if __name__ == "__main__":
