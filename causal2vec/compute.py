@@ -184,10 +184,11 @@ def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:
     return 2 * 512 * 576 * 1536 / statistics.median(times) / 1e9
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _processor(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, with family and model where it has them: virtual machines call many alike."""
+    lines = info.read_text().splitlines() if info.is_file() else []
+    known = dict(reversed([(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)]))
+    name = known.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in known and "model" in known:
+        return f"{name} (family {known['cpu family']}, model {known['model']})"
+    return name

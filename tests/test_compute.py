@@ -10,6 +10,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from causal2vec.compute import _processor
+
 PROGRAMS = """
 import sys, torch
 from causal2vec.compute import keep_few_programs
@@ -68,3 +70,14 @@ def test_programs_for_ever_new_shapes_do_not_fill_the_memory():
     if all_of_them < 100:
         pytest.skip("this processor has no programs for bfloat16 that would be kept")
     assert few < 0.7 * all_of_them, (few, all_of_them)
+
+
+def test_processors_that_call_themselves_alike_are_told_apart(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text(
+        "".join(f"processor\t: {n}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n" for n in (0, 1))
+    )
+    assert _processor(info) == "AMD EPYC (family 25, model 17)"
+    info.write_text("processor\t: 0\nmodel name\t: An ARM\nCPU part\t: 0xd0c\n")
+    assert _processor(info) == "An ARM"
+    assert _processor(tmp_path / "none") == (platform.processor() or platform.machine())
