@@ -23,6 +23,9 @@ GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP", "SmolLM3MLP")
 ACTIVATED = ("BertIntermediate", "RobertaIntermediate", "XLMRobertaIntermediate")
 """transformers' names of ``act(dense(x))``."""
 
+NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm")
+"""transformers' names of what divides each row by its root mean square (RMSNorm, Zhang and Sennrich 2019)."""
+
 ACTIVATIONS = {
     "SiLU": ("swish", ""), "SiLUActivation": ("swish", ""), "GELUActivation": ("gelu", "none"),
     "GELUTanh": ("gelu", "tanh"),
@@ -68,8 +71,8 @@ def _better(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Ten
     kind = type(module)
     if not kind.__module__.startswith("transformers."):
         return None
-    if kind.__name__.endswith("RMSNorm") and _half(module.weight):
-        return partial(_in_pieces, module.forward)
+    if kind.__name__ in NORMS:
+        return partial(_in_pieces, module.forward) if _half(module.weight) else None
     if kind.__name__ in GATED:
         return _gated(module, products)
     return _activated(module, products) if kind.__name__ in ACTIVATED else None

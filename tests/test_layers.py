@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from transformers import BertConfig, LlamaConfig
 from causal2vec import layers
 from causal2vec.efficiency.counting import _flop_counter
 from causal2vec.encoding import encode
-from causal2vec.layers import ACTIVATED, GATED, fast_layers
+from causal2vec.layers import ACTIVATED, GATED, NORMS, fast_layers
 from causal2vec.linear import can_reorder
 
 MODULES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral", "smollm3": "SmolLM3",
@@ -36,12 +37,16 @@ def half() -> torch.dtype:
     return torch.bfloat16
 
 
+def known(name: str) -> type[nn.Module]:
+    """A class of transformers."""
+    folder = next(folder for folder, start in MODULES.items() if re.match(f"{start}(MLP|Intermediate|RMSNorm)", name))
+    return getattr(importlib.import_module(f"transformers.models.{folder}.modeling_{folder}"), name)
+
+
 def part(name: str, activation: str) -> nn.Module:
     """A layer of transformers, random, with biases where it can have them."""
-    folder = next(folder for folder, start in MODULES.items() if name in (f"{start}MLP", f"{start}Intermediate"))
-    kind = getattr(importlib.import_module(f"transformers.models.{folder}.modeling_{folder}"), name)
     config = BertConfig if name in ACTIVATED else LlamaConfig
-    return kind(config(hidden_size=64, intermediate_size=96, hidden_act=activation, mlp_bias=True)).eval()
+    return known(name)(config(hidden_size=64, intermediate_size=96, hidden_act=activation, mlp_bias=True)).eval()
 
 
 @pytest.mark.parametrize("name", [*GATED, *ACTIVATED])
@@ -75,16 +80,16 @@ def test_what_is_not_known_or_not_faster_is_left_to_transformers(half):
             assert "forward" not in vars(layer) and "forward" in vars(layer.gate_proj)
 
 
+@pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("shape", [(4, 64), (1, 9000, 64), (1, 5000, 3, 64)])
 @torch.inference_mode()
-def test_norms_in_pieces_are_the_same_bits(shape, half, monkeypatch):
-    from transformers.models.llama.modeling_llama import LlamaRMSNorm
-
-    norm, states = LlamaRMSNorm(64).to(half), torch.randn(shape).to(half)
+def test_norms_in_pieces_are_the_same_bits(name, shape, half, monkeypatch):
+    kind = known(name)
+    norm, states = kind(64).to(half), torch.randn(shape).to(half)
     nn.init.normal_(norm.weight)
     expected, seen = norm(states), []
-    own = LlamaRMSNorm.forward
-    monkeypatch.setattr(LlamaRMSNorm, "forward", lambda self, x: seen.append(x.numel()) or own(self, x))
+    own = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda self, x: seen.append(x.numel()) or own(self, x))
     with fast_layers(norm):
         assert torch.equal(norm(states), expected)
     assert max(seen) <= layers.PIECE and sum(seen) == states.numel()
