@@ -3,7 +3,7 @@
 What sentence-transformers' ``encode`` does, for this suite's models: texts are sorted by length and a batch holds as
 many as fit a budget of tokens, so that its working set stays in the processor's caches whatever the texts' lengths;
 where a GPU computes, a thread tokenises ahead; an instruction is read once for all texts (`causal2vec.packing`);
-layers are computed as is fastest on a processor (`causal2vec.layers`). The vectors are the same.
+layers are computed as is fastest on a processor (`causal2vec.layers`). The vectors are the same but for rounding.
 """
 
 from __future__ import annotations
