@@ -221,9 +221,17 @@ def _alive() -> Iterator[psutil.Process]:
 def strays(folder: Path, temporary: Path) -> list[Path]:
     """What a killed run may have left and a finished one must not have."""
     found = [*folder.rglob(".*.draft*"), *(folder / ".snakemake" / "locks").glob("*")]
-    found += [*(folder / ".snakemake" / "scripts").glob("tmp*"), *temporary.glob("*")]
+    found += [*(folder / ".snakemake" / "scripts").glob("tmp*")]
+    found += [path for path in temporary.glob("*") if not _pythons_own(path)]
     found += [path for path in (folder / "work" / "state").rglob("*") if path.is_file()]
     return found
+
+
+def _pythons_own(path: Path) -> bool:
+    """Python tries whether it can write to a temporary folder (`tempfile._get_default_tempdir`); killed just then, it
+    leaves the file, of four bytes at most, there for good."""
+    named = re.fullmatch(r"[a-z0-9_]{8}", path.name) and path.is_file()
+    return bool(named) and path.read_bytes() in (b"", b"blat")
 
 
 def table(kills: list[Kill]) -> str:
