@@ -42,10 +42,9 @@ def fingerprint(*modules: str) -> str:
 def _files_of(module: str) -> list[Path]:
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)  # only that: to find a module further down, Python imports those above it
-    if spec is not None and spec.origin is not None:
-        place = Path(spec.origin)
-        if spec.submodule_search_locations:
-            place = place.parent.joinpath(*rest)
+    above = list(spec.submodule_search_locations or ()) if spec else []  # a package may lack an __init__.py
+    alone = [Path(spec.origin)] if spec and spec.origin and not above else []
+    for place in [*(Path(folder).joinpath(*rest) for folder in above), *alone]:
         if place.is_dir():
             return sorted(place.rglob("*.py"))
         if (file := place.with_suffix(".py")).is_file():

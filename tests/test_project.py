@@ -188,6 +188,24 @@ def test_fingerprint_follows_meaning_not_comments(tmp_path, monkeypatch):
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_fingerprint_finds_modules_of_all_kinds_and_says_what_is_not_there(tmp_path, monkeypatch):
+    from causal2vec.errors import UserError
+    from causal2vec.fingerprint import _files_of, fingerprint
+
+    monkeypatch.syspath_prepend(tmp_path)
+    inner = tmp_path / "no_init" / "methods"
+    inner.mkdir(parents=True)
+    (inner / "mine.py").write_text("raise RuntimeError('imported')")
+    (inner / "yours.py").write_text("")
+    assert _files_of("no_init.methods.mine") == [inner / "mine.py"]
+    assert _files_of("no_init.methods") == [inner / "mine.py", inner / "yours.py"]
+    assert _files_of("causal2vec.reporting.verify.checksums") == [ROOT / "causal2vec/reporting/verify/checksums.py"]
+    assert ROOT / "causal2vec/reporting/tables/build.py" in _files_of("causal2vec.reporting")
+    for name in ("nowhere_at_all", "no_init.theirs", "causal2vec.nowhere", "sys"):
+        with pytest.raises(UserError, match=f"the Python module {name} is not installed"):
+            fingerprint(name)
+
+
 def test_all_code_that_reads_texts_is_in_a_fingerprint():
     from causal2vec.fingerprint import ENCODING, READING
 

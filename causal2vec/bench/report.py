@@ -24,7 +24,7 @@ VERSIONS = ("torch", "transformers", "sentence-transformers", "peft", "mteb", "s
 BENCH_HEAD = (
     "Ours and rival: median (lowest to highest repetition) in the unit given; both took turns in one run. Ratio: "
     "of the medians. Limit: the ratio if ours did nothing but multiply matrices, at the rate measured beside this "
-    "very work. A dash: no goal, no rival, or not a matter of FLOPs."
+    "very work; of a plan, if ours were Snakemake alone. A dash: no goal, no rival, or not a matter of FLOPs."
 )
 LIMITS_HEAD = (
     "Share: FLOPs that the texts need (padding, and beginnings read once, not counted) over seconds, relative to the "
