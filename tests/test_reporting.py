@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 from fixtures_reporting import LAYOUT, TYPES, make_job, score_rows, write_frame
 
@@ -69,10 +68,3 @@ def test_reporting_needs_no_model_library():
 
 def test_help_is_quick_because_it_loads_nothing_large():
     assert _run(code="import sys, causal2vec.reporting.__main__; sys.exit('pandas' in sys.modules)").returncode == 0
-
-
-def test_sources_stay_short():
-    import causal2vec.reporting
-
-    for path in Path(causal2vec.reporting.__file__).parent.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 300, path
