@@ -7,6 +7,7 @@ queries of a task and attention is causal, its keys and values can be computed o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,9 +31,10 @@ class InContext(DecoderEmbedder):
             instruction and text. The paper allows 2,048 with examples and 512 without; that the rest of 1,536 is
             theirs is assumed.
         shows_examples: Whether the examples of a prompt are read; without them it is the same template, zero-shot.
+        most_examples: How many of them at most, from the first on; None: all that the prompt has.
     """
 
-    config_keys: list[str] = [*DecoderEmbedder.config_keys, "examples_max_length", "shows_examples"]
+    config_keys: list[str] = [*DecoderEmbedder.config_keys, "examples_max_length", "shows_examples", "most_examples"]
 
     def __init__(
         self,
@@ -42,9 +44,11 @@ class InContext(DecoderEmbedder):
         chat: Sequence[str] | None = None,
         examples_max_length: int = 1536,
         shows_examples: bool = True,
+        most_examples: int | None = None,
     ) -> None:
         super().__init__(loaded, max_seq_length, add_bos, chat)
         self.examples_max_length, self.shows_examples = examples_max_length, shows_examples
+        self.most_examples = most_examples
 
     def pieces(self, text: str, prompt: str) -> list[Piece]:
         """``[BOS]examples instruction text\\n<response>[EOS]``; a document is ``[BOS]text[EOS]``."""
@@ -83,5 +87,7 @@ class InContext(DecoderEmbedder):
 
     def _split(self, prompt: str) -> tuple[str, str]:
         """Examples and instruction of a prompt."""
-        start = max(prompt.rfind(INSTRUCT), 0)
-        return prompt[:start] if self.shows_examples else "", prompt[start:]
+        starts = [found.start() for found in re.finditer(re.escape(INSTRUCT), prompt)] or [0]
+        shown = len(starts) - 1 if self.most_examples is None else min(self.most_examples, len(starts) - 1)
+        shown = shown if self.shows_examples else 0
+        return prompt[starts[0] : starts[shown]] if shown else "", prompt[starts[-1] :]

@@ -18,6 +18,7 @@ from causal2vec.settings import (
     VARIANT,
     ZERO_SHOT,
     Ablation,
+    Alignment,
     Budget,
     Compute,
     Distributed,
@@ -41,6 +42,7 @@ __all__ = [
     "VARIANT",
     "ZERO_SHOT",
     "Ablation",
+    "Alignment",
     "Budget",
     "Compute",
     "Config",
@@ -76,6 +78,7 @@ class Config(Section):
     budget: Budget
     mntp: Mntp | None = None
     simcse: Simcse | None = None
+    alignment: Alignment | None = None
     evaluation: Evaluation
     efficiency: Efficiency = Efficiency()
     ablations: dict[Name, Ablation] = Field(default_factory=dict)
@@ -155,7 +158,7 @@ class Config(Section):
                     raise ValueError(
                         f"methods.{name}: base '{base}' is not among models{hint(base, list(self.models))}"
                     )
-            for stage in ("mntp", "simcse"):
+            for stage in ("mntp", "simcse", "alignment"):
                 if getattr(method, stage) and getattr(self, stage) is None:
                     raise ValueError(f"methods.{name}.{stage} is true, but the {stage} section is missing; add it")
             for sign, maker in ((ZERO_SHOT, "zero_shot"), (VARIANT, "ablations")):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from causal2vec.embedder import DecoderEmbedder, Piece, Role, mean_pool
 
 PLACES = ("before_bos", "after_bos", "after_instruction")
+STARTS = ("random", "centred", "whitened", "token_mean")
 POOLINGS = {
     "concat": (Role.CONTEXTUAL, Role.EOS),
     "contextual": (Role.CONTEXTUAL,),
@@ -37,6 +38,13 @@ class Causal2Vec(DecoderEmbedder):
         pooling: ``concat`` (the paper's), or one of its parts ``contextual`` and ``eos``, or ``mean`` over the text.
         encoder_sees_instruction: Whether the encoder reads the instruction too (assumed: no).
         freeze_encoder: Train only the MLP and the LLM's adapters (assumed: no).
+        token_start: What the Contextual token is before training (assumed), see `fit_token`: a ``random`` projection
+            of the encoder's summary; the same ``centred``, without what all texts have in common; ``whitened``, with
+            all directions of the summary equally strong; ``token_mean``, the mean of the LLM's own vectors of the
+            text's tokens.
+        token_length: Its length then, in units of the mean length of the LLM's own token vectors (assumed).
+        unit_halves: Whether ``concat`` brings both halves to length one first, so that each has the same say in a
+            cosine (assumed: no).
         prefixes: What the encoder was trained to find before a query and before a document, such as e5's
             ``["query: ", "passage: "]`` (assumed, like the encoder itself).
     """
@@ -48,6 +56,9 @@ class Causal2Vec(DecoderEmbedder):
         "pooling",
         "encoder_sees_instruction",
         "freeze_encoder",
+        "token_start",
+        "token_length",
+        "unit_halves",
         "prefixes",
     ]
     encoder: Any
@@ -62,6 +73,9 @@ class Causal2Vec(DecoderEmbedder):
         pooling: str = "concat",
         encoder_sees_instruction: bool = False,
         freeze_encoder: bool = False,
+        token_start: str = "random",
+        token_length: float = 1.0,
+        unit_halves: bool = False,
         prefixes: Sequence[str] | None = None,
     ) -> None:
         super().__init__(loaded, max_seq_length, add_bos, chat)
@@ -74,7 +88,12 @@ class Causal2Vec(DecoderEmbedder):
             raise ValueError(
                 "place is after_bos, but this LLM's input has no BOS; set add_bos: true or place: before_bos"
             )
+        if token_start not in STARTS:
+            raise ValueError(f"token_start is '{token_start}', but must be one of {', '.join(STARTS)}")
+        if not token_length > 0:
+            raise ValueError(f"token_length is {token_length}, but must be more than 0")
         self.place, self.pooling = place, pooling
+        self.token_start, self.token_length, self.unit_halves = token_start, token_length, unit_halves
         self.encoder_sees_instruction, self.freeze_encoder = encoder_sees_instruction, freeze_encoder
         width, inner = int(self.llm.config.hidden_size), int(self.encoder.config.hidden_size)
         self.projection: Any = nn.Sequential(nn.Linear(inner, width), nn.GELU(), nn.Linear(width, width))
@@ -112,7 +131,10 @@ class Causal2Vec(DecoderEmbedder):
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
         """``concat``: ``[h(C); h(EOS)]``, of twice the LLM's width."""
-        return torch.cat([mean_pool(states, roles == role) for role in POOLINGS[self.pooling]], dim=-1)
+        parts = [mean_pool(states, roles == role) for role in POOLINGS[self.pooling]]
+        if self.unit_halves:
+            parts = [nn.functional.normalize(part, dim=-1) for part in parts]
+        return torch.cat(parts, dim=-1)
 
     def kept(self, roles: Tensor) -> Tensor:
         """The Contextual token and EOS, ``(batch, length)``, or what else `pool` takes."""
@@ -124,19 +146,66 @@ class Causal2Vec(DecoderEmbedder):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Scale the MLP so that the Contextual token is as long as the LLM's own token vectors (assumed).
+        """Scale the MLP so that the Contextual token is ``token_length`` times as long as the LLM's own token vectors.
 
-        A vector of another length in front of everything would disturb a pre-trained LLM before training has
-        taught it anything. Measured on 64 random token sequences, so that no text is needed, and against what
-        the LLM's embedding gives, not what it stores: Gemma's lengthens its vectors by the root of the width.
+        Measured on 64 random token sequences, so that no text is needed, and against what the LLM's embedding gives,
+        not what it stores: Gemma's lengthens its vectors by the root of the width. `fit_token` does it again on real
+        text, where there is some.
         """
         vocabulary = int(self.encoder.config.vocab_size)
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(vocabulary, (64, 16), generator=generator).to(self.encoder.device)
-        length = self.contextual_token({"pre_ids": ids, "pre_mask": torch.ones_like(ids)}).float().norm(dim=-1).mean()
+        self._scale(self.contextual_token({"pre_ids": ids, "pre_mask": torch.ones_like(ids)}))
+
+    @torch.no_grad()
+    def fit_token(self, texts: Sequence[str]) -> None:
+        """Give the Contextual token its first value, ``token_start``, in closed form from texts without labels.
+
+        The MLP's first layer stays random; its last layer is the ridge regression of the target on what the first
+        gives. Nothing to do for ``random``.
+        """
+        if self.token_start == "random":
+            return
+        first, last = self.projection[0], self.projection[-1]
+        summaries, targets = [], []
+        for start in range(0, len(texts), 64):
+            features = self.preprocess(texts[start : start + 64])
+            features = {name: value.to(last.weight.device) for name, value in features.items()}
+            states = self.encoder_states(features["pre_ids"], features["pre_mask"])
+            summaries.append(mean_pool(states, features["pre_mask"]))
+            if self.token_start == "token_mean":
+                own = self.llm.get_input_embeddings()(features["input_ids"])
+                targets.append(mean_pool(own, features["roles"] == Role.TEXT))
+        summary = torch.cat(summaries).double()
+        hidden = nn.functional.gelu(first(summary.to(first.weight.dtype))).double()
+        if self.token_start == "centred":
+            last.bias.sub_(last(hidden.to(last.weight.dtype)).mean(dim=0))
+        else:
+            target = torch.cat(targets).double() if targets else _whitened(summary, last.out_features)
+            centre, goal = hidden.mean(dim=0), target.mean(dim=0)
+            wide, aim = hidden - centre, target - goal
+            ridge = 1e-3 * wide.square().sum() / wide.shape[1]
+            weight = torch.linalg.solve(wide.T @ wide + ridge * torch.eye(wide.shape[1]).to(wide), wide.T @ aim)
+            last.weight.copy_(weight.T)
+            last.bias.copy_(goal - centre @ weight)
+        self._scale(last(hidden.to(last.weight.dtype)))
+
+    @torch.no_grad()
+    def _scale(self, tokens: Tensor) -> None:
+        """Bring Contextual tokens ``(texts, width)`` to ``token_length`` in the mean, by the MLP's last layer."""
         embedding = self.llm.get_input_embeddings()
-        tokens = torch.arange(embedding.weight.shape[0], device=embedding.weight.device)
-        target = embedding(tokens).float().norm(dim=-1).mean()
+        ids = torch.arange(embedding.weight.shape[0], device=embedding.weight.device)
+        factor = self.token_length * embedding(ids).float().norm(dim=-1).mean() / tokens.float().norm(dim=-1).mean()
         last = self.projection[-1]
-        last.weight.mul_(target / length)
-        last.bias.mul_(target / length)
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
+
+
+def _whitened(summaries: Tensor, width: int) -> Tensor:
+    """Summaries ``(texts, inner)`` without their mean and with all directions equally strong, turned into ``width``."""
+    centred = summaries - summaries.mean(dim=0)
+    directions, strengths, _ = torch.linalg.svd(centred, full_matrices=False)
+    known = directions[:, strengths > 1e-3 * strengths[0]]
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(max(width, known.shape[1]), known.shape[1], generator=generator).double())[0]
+    return known @ turn.T[:, :width].to(known)

@@ -95,6 +95,7 @@ class Method(Section):
     zero_shot_bases: list[Name] | None = Field(None, description="the same for the untrained twin")
     mntp: bool = Field(False, description="masked-next-token pre-training before the contrastive training")
     simcse: bool = Field(False, description="unsupervised contrastive pre-training, after mntp where both are on")
+    alignment: bool = Field(False, description="align the Contextual token with the frozen LLM before all else")
     chat: bool = Field(False, description="wrap instruction and text as the base's chat setting says")
     examples: str | None = Field(None, description="file of in-context examples that go before its instructions")
     assumed: list[str] = Field(default_factory=list, description="settings that no source gives; shown in tables")
@@ -185,6 +186,19 @@ class Simcse(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-5
     temperature: Annotated[float, Field(gt=0)] = 0.05
     dropout: Annotated[float, Field(gt=0, lt=1, description="of attention: makes the two views")] = 0.3
+    texts: TextSource | None = Field(None, description="null: the training pairs' positives")
+
+
+class Alignment(Section):
+    """Alignment of the Contextual token with the frozen LLM, a stage of our own: `causal2vec.training.alignment`."""
+
+    steps: Positive
+    batch_size: Positive
+    max_length: Positive
+    objective: Literal["state", "bag", "text"] = "state"
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of the MLP")
+    encoder_rate: Annotated[float, Field(gt=0)] = 2e-5
+    temperature: Annotated[float, Field(gt=0)] = 0.05
     texts: TextSource | None = Field(None, description="null: the training pairs' positives")
 
 

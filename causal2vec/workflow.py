@@ -28,6 +28,7 @@ LESS_MEMORY = {
     "train_model": "lower budget.mini_batch_size or set budget.gradient_checkpointing",
     "pretrain_mntp": "lower mntp.batch_size",
     "pretrain_simcse": "lower simcse.batch_size",
+    "pretrain_alignment": "lower alignment.batch_size",
     "evaluate_model": "lower evaluation.batch_tokens",
     "measure_efficiency": "lower efficiency.max_tokens",
 }

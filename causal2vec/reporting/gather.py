@@ -60,3 +60,9 @@ def collect_training(folders: list[Path], output: Path) -> None:
     records = [read_json(folder / "training.json") for folder in sorted(folders)]
     with atomic_file(output) as draft:
         write_json(draft, records)
+
+
+def collect_audits(audits: list[Path], output: Path) -> None:
+    """Write the audits of all trained models as one JSON list."""
+    with atomic_file(output) as draft:
+        write_json(draft, [read_json(path) for path in sorted(audits)])

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PROJECTION = "projection.safetensors"
+"""The MLP that alignment has taught, beside the encoder's files."""
+
+FITTED_ON = 2000
+"""Texts of the training pairs, without their labels, that a Contextual token gets its first value from."""
+
 
 def make_model(
     run: Run,
@@ -165,6 +171,7 @@ def train(
     sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
     check_batch(budget, ranks.world_size())
     module = build_to_train(run.spec.module, folders, settings, dtype, attention)
+    prepare_token(module, folders, pairs)
     attentions = {part: getattr(module, part).config._attn_implementation for part in module.parts}
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
     counts = {"trainable_parameters": trainable_count(module)}
@@ -200,6 +207,22 @@ def train(
     else:
         merge_lora(module)
     return module.eval(), record
+
+
+def prepare_token(module: Embedder, folders: dict[str, Path], pairs: Path) -> None:
+    """The first value of the Contextual token of a method that has one: as alignment left it, or fitted."""
+    from safetensors.torch import load_file
+
+    from causal2vec.modeling_causal2vec import Causal2Vec
+    from causal2vec.training.texts import read_texts
+
+    if not isinstance(module, Causal2Vec):
+        return
+    if (aligned := folders["encoder"] / PROJECTION).is_file():
+        module.projection.load_state_dict(load_file(aligned))
+    else:
+        texts = read_texts(None, pairs / "train.parquet", FITTED_ON, seed=0, where="pairs")
+        module.fit_token(texts)
 
 
 def _trainer(

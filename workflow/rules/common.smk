@@ -117,19 +117,27 @@ def settings_of(wildcards) -> dict:
     return SETTINGS[run_of(wildcards).path]
 
 
+def llm_of(wildcards) -> str:
+    """The folder of a run's LLM: the base, or what its pre-training made of it."""
+    run = run_of(wildcards)
+    if run.trained and run.spec.simcse:
+        start = "mntp" if run.spec.mntp else "models"
+        return f"work/simcse/{start}/{run.base}/seed{run.seed}"
+    if run.trained and run.spec.mntp:
+        return f"work/mntp/{run.base}/seed{run.seed}"
+    return f"work/models/{run.base}"
+
+
 def parts_of(wildcards) -> dict[str, str]:
     """What a run is built from: its base, the encoder where the base is an LLM, and the pairs where it is trained."""
     run = run_of(wildcards)
     pairs = {"pairs": "work/pairs"} if VALIDATE or run.trained else {}
     if CONFIG.models[run.base].kind == "encoder":
         return {"encoder": f"work/models/{run.base}", **pairs}
-    llm = f"work/models/{run.base}"
-    if run.trained and run.spec.mntp:
-        llm = f"work/mntp/{run.base}/seed{run.seed}"
-    if run.trained and run.spec.simcse:
-        start = "mntp" if run.spec.mntp else "models"
-        llm = f"work/simcse/{start}/{run.base}/seed{run.seed}"
-    return {"llm": llm, "encoder": f"work/models/{run.encoder}", **pairs}
+    encoder = f"work/models/{run.encoder}"
+    if run.trained and run.spec.alignment:
+        encoder = f"work/alignment/{run.path}"
+    return {"llm": llm_of(wildcards), "encoder": encoder, **pairs}
 
 
 def from_hub(name: str) -> bool:

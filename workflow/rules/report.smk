@@ -4,6 +4,7 @@ SCORE_FILES = {
     "per_item": "results/items",
     "efficiency": "results/efficiency.csv",
     "training": "results/training.json",
+    "audit": "results/audit.json",
     "manifest": "results/manifest.json",
 }
 STUDY = {**SCORE_FILES, "statistics": "results/statistics"}
@@ -43,6 +44,21 @@ rule collect_training:
         "Gathering the training records"
     script:
         "../scripts/collect_training.py"
+
+
+rule collect_audits:
+    input:
+        audits=[f"work/audit/{path}.json" for path, run in RUNS.items() if run.trained],
+    output:
+        "results/audit.json",
+    log:
+        "work/logs/collect_audits.log",
+    params:
+        code=fingerprint("causal2vec.reporting.gather"),
+    message:
+        "Gathering the audits"
+    script:
+        "../scripts/collect_audits.py"
 
 
 rule write_manifest:

@@ -84,6 +84,45 @@ rule pretrain_simcse:
         "../scripts/pretrain_simcse.py"
 
 
+rule pretrain_alignment:
+    input:
+        llm=llm_of,
+        encoder=lambda wildcards: f"work/models/{run_of(wildcards).encoder}",
+        pairs="work/pairs",
+        hardware="work/hardware.json",
+        texts=fetched_texts("alignment"),
+    output:
+        directory("work/alignment/{method}/{base}/seed{seed}"),
+    log:
+        "work/logs/pretrain_alignment/{method}/{base}/seed{seed}.log",
+    benchmark:
+        "work/benchmarks/pretrain_alignment/{method}/{base}/seed{seed}.jsonl"
+    priority: 2
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=GPUS,
+    params:
+        run=lambda wildcards: run_of(wildcards).model_dump(),
+        alignment=lambda wildcards: CONFIG.alignment.model_dump(),
+        compute=section("compute"),
+        code=lambda wildcards: fingerprint(
+            run_of(wildcards).spec.module.rpartition(".")[0],
+            *READING,
+            "causal2vec.training.alignment",
+            "causal2vec.training.contrastive",
+            "causal2vec.training.precision",
+            "causal2vec.training.stages",
+            "causal2vec.training.texts",
+            "causal2vec.training.trainer",
+        ),
+    message:
+        "Aligning the Contextual token of {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
+    script:
+        "../scripts/pretrain_alignment.py"
+
+
 rule train_model:
     input:
         unpack(parts_of),
@@ -133,3 +172,30 @@ rule train_model:
         "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
     script:
         "../scripts/train_model.py"
+
+
+rule audit_model:
+    input:
+        model="results/models/{method}/{base}/seed{seed}",
+        pairs="work/pairs",
+        hardware="work/hardware.json",
+    output:
+        "work/audit/{method}/{base}/seed{seed}.json",
+    log:
+        "work/logs/audit_model/{method}/{base}/seed{seed}.log",
+    benchmark:
+        "work/benchmarks/audit_model/{method}/{base}/seed{seed}.jsonl"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=GPUS,
+    params:
+        run=settings_of,
+        compute=section("compute"),
+        prompts=prompts_for,
+        code=fingerprint("causal2vec.evaluation.audit", "causal2vec.evaluation.prompts"),
+    message:
+        "Auditing {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
+    script:
+        "../scripts/audit_model.py"

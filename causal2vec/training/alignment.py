@@ -1,0 +1,154 @@
+"""Alignment of the Contextual token: before anything else learns, the frozen LLM tells the encoder what it can read.
+
+The encoder and the MLP learn, without labels, to make a token from which the LLM gets what it gets from the text
+itself. A stage of our own (assumed: no source says that the paper has one), as masked-next-token prediction is a stage
+of LLM2Vec. Three objectives:
+
+* ``state``: the LLM reads ``[BOS][C][EOS]`` without the text; its state at EOS must be more like the one behind the
+  same text without a token, ``[BOS]text[EOS]``, than like those of the batch's other texts (InfoNCE).
+* ``bag``: the LLM reads ``[BOS][C]``; the text's tokens, in any order, must be likely to follow.
+* ``text``: the LLM reads ``[BOS][C]text``; every next token must be likely.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset
+from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import set_seed
+
+from causal2vec.config import Alignment
+from causal2vec.embedder import Role
+from causal2vec.errors import UserError
+from causal2vec.files import atomic_folder, settle, write_json
+from causal2vec.modeling_causal2vec import Causal2Vec
+from causal2vec.runs import Run
+from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
+from causal2vec.training.precision import build_to_train
+from causal2vec.training.stages import check_loss, run_trainer, stage_arguments
+from causal2vec.training.texts import read_texts
+from causal2vec.training.trainer import EqualTermsTrainer
+
+
+class Computing(NamedTuple):
+    """Where and how a stage computes; see `causal2vec.training.mntp.pretrain_mntp`."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    attention: str = "sdpa"
+    fetched: Path | None = None
+    keep_state: bool = False
+
+
+class AlignmentTrainer(EqualTermsTrainer):
+    """The suite's trainer, whose message at a NaN names this stage's settings."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One step, refused if its loss is not finite."""
+        loss = super(EqualTermsTrainer, self).training_step(*args, **kwargs)
+        check_loss(float(loss), self.state.global_step + 1, "alignment", self._get_learning_rate())
+        return loss
+
+
+class AlignmentLoss(nn.Module):
+    """How well the LLM reads the token alone; see the module's docstring.
+
+    Args:
+        model: Of one module, the method, its LLM frozen.
+        objective: ``state``, ``bag`` or ``text``.
+        temperature: Of ``state``.
+    """
+
+    def __init__(self, model: SentenceTransformer, objective: str, temperature: float) -> None:
+        super().__init__()
+        self.model, self.objective, self.temperature = model, objective, temperature
+
+    def forward(self, sentence_features: list[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
+        """The mean loss of a batch of texts."""
+        module, features = self.model[0], sentence_features[0]
+        roles, mask = features["roles"], features["attention_mask"]
+        text, token = roles == Role.TEXT, roles == Role.CONTEXTUAL
+        if self.objective == "state":
+            with torch.no_grad():
+                goal = self._at_eos({**features, "attention_mask": mask * ~token})
+            found = self._at_eos({**features, "attention_mask": mask * ~text})
+            goal, found = functional.normalize(goal, dim=1), functional.normalize(found, dim=1)
+            return functional.cross_entropy(found @ goal.T / self.temperature, torch.arange(len(goal)).to(goal.device))
+        vocabulary = module.llm.get_input_embeddings().weight
+        if self.objective == "bag":
+            states = module.states({**features, "attention_mask": mask * ~text}, token)
+            logits = (states * token.unsqueeze(-1)).sum(dim=1) @ vocabulary.to(states.dtype).T
+            rows, columns = text.nonzero(as_tuple=True)
+            return -functional.log_softmax(logits.float(), dim=1)[rows, features["input_ids"][rows, columns]].mean()
+        states = module.states(features)
+        before = text[:, 1:].nonzero(as_tuple=True)
+        logits = states[:, :-1][before] @ vocabulary.to(states.dtype).T
+        return functional.cross_entropy(logits.float(), features["input_ids"][:, 1:][before])
+
+    def _at_eos(self, features: dict[str, Tensor]) -> Tensor:
+        """The state at EOS, ``(batch, width)``; every pass has a beginning of its own, so none is shared."""
+        last = features["roles"] == Role.EOS
+        own = {**features, "head": torch.zeros_like(features["head"])}
+        return (self.model[0].states(own, last) * last.unsqueeze(-1)).sum(dim=1).float()
+
+
+def pretrain_alignment(
+    run: Run, folders: dict[str, Path], pairs: Path, stage: Alignment, output: Path, state: Path, compute: Computing
+) -> None:
+    """Align a run's Contextual token and write the encoder to ``output``, with the MLP and ``alignment.json`` beside.
+
+    Args:
+        run: Of a method with a Contextual token; its seed is that of the MLP and of the order.
+        folders: Model folder per part (``llm``, ``encoder``).
+        pairs: Folder with ``train.parquet``, whose positives a stage without texts of its own reads.
+        stage: The stage's settings.
+        output: Appears whole or not at all; takes the encoder's place in the training that follows.
+        state: Folder for checkpoints; a stage that was stopped goes on from there. Removed at the end.
+        compute: Where, in which format and with which attention to compute.
+
+    Raises:
+        UserError: The method has no Contextual token, the loss is not finite, or the stage was stopped by a signal.
+    """
+    set_seed(run.seed)
+    settings = {**module_settings(run), "max_seq_length": stage.max_length}
+    module: Any = build_to_train(run.spec.module, folders, settings, compute.dtype, compute.attention)
+    if not isinstance(module, Causal2Vec):
+        raise UserError(
+            f"methods.{run.method}.alignment is true, but {run.spec.module} has no Contextual token; remove it"
+        )
+    prepare_token(module, folders, pairs)
+    needed = stage.steps * stage.batch_size
+    texts = read_texts(
+        stage.texts, pairs / "train.parquet", needed, seed=run.seed, where="alignment.texts", fetched=compute.fetched
+    )
+    module.llm.requires_grad_(False)
+    model = SentenceTransformer(modules=[module.train()], device=compute.device)
+    arguments = stage_arguments(stage, run.seed, state, device=compute.device, dtype=compute.dtype)
+    trainer = AlignmentTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            **arguments, dataloader_drop_last=True, learning_rate_mapping={r"\.0\.encoder\.": stage.encoder_rate}
+        ),
+        train_dataset=Dataset.from_dict({"text": texts}),
+        loss=AlignmentLoss(model, stage.objective, stage.temperature),
+    )
+    done = run_trainer(trainer, state)
+    record = {
+        **stage.model_dump(),
+        "seed": run.seed,
+        "encoder": folders["encoder"].name,
+        "texts_read": len(texts),
+        **done,
+    }
+    with atomic_folder(output) as draft:
+        module.encoder.save_pretrained(draft)
+        module.tokenizers["encoder"].save_pretrained(draft)
+        save_file(module.projection.state_dict(), draft / PROJECTION)
+        write_json(draft / "alignment.json", record)
+    settle(state, output, keep=compute.keep_state)

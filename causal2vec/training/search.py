@@ -1,0 +1,258 @@
+"""``python -m causal2vec.training.search``: try settings, judged by validation pairs alone.
+
+A file of trials (``config/trials.yaml``) says what is tried, for every method as often. A trial is a training without
+a saved model, then its audit on the validation pairs (`causal2vec.evaluation.audit`): no evaluation task is looked at.
+Each trial is a file in the output folder; what is there already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from causal2vec.config import Config, ModelSource, Section, load_config
+from causal2vec.errors import UserError, run_cli
+from causal2vec.files import read_json, read_yaml, sha256_json, write_json
+
+OF_RUN = ("settings", "budget", "encoder")
+"""The first word of a key that a single run has; any other key is looked for in the whole configuration."""
+
+
+class Group(Section):
+    """Trials of one method at one scale."""
+
+    method: str
+    scale: str = Field(description="what the group is called in the tables, for example 60 steps")
+    common: dict[str, Any] = Field(default_factory=dict, description="key with dots -> value, for all of them")
+    seeds: list[int] = [0]
+    trials: list[dict[str, Any]] = Field(description="key with dots -> value, on top of common")
+
+
+class Trials(Section):
+    """A file of trials."""
+
+    models: dict[str, ModelSource] = Field(default_factory=dict, description="models beside the configuration's")
+    groups: list[Group]
+
+
+class Trial(Section):
+    """One training to be judged."""
+
+    method: str
+    scale: str
+    seed: int
+    changes: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The trial's file, the same for the same settings."""
+        return f"{self.method}-{sha256_json(self.model_dump())[:12]}.json"
+
+
+def trials_of(source: Trials) -> list[Trial]:
+    """Every trial, the groups' in their order."""
+    return [
+        Trial(method=group.method, scale=group.scale, seed=seed, changes={**group.common, **changes})
+        for group in source.groups
+        for changes in group.trials
+        for seed in group.seeds
+    ]
+
+
+def load_trials(path: Path) -> Trials:
+    """Read a file of trials.
+
+    Raises:
+        UserError: It is absent or not what a file of trials must be.
+    """
+    try:
+        return Trials.model_validate(read_yaml(path, "name a file such as config/trials.yaml"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; correct it") from error
+
+
+def changed(config: Config, models: dict[str, ModelSource], trial: Trial) -> Config:
+    """The configuration that a trial is of, checked like any other.
+
+    ``settings.KEY`` is a setting of the method; any other key stands in the configuration as it is written.
+
+    Raises:
+        UserError: A key or value does not fit.
+    """
+    plain = config.model_dump()
+    plain["models"] |= {name: model.model_dump() for name, model in models.items()}
+    plain |= {"seeds": [trial.seed], "ablations": {}}
+    for key, value in trial.changes.items():
+        words = key.split(".")
+        if words[0] == "settings":
+            words = ["methods", trial.method, *words]
+        target = plain
+        for word in words[:-1]:
+            target = target.setdefault(word, {})
+        target[words[-1]] = value
+    return load_config(plain, where=f"the trial {trial.changes} of {trial.method}")
+
+
+def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str) -> dict[str, Any]:
+    """Train and audit.
+
+    Args:
+        config: As `changed` gives it.
+        trial: Which method and seed.
+        work: Folder with ``models`` and ``pairs``.
+        device, dtype: Where and in which format to compute.
+
+    Returns:
+        The trial, ``audit``, the mean ``loss`` of the last tenth of the steps, and ``seconds`` of every stage.
+    """
+    from transformers import set_seed
+
+    from causal2vec.evaluation.audit import audit
+    from causal2vec.evaluation.prompts import load_prompts, prompts_of
+    from causal2vec.runs import runs_of
+    from causal2vec.training.alignment import Computing, pretrain_alignment
+    from causal2vec.training.contrastive import module_settings, train
+    from causal2vec.training.mntp import pretrain_mntp
+
+    run = next(run for run in runs_of(config) if run.method == trial.method)
+    is_llm = config.models[run.base].kind == "llm"
+    parts = {"llm": run.base, "encoder": run.encoder} if is_llm else {"encoder": run.base}
+    folders = {part: work / "models" / name for part, name in parts.items()}
+    prompts = prompts_of(load_prompts(Path(config.evaluation.prompts)), run.spec)
+    pairs, seconds = work / "pairs", {}
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        if run.spec.mntp and config.mntp:
+            llm, rows = Path(scratch) / "mntp", pairs / "train.parquet"
+            stage, lora = config.mntp.on(run.base), run.budget.lora
+            pretrain_mntp(
+                folders["llm"], rows, stage, lora, run.seed, llm, Path(scratch) / "m", device=device, dtype=dtype
+            )
+            folders["llm"], seconds["mntp"] = llm, round(time.perf_counter() - start, 1)
+        if run.spec.alignment and config.alignment:
+            encoder = Path(scratch) / "aligned"
+            computing = Computing(device, dtype)
+            pretrain_alignment(run, folders, pairs, config.alignment, encoder, Path(scratch) / "a", computing)
+            folders["encoder"], seconds["alignment"] = encoder, round(time.perf_counter() - start, 1)
+        set_seed(run.seed)
+        module, record = train(
+            run,
+            folders,
+            module_settings(run),
+            pairs,
+            prompts,
+            Path(scratch) / "t",
+            device=device,
+            dtype=dtype,
+            attention="sdpa",
+        )
+        module.max_seq_length = run.max_length
+        found = audit(module, pairs / "validation.parquet", prompts, device=device)
+    losses = [entry["loss"] for entry in record["loss"]][-max(1, run.budget.steps // 10) :]
+    return {
+        **trial.model_dump(),
+        "loss": round(sum(losses) / len(losses), 4),
+        "seconds": {**seconds, "training": record["seconds"]},
+        "device": device,
+        "dtype": dtype,
+        "audit": found,
+    }
+
+
+def work_through(
+    config: Config, source: Trials, work: Path, output: Path, *, device: str, dtype: str, threads: int
+) -> None:
+    """Run every trial that has no result and that no other process works on, and say each one's result in a line.
+
+    A trial that fails is named, and the others go on.
+    """
+    import torch
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    torch.set_num_threads(threads)
+    disable_progress_bar()
+    set_verbosity_error()
+    trials = trials_of(source)
+    for number, trial in enumerate(trials, 1):
+        claim = output / f"{trial.name}.claim"
+        if (output / trial.name).is_file():
+            continue
+        try:
+            claim.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        line = f"{trial.method}, {trial.scale}, seed {trial.seed}, {trial.changes}"
+        try:
+            result = run_trial(changed(config, source.models, trial), trial, work, device, dtype)
+            write_json(output / trial.name, result)
+            line += f": {result['audit']['mrr']['own']}"
+        except Exception as error:
+            line += f": FAILED, {type(error).__name__}: {error}"
+        sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {number}/{len(trials)} {line}\n")
+
+
+def search(source: Trials, output: Path, jobs: int) -> None:
+    """Run the trials in ``jobs`` processes, each of which is this command with ``--worker``.
+
+    Raises:
+        UserError: Some trials failed.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for claim in output.glob("*.claim"):
+        claim.unlink()
+    workers = [subprocess.Popen([sys.executable, "-m", "causal2vec.training.search", *sys.argv[1:], "--worker"])]
+    workers += [subprocess.Popen(workers[0].args) for _ in range(jobs - 1)]
+    try:
+        for worker in workers:
+            worker.wait()
+    finally:
+        for worker in workers:
+            worker.terminate()
+    wanted = trials_of(source)
+    if failed := sum(not (output / trial.name).is_file() for trial in wanted):
+        raise UserError(f"{failed} of {len(wanted)} trials failed; their lines above say why; the same command goes on")
+
+
+def collect(source: Trials, output: Path) -> list[dict[str, Any]]:
+    """The results that are there, in the order of the trials."""
+    return [read_json(output / t.name) for t in trials_of(source) if (output / t.name).is_file()]
+
+
+def main() -> None:
+    """Parse the command line and try."""
+    parser = argparse.ArgumentParser(prog="python -m causal2vec.training.search", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"), help="the experiment")
+    parser.add_argument("--trials", type=Path, default=Path("config/trials.yaml"), help="what is tried")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="folder with models and pairs")
+    parser.add_argument("--output", type=Path, default=Path("work/trials"), help="a file per trial")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads of each")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    source = load_trials(options.trials)
+    if not options.worker:
+        search(source, options.output, options.jobs)
+        return
+    work_through(
+        load_config(options.config),
+        source,
+        options.work,
+        options.output,
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

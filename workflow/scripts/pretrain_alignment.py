@@ -1,0 +1,27 @@
+from pathlib import Path
+
+from causal2vec.compute import attention_backend, set_up
+from causal2vec.config import Alignment, Compute
+from causal2vec.files import sha256_json
+from causal2vec.runs import Run
+from causal2vec.training.alignment import Computing, pretrain_alignment
+from causal2vec.workflow import job
+
+with job(snakemake, "sentence_transformers") as s:
+    compute = Compute(**s.params.compute)
+    device, dtype = set_up(Path(s.input.hardware), compute)
+    pretrain_alignment(
+        Run.model_validate(s.params.run),
+        {"llm": Path(s.input.llm), "encoder": Path(s.input.encoder)},
+        Path(s.input.pairs),
+        Alignment(**s.params.alignment),
+        Path(s.output[0]),
+        Path("work/state/alignment") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        Computing(
+            device,
+            dtype,
+            attention_backend(compute.attention, device, dtype),
+            fetched=Path(s.input.texts[0]) if s.input.texts else None,
+            keep_state=True,
+        ),
+    )
