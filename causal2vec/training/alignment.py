@@ -122,7 +122,7 @@ def pretrain_alignment(
         raise UserError(
             f"methods.{run.method}.alignment is true, but {run.spec.module} has no Contextual token; remove it"
         )
-    prepare_token(module, folders, pairs)
+    prepare_token(module.to(compute.device), folders, pairs)
     needed = stage.steps * stage.batch_size
     texts = read_texts(
         stage.texts, pairs / "train.parquet", needed, seed=run.seed, where="alignment.texts", fetched=compute.fetched

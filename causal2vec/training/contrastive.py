@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 PROJECTION = "projection.safetensors"
 """The MLP that alignment has taught, beside the encoder's files."""
 
-FITTED_ON = 2000
+FITTED_ON = 1000
 """Texts of the training pairs, without their labels, that a Contextual token gets its first value from."""
 
 
@@ -171,7 +171,7 @@ def train(
     sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
     check_batch(budget, ranks.world_size())
     module = build_to_train(run.spec.module, folders, settings, dtype, attention)
-    prepare_token(module, folders, pairs)
+    prepare_token(module.to("cpu" if sharded else device), folders, pairs)
     attentions = {part: getattr(module, part).config._attn_implementation for part in module.parts}
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
     counts = {"trainable_parameters": trainable_count(module)}
