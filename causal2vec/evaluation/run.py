@@ -26,7 +26,7 @@ from causal2vec.files import (
     write_json,
     write_record,
 )
-from causal2vec.fingerprint import ENCODING, fingerprint
+from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
 from causal2vec.seals import content
 
@@ -143,7 +143,7 @@ def evaluate_model(
 
     batches = batching(model, batch_size, batch_tokens)
     meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
-    identity = {"name": name, "revision": revision, "code": fingerprint(*ENCODING), **batches}
+    identity = {"name": name, "revision": revision, "code": fingerprint("causal2vec.encoding"), **batches}
     folder = place(cache, model, **identity) if cache and cache_gb else None
     vectors = Vectors(folder, cache_gb * 1e9)
     encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)
@@ -153,7 +153,7 @@ def evaluate_model(
             **record, **identity, "tasks": tasks, "only": only, "seed": seed, "max_length": model.max_seq_length,
             "prompts": prompts.model_dump() if prompts else None,
             "data": content(data) if data.is_dir() else None, "fetched": content(fetched) if fetched else None,
-            "mteb": mteb.__version__,
+            "mteb": mteb.__version__, "code": fingerprint("causal2vec.evaluation.run"),
         },
     )  # fmt: skip
     for kind in ("results", "items"):

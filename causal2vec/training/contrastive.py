@@ -18,6 +18,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.export import build_embedder, save_model
 from causal2vec.files import settle, sha256_file, take_up
+from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
 from causal2vec.seals import content
 from causal2vec.training import ranks
@@ -110,6 +111,7 @@ def _work(run: Run, folders: dict[str, Path], pairs: Path) -> dict[str, Any]:
     return {
         **run.model_dump(exclude={"distributed"}),
         "inputs": {part: content(folder) for part, folder in folders.items()},
+        "code": fingerprint(__name__, run.spec.module.rpartition(".")[0]),
         "pairs": {path.name: sha256_file(path) for path in mapped or [pairs / "train.parquet"] if path.is_file()},
     }
 

@@ -18,6 +18,7 @@ from causal2vec.compute import attention_backend
 from causal2vec.config import Lora, Mntp, Simcse
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_folder, read_json, sha256_json, take_up, write_json
+from causal2vec.fingerprint import fingerprint
 from causal2vec.seals import content
 from causal2vec.training.checkpoints import KEEP, last_checkpoint
 from causal2vec.training.signals import train
@@ -68,10 +69,9 @@ def stage_arguments(stage: Mntp | Simcse, seed: int, state: Path, *, device: str
 
 def work_of(stage: Mntp | Simcse, lora: Lora, seed: int, base: Path, texts: list[str], **how: Any) -> dict[str, Any]:
     """A stage's settings, the content of what it reads, and how it computes."""
-    return {
-        "stage": stage.model_dump(), "lora": lora.model_dump(), "seed": seed,
-        "base": content(base), "texts": sha256_json(texts), **how,
-    }  # fmt: skip
+    code = fingerprint(f"causal2vec.training.{type(stage).__name__.lower()}")
+    read = {"base": content(base), "texts": sha256_json(texts)}
+    return {"stage": stage.model_dump(), "lora": lora.model_dump(), "seed": seed, "code": code, **read, **how}
 
 
 def run_trainer(trainer: Any, state: Path, work: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.fingerprint import ENCODING, READING, fingerprint
+from causal2vec.files import read_yaml
+from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
 from causal2vec.resume import begin_run, runs_jobs
@@ -33,6 +34,9 @@ STRICT = config.get("claims") == "strict"
 EXTERNAL = config.get("external_results")
 
 try:
+    # Snakemake's own loader lets the last of two equal keys win, and reads 060 as 48.
+    for configfile in workflow.configfiles if workflow.is_main_process else ():
+        read_yaml(Path(configfile), "name another --configfile")
     CONFIG: Config = load_config(
         {key: value for key, value in config.items() if key not in SWITCHES},
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
@@ -54,6 +58,7 @@ except UserError as error:
     sys.stderr.write(f"error: {error}\n")
     sys.exit(2)
 
+SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 SETTINGS = {path: run.model_dump() for path, run in RUNS.items()}
 # A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
 PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
@@ -175,6 +180,11 @@ def training_threads(wildcards) -> int:
 def several_nodes(wildcards, value):
     """A resource that only a training over several nodes asks for."""
     return value if spread(wildcards).nodes > 1 else None
+
+
+def code_of(script, *modules) -> str:
+    """The fingerprint of all code behind a rule's script and behind further modules."""
+    return fingerprint(SCRIPTS / f"{script}.py", *modules)
 
 
 def section(name):

@@ -23,7 +23,7 @@ rule collect_scores:
     benchmark:
         "work/benchmarks/collect_scores.jsonl"
     params:
-        code=fingerprint("causal2vec.reporting.scores", "causal2vec.reporting.gather"),
+        code=code_of("collect_scores"),
     message:
         "Gathering all scores"
     script:
@@ -38,7 +38,7 @@ rule collect_training:
     log:
         "work/logs/collect_training.log",
     params:
-        code=fingerprint("causal2vec.reporting.gather"),
+        code=code_of("collect_training"),
     message:
         "Gathering the training records"
     script:
@@ -63,7 +63,7 @@ rule write_manifest:
         "work/logs/write_manifest.log",
     params:
         config=CONFIG.model_dump(),
-        code=fingerprint("causal2vec.manifest"),
+        code=code_of("write_manifest"),
     message:
         "Recording how everything was made"
     script:
@@ -84,7 +84,7 @@ rule compute_statistics:
     threads: ALL_CORES
     params:
         statistics=section("statistics"),
-        code=fingerprint("causal2vec.reporting.statistics"),
+        code=code_of("compute_statistics"),
     message:
         "Computing intervals and tests"
     script:
@@ -109,7 +109,7 @@ rule make_tables:
         "work/benchmarks/make_tables.jsonl"
     params:
         external=EXTERNAL,
-        code=fingerprint("causal2vec.reporting"),
+        code=code_of("make_tables"),
     message:
         "Writing the tables"
     script:
@@ -132,7 +132,7 @@ rule make_plots:
     benchmark:
         "work/benchmarks/make_plots.jsonl"
     params:
-        code=fingerprint("causal2vec.reporting"),
+        code=code_of("make_plots"),
     message:
         "Drawing the figures"
     script:
@@ -154,7 +154,7 @@ rule check_claims:
     log:
         "work/logs/check_claims.log",
     params:
-        code=fingerprint("causal2vec.reporting"),
+        code=code_of("check_claims"),
     message:
         "Holding the papers' claims against the numbers"
     script:
@@ -168,6 +168,8 @@ rule enforce_claims:
         touch("work/claims_hold"),
     log:
         "work/logs/enforce_claims.log",
+    params:
+        code=code_of("enforce_claims"),
     message:
         "Refusing contradicted claims (claims=strict)"
     script:
@@ -186,7 +188,7 @@ rule write_report:
         "work/logs/write_report.log",
     params:
         external=EXTERNAL,
-        code=fingerprint("causal2vec.reporting"),
+        code=code_of("write_report"),
     message:
         "Writing the report"
     script:
@@ -213,7 +215,7 @@ rule write_checksums:
     resources:
         mem_mb=1000,  # files of any size are read piece by piece
     params:
-        code=fingerprint("causal2vec.reporting.verify.checksums"),
+        code=code_of("write_checksums"),
     message:
         "Writing the checksum of every result"
     script:

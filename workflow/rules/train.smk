@@ -24,12 +24,7 @@ rule pretrain_mntp:
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint(
-            "causal2vec.training.mntp",
-            "causal2vec.training.stages",
-            "causal2vec.training.texts",
-            "causal2vec.training.lora",
-        ),
+        code=code_of("pretrain_mntp"),
     message:
         "Masked-next-token pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -69,15 +64,7 @@ rule pretrain_simcse:
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint(
-            "causal2vec.training.simcse",
-            "causal2vec.training.stages",
-            "causal2vec.training.texts",
-            "causal2vec.training.trainer",
-            "causal2vec.training.lora",
-            *READING,
-            "baselines.bidirectional",
-        ),
+        code=code_of("pretrain_simcse"),
     message:
         "Unsupervised contrastive pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -115,19 +102,8 @@ rule train_model:
         compute=section("compute"),
         prompts=prompts_for,
         validate=VALIDATE,
-        code=lambda wildcards: fingerprint(
-            run_of(wildcards).spec.module.rpartition(".")[0],
-            *READING,
-            "causal2vec.evaluation.prompts",
-            "causal2vec.export",
-            "causal2vec.trust",
-            "causal2vec.training.arguments",
-            "causal2vec.training.batches",
-            "causal2vec.training.contrastive",
-            "causal2vec.training.lora",
-            "causal2vec.training.precision",
-            "causal2vec.training.sharding",
-            "causal2vec.training.trainer",
+        code=lambda wildcards: code_of(
+            "train_model", run_of(wildcards).spec.module.rpartition(".")[0]
         ),
     message:
         "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
