@@ -35,6 +35,7 @@ from causal2vec.settings import (
     Simcse,
     Statistics,
     TextSource,
+    Whole,
 )
 
 __all__ = [
@@ -67,7 +68,7 @@ class Config(Section):
 
     title: str
     scale_note: str = Field("", description="printed under every table and figure")
-    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
+    seeds: list[Annotated[Whole, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
     models: dict[Name, ModelSource]
     bases: list[Name] = Field(min_length=1, description="the LLMs that are compared on")
     encoder: Name = Field(description="the small encoder that Causal2Vec reads with and encoder_only is")
