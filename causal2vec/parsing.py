@@ -37,10 +37,8 @@ class _Loader(yaml.SafeLoader):
         digits = node.value.lstrip("+-")
         if ":" in digits or (is_whole and re.match(r"0[0-9_]", digits)):
             base = 60 if ":" in digits else 8
-            raise yaml.constructor.ConstructorError(
-                None, None, f"'{node.value}' is {value:g} in YAML, to the base {base}; write {value:g}, or quote a text",
-                node.start_mark,
-            )  # fmt: skip
+            said = f"'{node.value}' is {value} in YAML, to the base {base}; write {value}, or quote a text"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
         return value
 
 

@@ -297,7 +297,7 @@ def test_no_switch_and_no_doubtful_digits_pass_for_a_number(roots):
     if Config in roots:
         for path in ("seeds", "efficiency/lengths", "pairs/sources"):
             value = {"bible": True} if path == "pairs/sources" else [True]
-            with pytest.raises(UserError, match="it is true .*, not a number"):
+            with pytest.raises(UserError, match=r"it is true .*, not a number"):
                 load_config(changed(path, value))
 
 
