@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from causal2vec.config import Config, load_config
+from causal2vec.config import Config, Switches, load_config, switches_of
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts, load_prompts
 from causal2vec.parsing import yaml_value
@@ -324,3 +324,29 @@ def test_snakemake_plans_nothing_from_a_file_that_says_two_things(overlay, words
     done = subprocess.run(words_of, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
     assert "overlay.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        ("claims=Strict", "claims is 'Strict'; say --config claims=strict"),
+        ("claims=stirct", "claims is 'stirct'; say --config claims=strict"),
+        ("claims=true", "claims is 'true'"),
+        ("validate=yes", "validate is 'yes'; say --config validate=true"),
+        ("validate=1", "validate is 1"),
+        ("external_results=/nowhere", "external_results is '/nowhere', which is no folder"),
+        ("external_results=7", "external_results is 7, which is no folder"),
+        ("validat=true", "unknown key 'validat' (did you mean 'validate'?)"),
+    ],
+)
+def test_a_switch_that_is_not_understood_is_not_taken_for_off(switch, words):
+    done = subprocess.run(["snakemake", "-n", "--config", switch], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_switches_are_understood_as_snakemake_and_yaml_write_them(tmp_path):
+    assert not switches_of({}).validate and not switches_of({"validate": None, "claims": None}).strict
+    for on in (True, "true", "True"):
+        assert switches_of({"validate": on}).validate and not switches_of({"validate": False}).validate
+    asked = switches_of({"claims": "strict", "external_results": str(tmp_path), "gpus": 8, "accelerator": "A100"})
+    assert asked == Switches(False, True, str(tmp_path), 8, "A100")

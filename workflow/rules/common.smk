@@ -6,11 +6,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from causal2vec.config import (
+    SWITCHES,
     VARIANT,
     ZERO_SHOT,
     Config,
     Distributed,
     load_config,
+    switches_of,
 )
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
@@ -27,16 +29,11 @@ from causal2vec.training.mix_lines import written_sources
 # A graph of thousands of jobs holds no garbage; Python would search it for some again and again.
 gc.set_threshold(100_000, 50, 100)
 
-# Switches of one invocation (--config validate=true) are no part of the experiment.
-SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
-VALIDATE = str(config.get("validate", False)).lower() == "true"
-STRICT = config.get("claims") == "strict"
-EXTERNAL = config.get("external_results")
-
 try:
     # Snakemake's own loader lets the last of two equal keys win, and reads 060 as 48.
     for configfile in workflow.configfiles if workflow.is_main_process else ():
         read_yaml(Path(configfile), "name another --configfile")
+    ASKED = switches_of(config)
     CONFIG: Config = load_config(
         {key: value for key, value in config.items() if key not in SWITCHES},
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
@@ -125,7 +122,7 @@ def settings_of(wildcards) -> dict:
 def parts_of(wildcards) -> dict[str, str]:
     """What a run is built from: its base, the encoder where the base is an LLM, and the pairs where it is trained."""
     run = run_of(wildcards)
-    pairs = {"pairs": "work/pairs"} if VALIDATE or run.trained else {}
+    pairs = {"pairs": "work/pairs"} if ASKED.validate or run.trained else {}
     if CONFIG.models[run.base].kind == "encoder":
         return {"encoder": f"work/models/{run.base}", **pairs}
     llm = f"work/models/{run.base}"
@@ -172,7 +169,7 @@ def spread(wildcards) -> Distributed:
 
 def training_threads(wildcards) -> int:
     """Threads of a run's training on each node, and one to build what is not trained."""
-    if not (VALIDATE or run_of(wildcards).trained):
+    if not (ASKED.validate or run_of(wildcards).trained):
         return 1
     return CONFIG.compute.threads * spread(wildcards).processes
 

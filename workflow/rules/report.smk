@@ -108,7 +108,7 @@ rule make_tables:
     benchmark:
         "work/benchmarks/make_tables.jsonl"
     params:
-        external=EXTERNAL,
+        external=ASKED.external_results,
         code=code_of("make_tables"),
     message:
         "Writing the tables"
@@ -187,7 +187,7 @@ rule write_report:
     log:
         "work/logs/write_report.log",
     params:
-        external=EXTERNAL,
+        external=ASKED.external_results,
         code=code_of("write_report"),
     message:
         "Writing the report"
@@ -230,7 +230,7 @@ rule verify:
     params:
         layout=CONFIG.reporting.tables,
         claims=CONFIG.reporting.claims,
-        external=EXTERNAL,
+        external=ASKED.external_results,
     message:
         "Checking the results: checksums, scores, tables, all files"
     script:

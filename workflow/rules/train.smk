@@ -90,7 +90,7 @@ rule train_model:
         # An untrained twin is only built.
         gpu=lambda wildcards: GPUS
         * spread(wildcards).total
-        * (VALIDATE or run_of(wildcards).trained),
+        * (ASKED.validate or run_of(wildcards).trained),
         nodes=lambda wildcards: spread(wildcards).nodes,
         # Words of Slurm's executor. mpi: do not start the script in a step of one node, as it starts its own steps
         # (causal2vec.training.launch), one task per node and not one per GPU. Null: as for any other job.
@@ -101,7 +101,7 @@ rule train_model:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         compute=section("compute"),
         prompts=prompts_for,
-        validate=VALIDATE,
+        validate=ASKED.validate,
         code=lambda wildcards: code_of(
             "train_model", run_of(wildcards).spec.module.rpartition(".")[0]
         ),
