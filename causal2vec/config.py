@@ -5,6 +5,8 @@ Light on purpose: the Snakefile imports this at parse time, so nothing here may 
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,7 @@ from causal2vec.settings import (
     Simcse,
     Statistics,
     TextSource,
+    Whole,
 )
 
 __all__ = [
@@ -59,8 +62,10 @@ __all__ = [
     "Section",
     "Simcse",
     "Statistics",
+    "Switches",
     "TextSource",
     "load_config",
+    "switches_of",
 ]
 
 
@@ -69,7 +74,7 @@ class Config(Section):
 
     title: str
     scale_note: str = Field("", description="printed under every table and figure")
-    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
+    seeds: list[Annotated[Whole, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
     models: dict[Name, ModelSource]
     bases: list[Name] = Field(min_length=1, description="the LLMs that are compared on")
     encoder: Name = Field(description="the small encoder that Causal2Vec reads with and encoder_only is")
@@ -167,6 +172,44 @@ class Config(Section):
         return self
 
 
+@dataclass(frozen=True)
+class Switches:
+    """What one invocation asks for, as in ``--config validate=true``; no part of the experiment."""
+
+    validate: bool = False
+    """Measure retrieval within the validation pairs after each training."""
+    strict: bool = False
+    """``claims=strict``: fail where a claim is contradicted."""
+    external_results: str | None = None
+    """A folder of other models' results."""
+    gpus: Any = None
+    accelerator: Any = None
+    """For the plan, which checks them."""
+
+
+SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
+"""The names of the switches."""
+
+
+def switches_of(config: dict[str, Any]) -> Switches:
+    """The switches among the settings that Snakemake hands over.
+
+    Raises:
+        UserError: A switch has a value that it does not know, which must not pass for off.
+    """
+    given = {name: config[name] for name in SWITCHES if config.get(name) is not None}
+    validate = str(given.get("validate", False)).lower()
+    if validate not in ("true", "false"):
+        raise UserError(f"validate is {given['validate']!r}; say --config validate=true, or leave it out")
+    claims = given.get("claims", "")
+    if claims not in ("", "strict"):
+        raise UserError(f"claims is {claims!r}; say --config claims=strict, or leave it out")
+    external = given.get("external_results")
+    if not (external is None or (isinstance(external, str) and Path(external).is_dir())):
+        raise UserError(f"external_results is {external!r}, which is no folder; name one with mteb's results")
+    return Switches(validate == "true", claims == "strict", external, given.get("gpus"), given.get("accelerator"))
+
+
 def load_config(source: Path | dict[str, Any], where: str = "the configuration") -> Config:
     """Read and check a configuration.
 
@@ -188,7 +231,10 @@ def load_config(source: Path | dict[str, Any], where: str = "the configuration")
         return Config.model_validate(source)
     except ValidationError as error:
         faults = {_key(fault["loc"]): fault for fault in reversed(error.errors())}  # the first of each key
-        sentences = [fault_sentence(f, key, _fields_at(f["loc"][:-1])) for key, f in reversed(faults.items())]
+        sentences = [
+            fault_sentence(f, key, [*_fields_at(f["loc"][:-1]), *difflib.get_close_matches(key, SWITCHES)])
+            for key, f in reversed(faults.items())
+        ]
         raise UserError(f"{where}: {'; '.join(sentences)}") from error
 
 

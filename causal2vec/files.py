@@ -7,10 +7,12 @@ import glob
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,9 @@ CHECKSUM = "sha256_of_the_rest"
 
 SETTLED = "finished.json"
 """In a folder of work in progress: its result is whole."""
+
+WORK = "work.json"
+"""In a folder of work in progress: the settings and inputs that it is for."""
 
 _numbers = itertools.count()
 
@@ -141,6 +146,42 @@ def _note_size(error: BaseException, draft: Path) -> None:
         paths = draft.rglob("*") if draft.is_dir() else [draft]
         written = sum(path.stat().st_size for path in paths if path.is_file())
         error.__dict__.setdefault("draft", (draft.parent, written))
+
+
+def take_up(state: Path, work: dict[str, Any], keep: tuple[str, ...] = ()) -> None:
+    """Take a folder for a work in progress: what is there of the same work is gone on with, all else is set aside.
+
+    Args:
+        state: The folder.
+        work: All settings and the content of all inputs, as JSON can hold them.
+        keep: Names of files in the folder that stay, whatever work they are of.
+    """
+    work = json.loads(json.dumps(work, default=str))
+    known = read_record(state / WORK)
+    if known == work:
+        return
+    left = [path for path in state.iterdir() if path.name not in keep] if state.is_dir() else []
+    if left:
+        aside = state.with_name(f"{state.name}.{sha256_json(known)[:8]}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for path in left:
+            path.rename(aside / path.name)
+        differing = ", ".join(_differing(known, work)) if known else "it does not say which"
+        said = f"{state} holds unfinished work of other settings or inputs ({differing})"
+        logging.getLogger(__name__).warning("%s; it was moved to %s", said, aside)
+        sys.stderr.write(f"warning: {said}; it was moved to {aside}, and this begins anew\n")
+    state.mkdir(parents=True, exist_ok=True)
+    write_record(state / WORK, work)
+
+
+def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
+    """The keys, with dots, at which two values of JSON differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            yield from _differing(one.get(name), other.get(name), f"{key}.{name}" if key else name)
+    elif one != other:
+        yield key
 
 
 def settle(state: Path, output: Path, *, keep: bool) -> None:

@@ -7,6 +7,7 @@ aliases that lead into themselves.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -20,13 +21,29 @@ class _Loader(yaml.SafeLoader):
     """Plain data only, and no key twice in a mapping, of which the last would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice}' stands there twice", node.start_mark
-            )
+        known = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in known:
+                    said = f"the key '{key.value}' stands there twice"
+                    raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+                known.add(key.value)
         return super().construct_mapping(node, deep=deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """A number in the form in which people write numbers: YAML's 060 is 48, and its 12:00:00 is 43200."""
+        is_whole = node.tag.endswith("int")
+        value = self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
+        digits = node.value.lstrip("+-")
+        if ":" in digits or (is_whole and re.match(r"0[0-9_]", digits)):
+            base = 60 if ":" in digits else 8
+            said = f"'{node.value}' is {value} in YAML, to the base {base}; write {value}, or quote a text"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+        return value
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 
 
 def yaml_value(text: str) -> Any:

@@ -6,6 +6,7 @@ has no seal (a user's own file, results copied from elsewhere) is left to the ch
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -75,6 +76,16 @@ def damage(artefact: Path, seals: Path = SEALS, *, thorough: bool = True) -> str
     if changed:  # copied or touched, but the same bytes: next time its time is as it should be
         seal(artefact, seals, made=record["made"])
     return None
+
+
+def content(artefact: Path, seals: Path = SEALS) -> str:
+    """SHA-256 over an artefact's file names and bytes; a file that is as it was sealed is not read again."""
+    known = (read_record(_seal_of(artefact, seals)) or {"files": {}})["files"]
+    digest = hashlib.sha256()
+    for name, path in _files(artefact):
+        *facts, checksum = known.get(name, [None])
+        digest.update(f"{name}\0{checksum if facts == [*_facts(path)] else sha256_file(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def sealed(seals: Path = SEALS) -> Iterator[Path]:

@@ -5,9 +5,10 @@ Light on purpose: the Snakefile imports this at parse time, so nothing here may 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 ZERO_SHOT = "-zero_shot"
 """Suffix of a method's untrained twin."""
@@ -15,8 +16,26 @@ ZERO_SHOT = "-zero_shot"
 VARIANT = "+"
 """What separates a method from its ablated setting, as in ``causal2vec+pooling=eos``."""
 
+
+def _number(value: Any) -> Any:
+    """A number as it was written.
+
+    Raises:
+        ValueError: It is a switch, which Python would count as 1 or 0, or digits that could be meant otherwise.
+    """
+    if isinstance(value, bool):
+        raise ValueError(f"it is {str(value).lower()} (so YAML reads yes, no, on, off), not a number; write a number")
+    if isinstance(value, str) and ("_" in value or re.match(r"[+-]?0[0-9]", value.strip())):
+        raise ValueError(
+            f"'{value}' can be read in several ways; write the number without quotes, zeros before it or _"
+        )
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[Whole, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -106,16 +125,16 @@ class Lora(Section):
 
     rank: Positive = 16
     alpha: Positive = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 class LearningRates(Section):
     """One learning rate per kind of weight; the same for every method that has the kind."""
 
-    lora: Annotated[float, Field(gt=0)] = 2e-4
-    encoder: Annotated[float, Field(gt=0)] = 2e-5
-    projection: Annotated[float, Field(gt=0)] = 1e-3
+    lora: Annotated[Number, Field(gt=0)] = 2e-4
+    encoder: Annotated[Number, Field(gt=0)] = 2e-5
+    projection: Annotated[Number, Field(gt=0)] = 1e-3
 
 
 class Budget(Section):
@@ -124,8 +143,8 @@ class Budget(Section):
     steps: Positive
     batch_size: Positive
     max_length: Positive = Field(description="tokens the LLM may see per text in training, all included")
-    temperature: Annotated[float, Field(gt=0)] = 0.02
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    temperature: Annotated[Number, Field(gt=0)] = 0.02
+    warmup_steps: Annotated[Whole, Field(ge=0)] = 0
     learning_rates: LearningRates = LearningRates()
     lora: Lora = Lora()
     mini_batch_size: Positive | None = Field(
@@ -156,7 +175,7 @@ class TextSource(Section):
 class Masking(Section):
     """How masked-next-token pre-training masks; what a base sets otherwise than the rest."""
 
-    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    mask_probability: Annotated[Number, Field(gt=0, lt=1)] = 0.2
     mask_token: str = "_"
     all_mask: bool = Field(False, description="true: every chosen token becomes the mask token; false: 80/10/10")
 
@@ -167,7 +186,7 @@ class Mntp(Masking):
     steps: Positive
     batch_size: Positive
     max_length: Positive
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    learning_rate: Annotated[Number, Field(gt=0)] = 5e-5
     texts: TextSource | None = Field(None, description="null: the training pairs' positives")
     bases: dict[Name, Masking] = Field(default_factory=dict, description="other masking for single bases")
 
@@ -183,9 +202,9 @@ class Simcse(Section):
     steps: Positive
     batch_size: Positive
     max_length: Positive = 128
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-5
-    temperature: Annotated[float, Field(gt=0)] = 0.05
-    dropout: Annotated[float, Field(gt=0, lt=1, description="of attention: makes the two views")] = 0.3
+    learning_rate: Annotated[Number, Field(gt=0)] = 3e-5
+    temperature: Annotated[Number, Field(gt=0)] = 0.05
+    dropout: Annotated[Number, Field(gt=0, lt=1, description="of attention: makes the two views")] = 0.3
     texts: TextSource | None = Field(None, description="null: the training pairs' positives")
 
 
@@ -202,7 +221,7 @@ class Alignment(Section):
     texts: TextSource | None = Field(None, description="null: the training pairs' positives")
 
 
-Amount = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, le=1)]
+Amount = Annotated[Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_number)]
 """A number of examples, or a share of all (1.0: all of them)."""
 
 
@@ -216,10 +235,10 @@ class Pairs(Section):
     repository: str | None = Field(None, description="bge without a folder: the data set on the hub")
     revision: str | None = Field(None, description="bge without a folder: its commit")
     sources: dict[str, Amount] = Field(description="how much of each; null leaves out what another file names")
-    negatives: Annotated[int, Field(ge=0, description="hard negatives per pair; every source must have some")] = 0
-    validation: Annotated[int, Field(ge=0)] = 500
-    seed: int = 0
-    decontaminate_ngram: Annotated[int, Field(ge=4)] | None = Field(
+    negatives: Annotated[Whole, Field(ge=0, description="hard negatives per pair; every source must have some")] = 0
+    validation: Annotated[Whole, Field(ge=0)] = 500
+    seed: Whole = 0
+    decontaminate_ngram: Annotated[Whole, Field(ge=4)] | None = Field(
         8, description="null: pairs are not compared with the evaluation's texts"
     )
 
@@ -246,7 +265,7 @@ class Evaluation(Section):
     max_length: Positive
     batch_size: Positive = Field(default=32, description="texts, for models that are none of this suite's")
     batch_tokens: Positive | None = Field(None, description="tokens, for this suite's models; null: by device")
-    cache_gb: Annotated[float, Field(ge=0)] = Field(default=2, description="vectors kept in work/vectors; 0: none")
+    cache_gb: Annotated[Number, Field(ge=0)] = Field(default=2, description="vectors kept in work/vectors; 0: none")
     shards: Positive = 1
     prompts: str = "config/prompts.yaml"
 
@@ -262,7 +281,7 @@ class Efficiency(Section):
     example_tokens: Positive = Field(default=256, description="of the in-context examples, about")
     texts: Positive = 64
     max_tokens: Positive | None = Field(default=None, description="per measurement: fewer long texts")
-    repeats: Annotated[int, Field(ge=2)] = 3
+    repeats: Annotated[Whole, Field(ge=2)] = 3
     batch_tokens: Positive | None = Field(default=None, description="null: what suits the device")
     threads: Positive | None = Field(default=None, description="null: compute.threads; no other job runs meanwhile")
 
@@ -270,8 +289,8 @@ class Efficiency(Section):
 class Statistics(Section):
     """How uncertainty is computed; see docs/statistics.md."""
 
-    resamples: Annotated[int, Field(ge=100, description="bootstrap resamples, and permutations")] = 2000
-    seed: Annotated[int, Field(ge=0)] = 0
+    resamples: Annotated[Whole, Field(ge=100, description="bootstrap resamples, and permutations")] = 2000
+    seed: Annotated[Whole, Field(ge=0)] = 0
 
 
 class Reporting(Section):

@@ -151,7 +151,7 @@ def test_every_claimed_score_is_among_the_published_ones():
 def known(tmp_path_factory):
     """A study in which causal2vec wins, echo ties with bidirectional, and bidirectional lacks a task on base-b."""
     folder = write_study(
-        tmp_path_factory.mktemp("known"), bases=["base-a", "base-b"], seeds=[0, 1], tasks=7, items=120,
+        tmp_path_factory.mktemp("known"), bases=["base-a", "base-b"], seeds=[0, 1, 2], tasks=7, items=120,
         variants=["contextual", "eos"], missing=[("bidirectional", "base-b", "ArguAna")],
     )  # fmt: skip
     bases = ["base-a", "base-b"]

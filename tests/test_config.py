@@ -6,14 +6,19 @@ import copy
 import re
 import subprocess
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
 from conftest import ROOT
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from causal2vec.config import load_config
+from causal2vec.config import Config, Switches, load_config, switches_of
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import load_prompts
+from causal2vec.evaluation.prompts import Prompts, load_prompts
+from causal2vec.parsing import yaml_value
+from causal2vec.reporting.claims.schema import KINDS
+from causal2vec.reporting.tables.layout import _KINDS
 from causal2vec.runs import runs_of
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -238,3 +243,110 @@ def test_files_that_are_no_prompts(text, words, tmp_path: Path):
         path.write_text(text)
     with pytest.raises(UserError, match=words):
         load_prompts(path)
+
+
+NUMBERS = {
+    "runtime_minutes: 12:00:00": "line 1: '12:00:00' is 43200 in YAML, to the base 60",
+    "a: {steps: 060}": "line 1: '060' is 48 in YAML, to the base 8",
+    "a:\n- -017": "line 2: '-017' is -15 in YAML",
+    "rate: 1:30.5": "line 1: '1:30.5' is 90.5 in YAML, to the base 60",
+    "010: x": "'010' is 8 in YAML",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), NUMBERS.items())
+def test_numbers_that_nobody_meant_are_refused_in_every_yaml_file(text, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        yaml_value(text)
+
+
+def test_numbers_as_people_write_them_are_read():
+    text = "[0, 60, -7, 1_000, 0x10, 0.5, 0e0, 00.5, 1.5e-3, '060', '12:00', 1e-4]"
+    assert yaml_value(text) == [0, 60, -7, 1000, 16, 0.5, "0e0", 0.5, 0.0015, "060", "12:00", "1e-4"]
+    assert load_config(changed("budget/temperature", "1e-2")).budget.temperature == 0.01
+
+
+def sections(annotation, seen: set) -> set:
+    """All pydantic models within an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        seen.add(annotation)
+        for field in annotation.model_fields.values():
+            sections(field.annotation, seen)
+    for inner in getattr(annotation, "__args__", ()):
+        sections(inner, seen)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "roots", [[Config], [*KINDS.values()], [*_KINDS.values()], [Prompts]], ids=["config", "claims", "tables", "prompts"]
+)
+def test_no_switch_and_no_doubtful_digits_pass_for_a_number(roots):
+    """Every field of every section that takes a number; so a new one that forgets it is found."""
+    tried = 0
+    for section in set().union(*(sections(root, set()) for root in roots)):
+        for name, field in section.model_fields.items():
+            kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            if not {int, float} & set(kinds) or bool in kinds:
+                continue
+            tried += 1
+            one = TypeAdapter(Annotated[field.annotation, *field.metadata])
+            one.validate_python(one.validate_python(next(v for v in (1, 0.5, 100, 10) if fits(one, v))))
+            for value in (True, False, "060", "1_0"):
+                assert not fits(one, value), f"{section.__name__}.{name} takes {value!r}"
+    assert tried or roots == [Prompts]
+    if Config in roots:
+        for path in ("seeds", "efficiency/lengths", "pairs/sources"):
+            value = {"bible": True} if path == "pairs/sources" else [True]
+            with pytest.raises(UserError, match=r"it is true .*, not a number"):
+                load_config(changed(path, value))
+
+
+def fits(one: TypeAdapter, value) -> bool:
+    try:
+        one.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ("seeds: [0]\nseeds: [0, 1, 2]\n", "line 2: the key 'seeds' stands there twice"),
+        ("resources:\n  runtime_minutes: 12:00:00\n", "line 2: '12:00:00' is 43200"),
+        ('{"seeds": [0], "seeds": [1]}', "the key 'seeds' stands there twice"),
+        ("budget: {mini_batch_size: yes}\n", "budget.mini_batch_size: it is true"),
+    ],
+)
+def test_snakemake_plans_nothing_from_a_file_that_says_two_things(overlay, words, tmp_path):
+    (tmp_path / "overlay.yaml").write_text(overlay)
+    words_of = ["snakemake", "-n", "--configfile", "config/demo.yaml", str(tmp_path / "overlay.yaml")]
+    done = subprocess.run(words_of, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+    assert "overlay.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        ("claims=Strict", "claims is 'Strict'; say --config claims=strict"),
+        ("claims=stirct", "claims is 'stirct'; say --config claims=strict"),
+        ("claims=true", "claims is 'true'"),
+        ("validate=yes", "validate is 'yes'; say --config validate=true"),
+        ("validate=1", "validate is 1"),
+        ("external_results=/nowhere", "external_results is '/nowhere', which is no folder"),
+        ("external_results=7", "external_results is 7, which is no folder"),
+        ("validat=true", "unknown key 'validat' (did you mean 'validate'?)"),
+    ],
+)
+def test_a_switch_that_is_not_understood_is_not_taken_for_off(switch, words):
+    done = subprocess.run(["snakemake", "-n", "--config", switch], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_switches_are_understood_as_snakemake_and_yaml_write_them(tmp_path):
+    assert not switches_of({}).validate and not switches_of({"validate": None, "claims": None}).strict
+    for on in (True, "true", "True"):
+        assert switches_of({"validate": on}).validate and not switches_of({"validate": False}).validate
+    asked = switches_of({"claims": "strict", "external_results": str(tmp_path), "gpus": 8, "accelerator": "A100"})
+    assert asked == Switches(False, True, str(tmp_path), 8, "A100")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,43 @@ def test_finished_tasks_survive_a_kill(task_data, tmp_path, monkeypatch):
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert list(record["tasks"]) == ["LeeNewsSTS", "WordSim353STS"]
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("change", ["revision", "prompts", "data", "seed", "dtype"])
+def test_finished_tasks_of_another_model_or_way_are_not_taken(change, task_data, tmp_path, monkeypatch, capfd):
+    from causal2vec.evaluation import run
+
+    data = shutil.copytree(task_data, tmp_path / "data")
+
+    def go(revision="c", prompts=None, seed=0, dtype="float32") -> Counting:
+        evaluate_model(
+            model := Counting(), "a/b", revision, ["WordSim353STS", "LeeNewsSTS"], data, tmp_path / "out",
+            tmp_path / "state", prompts=prompts, seed=seed, batch_size=8, record={"dtype": dtype}, progress=False,
+        )  # fmt: skip
+        return model
+
+    load = run.load_task
+
+    def killed(task) -> None:
+        if task.metadata.name == "LeeNewsSTS":
+            raise KeyboardInterrupt
+        load(task)
+
+    monkeypatch.setattr(run, "load_task", killed)
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    monkeypatch.setattr(run, "load_task", load)
+    if change == "data":
+        report = data / "report.json"
+        report.write_text(report.read_text() + " ")
+    other = {"revision": "d", "prompts": Prompts(), "seed": 1, "dtype": "bfloat16"}
+    options = {change: other[change]} if change in other else {}
+    assert len(go(**options).seen) > 50, "not only the 50 news texts"
+    assert f"settings or inputs ({change})" in capfd.readouterr().err
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert list(record["tasks"]) == ["LeeNewsSTS", "WordSim353STS"]
+    revisions = {path.parent.name for path in (tmp_path / "out" / "results").glob("*/*/*.json")}
+    assert revisions == {options.get("revision", "c")}
 
 
 def test_wrong_checksum_of_a_model_is_named(tmp_path):

@@ -135,11 +135,32 @@ def test_authors_own_reports_on_0_to_100_are_brought_to_our_scale_and_noted(tmp_
     put(tmp_path, "m/external/STS17.json", result(("test", "en-en", 0.9), ("test", "en-ar", 61.5), version="0.0.0"))
     put(tmp_path, "m/external/STS12.json", result(("test", "default", 1.0), version="0.0.0"))
     (model,) = read_external(tmp_path).models
-    assert model.scores == {"NFCorpus": pytest.approx(0.35389), "STS12": 1.0, "STS17": pytest.approx(0.009)}
+    assert model.scores == {"NFCorpus": pytest.approx(0.35389), "STS12": 0.01, "STS17": pytest.approx(0.009)}
     assert model.notes == [
         "Evaluated with mteb (version unknown).",
-        "Reported on 0 to 100, divided by 100: NFCorpus, STS17.",
+        "Reported on 0 to 100, divided by 100.",
+        "Doubtful, as not above 1 before that: STS12.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "scores", "note"),
+    [
+        ({"A": 0.9, "B": 70.1, "unwanted": 65.0}, {"A": 0.009, "B": 0.701}, "Doubtful, as not above 1 before that: A."),
+        ({"A": 0.9, "unwanted": 65.0}, {"A": 0.009}, "Doubtful, as not above 1 before that: A."),
+        ({"A": 0.9}, {"A": 0.9}, "Taken to be on 0 to 1, from so few files doubtful."),
+        ({"A": 0.9, "B": 0.8, "unwanted": 0.7}, {"A": 0.9, "B": 0.8}, None),
+        ({"A": 0.9, "B": 61.5, "unwanted": 0.7}, {"A": 0.9}, None),
+    ],
+)
+def test_the_scale_is_that_of_the_whole_folder_and_doubt_is_said(files, scores, note, tmp_path):
+    for task, score in files.items():
+        put(tmp_path, f"m/external/{task}.json", result(("test", "default", score), version="0.0.0"))
+    (model,) = read_external(tmp_path, tasks=["A", "B"]).models
+    assert model.scores == pytest.approx(scores)
+    assert (note in model.notes) if note else not any("oubtful" in line for line in model.notes)
+    refused = ["m/external/B.json has the main score 61.5, though its folder's scores are on 0 to 1"]
+    assert model.skipped == (refused if files.get("B") == 61.5 else [])
 
 
 def test_cqadupstack_is_the_mean_of_all_its_forums_only(tmp_path):

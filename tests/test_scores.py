@@ -89,6 +89,15 @@ def test_two_methods_must_not_share_a_model_name(tmp_path):
         (",0.5,", ",nan,", r"line \d+, column 'value' is 'nan', not a finite number"),
         (",0.5,", ",half,", r"line \d+, column 'value' is 'half', not a number"),
         (",10,", ",ten,", r"line 2, column 'items' is 'ten', not a whole number"),
+        (",10,", ",1_0,", r"line 2, column 'items' is '1_0', not a whole number"),
+        (",10,", ",١٠,", r"line 2, column 'items' is '١٠', not a whole number"),
+        (",0.5,", ",0.5_5,", r"line \d+, column 'value' is '0.5_5', not a number"),
+        (
+            "main_score,0.5,",
+            "main_score,70.77,",
+            r"line \d+, column 'value' is 70.77, but a main score lies between -1",
+        ),
+        ("main_score,0.5,", "main_score,-1.1,", r"line \d+, column 'value' is -1.1, but a main score lies between -1"),
     ],
 )
 def test_reading_scores_names_file_column_and_line(scores, old, new, message):

@@ -15,7 +15,7 @@ import pytest
 import torch
 import transformers
 from conftest import TEXTS, build, make_tokenizer, mirrored
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from causal2vec.config import Lora, Mntp, Simcse, TextSource
 from causal2vec.errors import UserError
@@ -226,6 +226,33 @@ def test_stage_stopped_by_a_signal_goes_on_and_ends_in_the_same_weights(
     for name, weight in load_file(whole / "model.safetensors").items():
         assert torch.equal(weight, load_file(resumed / "model.safetensors")[name]), name
     assert record(resumed, stage)["loss"] == record(whole, stage)["loss"]
+
+
+@pytest.mark.parametrize("change", ["settings", "seed", "texts", "base"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_another_stage_left_is_not_gone_on_with(stage, change, tiny, pairs, tmp_path, monkeypatch, capfd):
+    def stop(loss: float, step: int, name: str, rate: float) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    base = shutil.copytree(tiny["llm"], tmp_path / "llm")
+    monkeypatch.setattr(f"causal2vec.training.{stage}.check_loss", stop)
+    with pytest.raises(UserError, match="stopped by SIGTERM at step 3"):
+        pretrain(stage, base, pairs, tmp_path)
+    monkeypatch.undo()
+    if change == "texts":
+        rows = pd.read_parquet(pairs)
+        rows.assign(positive=rows["positive"] + "!").to_parquet(pairs)
+    if change == "base":
+        weights = load_file(base / "model.safetensors")
+        save_file({name: weight * 2 for name, weight in weights.items()}, base / "model.safetensors")
+    settings = {"learning_rate": 1e-3} if change == "settings" else {}
+    options = {"settings": settings, "seed": int(change == "seed")}
+    made = pretrain(stage, base, pairs, tmp_path, **options)
+    alone = pretrain(stage, base, pairs, tmp_path / "alone", **options)
+    assert record(made, stage)["loss"] == record(alone, stage)["loss"]
+    key = {"settings": "stage.learning_rate"}.get(change, change)
+    assert f"settings or inputs ({key})" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("stage", STAGES)

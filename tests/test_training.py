@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import METHODS, TEXTS, build
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from causal2vec.compute import attention_backend
 from causal2vec.errors import UserError
@@ -385,3 +385,45 @@ def test_mask_token_must_be_one_token(tiny):
     mntp = Mntp(steps=1, batch_size=2, max_length=32, mask_token="no such token")
     with pytest.raises(UserError, match="is not one token of the LLM"):
         _collator(AutoTokenizer.from_pretrained(tiny["llm"]), mntp, 0)
+
+
+CHANGES = {
+    "a setting": {"budget": BUDGET.model_copy(update={"learning_rates": RATES})},
+    "the batch": {"budget": BUDGET.model_copy(update={"batch_size": 6})},
+    "the method": {"run": run_of("echo")},
+    "the seed": {"run": run_of("last_token", seed=1)},
+    "the prompts": {"prompts": Prompts(sources={"a": "seek", "b": "match"}, symmetric=["b"])},
+    "the number format": {"dtype": "bfloat16"},
+    "the pairs": {},
+    "the base": {},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_another_training_left_is_not_gone_on_with(what, tiny, pairs, tmp_path, monkeypatch, capfd):
+    """The same folder, other settings or other bytes behind the same names: from the beginning, and said so."""
+    monkeypatch.setattr("causal2vec.training.trainer.check_finite", stop_at(5))
+    folders = {part: shutil.copytree(folder, tmp_path / folder.name) for part, folder in tiny.items()}
+    with pytest.raises(KeyboardInterrupt):
+        make(run_of("last_token"), folders, pairs, tmp_path)
+    monkeypatch.undo()
+    changes = dict(CHANGES[what])
+    if what == "the pairs":
+        rows = pd.read_parquet(pairs / "train.parquet")
+        rows.assign(query=rows["query"] + "?").to_parquet(pairs / "train.parquet")
+    if what == "the base":
+        weights = load_file(folders["llm"] / "model.safetensors")
+        save_file({name: 2 * weight for name, weight in weights.items()}, folders["llm"] / "model.safetensors")
+    run = changes.pop("run", run_of("last_token"))
+    if prompts := changes.pop("prompts", None):
+        monkeypatch.setattr("test_training.PROMPTS", prompts)
+    left = last_checkpoint(tmp_path / "state")
+    record = json.loads((make(run, folders, pairs, tmp_path, **changes) / "training.json").read_text())
+    assert left and record["resumed"] is False
+    said = capfd.readouterr().err
+    key = {"a setting": "budget.learning_rates", "the batch": "budget.batch_size", "the method": "method", "the base":
+           "inputs.llm", "the seed": "seed", "the pairs": "pairs.train.parquet",
+           "the number format": "dtype"}  # fmt: skip
+    assert key.get(what, "prompts.sources.a") in said and "begins anew" in said
+    [aside] = tmp_path.glob("state.*")
+    assert last_checkpoint(aside), "hours of work are not thrown away because of a slip"

@@ -256,6 +256,41 @@ def test_changed_setting_reruns_what_it_touches_and_no_more(finished):
     assert "prepare_pairs" not in counts
 
 
+def test_changed_code_runs_again_what_uses_it_and_no_more(finished, tmp_path):
+    for name in ("causal2vec", "baselines", "workflow", "config", "profiles"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+
+    def planned(changed: str) -> dict[str, int]:
+        """What is to be done with one module changed, the same files standing elsewhere but for that."""
+        path = tmp_path / changed
+        text = path.read_text()
+        path.write_text(f"{text}\nCHANGED = 1\n")
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "-n",
+            "--directory",
+            finished,
+            "--configfile",
+            finished / "tiny.yaml",
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        path.write_text(text)
+        assert done.returncode == 0, done.stderr
+        return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", done.stdout, re.MULTILINE)}
+
+    trained = {"train_model": 5, "evaluate_model": 10, "pretrain_mntp": 1}
+    assert trained.items() <= planned("causal2vec/training/adapter.py").items()
+    again = planned("causal2vec/evaluation/items.py")
+    assert again["evaluate_model"] == 10 and "train_model" not in again
+    again = planned("causal2vec/reporting/evidence.py")
+    assert {"compute_statistics", "make_tables", "check_claims", "write_report"} <= again.keys()
+    assert not {"evaluate_model", "train_model"} & again.keys()
+
+
 def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
     folder = prepared(tmp_path / "bad", tiny, packages_folder)
     config = configuration(tiny)

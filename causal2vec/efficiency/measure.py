@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from causal2vec.compute import process_context
 from causal2vec.efficiency.counting import Counts
@@ -25,6 +24,7 @@ from causal2vec.encoding import tokens_per_batch
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_file
 from causal2vec.hints import hint
+from causal2vec.parsing import yaml_value
 from causal2vec.settings import Efficiency
 
 Measured = dict[tuple[Model, int], tuple[Counts, list[Timing]]]
@@ -106,8 +106,17 @@ def with_variants(models: list[Model], variants: list[str]) -> list[Model]:
             method, _, change = name.partition("+")
             if method == model.method:
                 key, _, value = change.partition("=")
-                found.append(model._replace(method=name, overrides=((key, yaml.safe_load(value)),)))
+                found.append(model._replace(method=name, overrides=((key, _setting(name, value)),)))
     return found
+
+
+def _setting(variant: str, value: str) -> Any:
+    try:
+        return yaml_value(value)
+    except ValueError as error:
+        raise UserError(
+            f"efficiency.variants: '{variant}' has no value that can be read ({error}); correct it"
+        ) from error
 
 
 def _side_by_side(workers: dict[Model, Any], place: int, workload: Workload, settings: Efficiency) -> Measured:

@@ -16,9 +16,19 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.fetch.tasks import parts_of
-from causal2vec.files import atomic_file, atomic_folder, read_json, read_record, settle, write_json, write_record
-from causal2vec.fingerprint import ENCODING, fingerprint
+from causal2vec.files import (
+    atomic_file,
+    atomic_folder,
+    read_json,
+    read_record,
+    settle,
+    take_up,
+    write_json,
+    write_record,
+)
+from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
+from causal2vec.seals import content
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +116,8 @@ def evaluate_model(
         data: Folder of the packaged tasks' data.
         output: Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``), item-level results
             (``items/<Task>.parquet``) and ``record.json``.
-        state: Where finished tasks wait until all are done; a restarted evaluation goes on from there.
+        state: Where finished tasks wait until all are done; a restarted one of the same model in the same way goes on
+            from there.
         prompts: Instructions; ``None`` leaves prompting to the model.
         batch_size: Texts per batch of a model that is none of this suite's.
         batch_tokens: Tokens per batch of this suite's models; ``None``: by device.
@@ -132,10 +143,19 @@ def evaluate_model(
 
     batches = batching(model, batch_size, batch_tokens)
     meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
-    identity = {"name": name, "revision": revision, "code": fingerprint(*ENCODING), **batches}
+    identity = {"name": name, "revision": revision, "code": fingerprint("causal2vec.encoding"), **batches}
     folder = place(cache, model, **identity) if cache and cache_gb else None
     vectors = Vectors(folder, cache_gb * 1e9)
     encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)
+    take_up(
+        state,
+        {
+            **record, **identity, "tasks": tasks, "only": only, "seed": seed, "max_length": model.max_seq_length,
+            "prompts": prompts.model_dump() if prompts else None,
+            "data": content(data) if data.is_dir() else None, "fetched": content(fetched) if fetched else None,
+            "mteb": mteb.__version__, "code": fingerprint("causal2vec.evaluation.run"),
+        },
+    )  # fmt: skip
     for kind in ("results", "items"):
         (state / kind).mkdir(parents=True, exist_ok=True)
     with fast_layers(model):  # once for all tasks

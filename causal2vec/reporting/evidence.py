@@ -22,6 +22,9 @@ AVERAGE = "Average"
 ALPHA = 0.05
 """The error rate that Holm's correction keeps, and one minus the level of every interval."""
 
+ENOUGH_SEEDS = 3
+"""With fewer, what was found about trained methods may be the luck of one training: it is no more than indicated."""
+
 Group = tuple[str, str]
 """Scope and name of what a number is over: ("task", "STSBenchmark"), ("type", "STS"),
 ("benchmark", "MTEB(eng, v2)"), ("benchmark_type", "MTEB(eng, v2): STS"), ("all", "Average")."""

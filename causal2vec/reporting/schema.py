@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,19 +41,20 @@ def text(raw: str) -> str:
 
 def whole(raw: str) -> int:
     """A whole number."""
-    try:
-        return int(raw)
-    except ValueError:
-        raise ValueError(f"is {raw!r}, not a whole number") from None
+    if not re.fullmatch(
+        r"[+-]?\d{1,18}", raw.strip(), re.ASCII
+    ):  # Python would also read 1_0, and digits of any script
+        raise ValueError(f"is {raw!r}, not a whole number")
+    return int(raw)
 
 
 def number(raw: str) -> float:
     """A finite number."""
-    try:
-        value = float(raw)
-    except ValueError:
-        raise ValueError(f"is {raw!r}, not a number") from None
-    if not math.isfinite(value):
+    if re.fullmatch(r"[+-]?(inf|infinity|nan)", raw.strip(), re.IGNORECASE):
+        raise ValueError(f"is {raw!r}, not a finite number")
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", raw.strip(), re.ASCII | re.IGNORECASE):
+        raise ValueError(f"is {raw!r}, not a number")
+    if not math.isfinite(value := float(raw)):
         raise ValueError(f"is {raw!r}, not a finite number")
     return value
 
@@ -75,8 +77,8 @@ def _length(raw: str) -> str:
     if raw == MIXED or (raw.startswith(TASK) and raw != TASK):
         return raw
     try:
-        return str(int(float(raw)))
-    except (ValueError, OverflowError):
+        return str(int(number(raw)))
+    except ValueError:
         expected = f"neither a whole number of tokens nor {MIXED!r} nor '{TASK}NAME'"
         raise ValueError(f"is {raw!r}, {expected}") from None
 
@@ -159,11 +161,13 @@ def read_table(
     *,
     empty: bool = False,
     defaults: dict[str, str] | None = None,
+    check: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Read a CSV file whose columns are known, refusing what does not fit.
 
     Columns beyond the known ones are ignored, so that later versions may add some. A file without rows is refused
-    unless ``empty`` allows it. A column of ``defaults`` may be absent and then holds that text in every row.
+    unless ``empty`` allows it. A column of ``defaults`` may be absent and then holds that text in every row. What
+    ``check`` finds wrong with a whole row is a `ValueError` of its, which follows the line's number.
 
     Raises:
         UserError: The file, a column or a number is missing or wrong, or two lines have the same ``key``.
@@ -179,6 +183,10 @@ def read_table(
                 if None in raw:  # what is behind the last column
                     raise UserError(f"{path}, line {reader.line_num}: more fields than columns; correct it")
                 rows.append(_parse_row(path, reader.line_num, {**raw, **absent}, columns))
+                try:
+                    check(rows[-1])
+                except ValueError as error:
+                    raise UserError(f"{path}, line {reader.line_num}, {error}") from error
                 lines.append(reader.line_num)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error

@@ -134,9 +134,18 @@ def read_scores(path: Path) -> pd.DataFrame:
     """Read and check a ``scores.csv``.
 
     Raises:
-        UserError: A column is missing, a number is wrong or a score is given twice; names file and line.
+        UserError: A column is missing, a number is wrong, a main score is on another scale than -1 to 1, or a score is
+            given twice; names file and line.
     """
-    return read_table(path, SCORE_COLUMNS, SCORE_KEY)
+    return read_table(path, SCORE_COLUMNS, SCORE_KEY, check=_check_scale)
+
+
+def _check_scale(row: dict[str, Any]) -> None:
+    if row["metric"] == "main_score" and abs(row["value"]) > 1 + 1e-6:
+        raise ValueError(
+            f"column 'value' is {row['value']:g}, but a main score lies between -1 and 1; divide what is given in per "
+            "cent by 100, and correct what is wrong"
+        )
 
 
 def _read_job(folder: Path) -> _Job:

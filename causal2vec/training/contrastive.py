@@ -17,13 +17,16 @@ from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.export import build_embedder, save_model
-from causal2vec.files import settle, sha256_file
+from causal2vec.files import settle, sha256_file, take_up
+from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
+from causal2vec.seals import content
 from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
 from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.divergence import mean_cosine, warn_of_collapse
+from causal2vec.training.launch import FAILURE, JOB
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
 from causal2vec.training.precision import build_to_train, rebuild_merged
 
@@ -62,7 +65,8 @@ def make_model(
         folders: Model folder per part (``llm``, ``encoder``).
         pairs: Folder with ``train.parquet`` and ``validation.parquet``.
         output: The model's folder; appears whole or not at all.
-        state: Folder for checkpoints; a training that was stopped goes on from there. Removed at the end.
+        state: Folder for checkpoints; a training that was stopped goes on from there, if it has the same settings and
+            inputs (`causal2vec.files.take_up`). Removed at the end.
         device, dtype: Where and in which format to compute; the weights that learn are float32.
         attention: ``compute.attention``.
         keep_state: See `causal2vec.files.settle`.
@@ -81,6 +85,9 @@ def make_model(
     backend = attention_backend(attention, device, dtype)
     records: dict[str, Any] = {}
     if run.trained:
+        if ranks.rank() == 0:
+            how = {"prompts": prompts.model_dump(), "device": device, "dtype": dtype, "attention": backend}
+            take_up(state, {**_work(run, folders, pairs), **how}, keep=(JOB, FAILURE))
         module, record = train(
             run, folders, settings, pairs, prompts, state, device=device, dtype=dtype, attention=backend
         )
@@ -102,6 +109,17 @@ def make_model(
     revision = save_model(module, output, manifest=manifest, records=records)
     settle(state, output, keep=keep_state)
     return revision
+
+
+def _work(run: Run, folders: dict[str, Path], pairs: Path) -> dict[str, Any]:
+    """A training's settings and the content of its inputs. How it is spread is its own choice each time."""
+    mapped = sorted((pairs / "train").glob("*.arrow"))
+    return {
+        **run.model_dump(exclude={"distributed"}),
+        "inputs": {part: content(folder) for part, folder in folders.items()},
+        "code": fingerprint(__name__, run.spec.module.rpartition(".")[0]),
+        "pairs": {path.name: sha256_file(path) for path in mapped or [pairs / "train.parquet"] if path.is_file()},
+    }
 
 
 def _look_for_collapse(module: Embedder, run: Run, pairs: Path, record: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from causal2vec.training.stages import (
     run_trainer,
     stage_arguments,
     wants_checkpointing,
+    work_of,
     write_base,
 )
 from causal2vec.training.texts import read_texts
@@ -116,7 +117,8 @@ def pretrain_mntp(
         lora: The adapters' shape.
         seed: Of adapters, masks and order.
         output: Appears whole or not at all.
-        state: Folder for checkpoints; a stage that was stopped goes on from there. Removed at the end.
+        state: Folder for checkpoints; a stage that was stopped goes on from there, if it has the same settings and
+            inputs. Removed at the end.
         device, dtype, attention: Where, in which format and with which attention to compute.
         fetched: The record of the texts' download, where they come from the hub.
         keep_state: See `causal2vec.files.settle`.
@@ -143,7 +145,8 @@ def pretrain_mntp(
         train_dataset=_encoded(texts, tokenizer, mntp.max_length),
         data_collator=_collator(tokenizer, mntp, seed),
     )
-    done = run_trainer(trainer, state)
+    how = {"device": device, "dtype": dtype, "attention": attention}
+    done = run_trainer(trainer, state, work_of(mntp, lora, seed, base, texts, **how))
     record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), **done}
     write_base(model.merge_and_unload(), base, output, "mntp", record)
     settle(state, output, keep=keep_state)

@@ -30,6 +30,7 @@ from causal2vec.training.stages import (
     run_trainer,
     stage_arguments,
     wants_checkpointing,
+    work_of,
     write_base,
 )
 from causal2vec.training.texts import read_texts
@@ -75,7 +76,8 @@ def pretrain_simcse(
         lora: The adapters' shape.
         seed: Of adapters, dropout and order.
         output: Appears whole or not at all.
-        state: Folder for checkpoints; a stage that was stopped goes on from there. Removed at the end.
+        state: Folder for checkpoints; a stage that was stopped goes on from there, if it has the same settings and
+            inputs. Removed at the end.
         device, dtype, attention: Where, in which format and with which attention to compute.
         inputs: What the base asks of every method (`causal2vec.runs.Run.inputs`): ``add_bos`` and ``chat`` count.
         fetched: The record of the texts' download, where they come from the hub.
@@ -100,7 +102,8 @@ def pretrain_simcse(
         train_dataset=_views(texts, simcse.batch_size),
         loss=MultipleNegativesRankingLoss(model, scale=1 / simcse.temperature),
     )
-    done = run_trainer(trainer, state)
+    how = {"device": device, "dtype": dtype, "attention": attention, "inputs": inputs}
+    done = run_trainer(trainer, state, work_of(simcse, lora, seed, base, texts, **how))
     merge_lora(module)
     record = {**simcse.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), **done}
     write_base(module.llm, base, output, "simcse", {**record, "inputs": inputs or {}})

@@ -15,9 +15,11 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from causal2vec.compute import attention_backend
-from causal2vec.config import Mntp, Simcse
+from causal2vec.config import Lora, Mntp, Simcse
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, read_json, write_json
+from causal2vec.files import atomic_folder, read_json, sha256_json, take_up, write_json
+from causal2vec.fingerprint import fingerprint
+from causal2vec.seals import content
 from causal2vec.training.checkpoints import KEEP, last_checkpoint
 from causal2vec.training.signals import train
 
@@ -65,13 +67,26 @@ def stage_arguments(stage: Mntp | Simcse, seed: int, state: Path, *, device: str
     }
 
 
-def run_trainer(trainer: Any, state: Path) -> dict[str, Any]:
+def work_of(stage: Mntp | Simcse, lora: Lora, seed: int, base: Path, texts: list[str], **how: Any) -> dict[str, Any]:
+    """A stage's settings, the content of what it reads, and how it computes."""
+    code = fingerprint(f"causal2vec.training.{type(stage).__name__.lower()}")
+    read = {"base": content(base), "texts": sha256_json(texts)}
+    return {"stage": stage.model_dump(), "lora": lora.model_dump(), "seed": seed, "code": code, **read, **how}
+
+
+def run_trainer(trainer: Any, state: Path, work: dict[str, Any]) -> dict[str, Any]:
     """Train, from the last whole checkpoint in ``state`` where there is one.
+
+    Args:
+        trainer: Any of transformers'.
+        state: The folder of checkpoints.
+        work: The stage's settings and the content of its inputs, without which no checkpoint is its own.
 
     Returns:
         For the stage's record: ``seconds`` of this run's steps (of the last one's, where a stage was stopped), and the
         ``loss`` of every step.
     """
+    take_up(state, work)
     start = time.perf_counter()
     train(trainer, last_checkpoint(state))
     seconds = time.perf_counter() - start

@@ -154,7 +154,7 @@ CASES = [
     file(
         "config: a key twice",
         "title: a\ntitle: b",
-        ("{path}/config.yaml is not valid YAML (line 1: the key 'title' stands there twice); correct it"),
+        ("{path}/config.yaml is not valid YAML (line 2: the key 'title' stands there twice); correct it"),
     ),
 ]
 

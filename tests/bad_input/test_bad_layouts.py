@@ -91,7 +91,7 @@ CASES = [
     layout(
         "a table twice",
         "tables:\n  a: {kind: tasks}\n  a: {kind: tasks}",
-        ("{path}/tables.yaml is not valid YAML (line 2: the key 'a' stands there twice); correct it"),
+        ("{path}/tables.yaml is not valid YAML (line 3: the key 'a' stands there twice); correct it"),
     ),
     layout(
         "another benchmark",

@@ -6,17 +6,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from causal2vec.config import (
+    SWITCHES,
     VARIANT,
     ZERO_SHOT,
     Config,
     Distributed,
     load_config,
+    switches_of,
 )
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.fingerprint import ENCODING, READING, fingerprint
+from causal2vec.files import read_yaml
+from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
 from causal2vec.resume import begin_run, runs_jobs
@@ -26,13 +29,11 @@ from causal2vec.training.mix_lines import written_sources
 # A graph of thousands of jobs holds no garbage; Python would search it for some again and again.
 gc.set_threshold(100_000, 50, 100)
 
-# Switches of one invocation (--config validate=true) are no part of the experiment.
-SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
-VALIDATE = str(config.get("validate", False)).lower() == "true"
-STRICT = config.get("claims") == "strict"
-EXTERNAL = config.get("external_results")
-
 try:
+    # Snakemake's own loader lets the last of two equal keys win, and reads 060 as 48.
+    for configfile in workflow.configfiles if workflow.is_main_process else ():
+        read_yaml(Path(configfile), "name another --configfile")
+    ASKED = switches_of(config)
     CONFIG: Config = load_config(
         {key: value for key, value in config.items() if key not in SWITCHES},
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
@@ -54,6 +55,7 @@ except UserError as error:
     sys.stderr.write(f"error: {error}\n")
     sys.exit(2)
 
+SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 SETTINGS = {path: run.model_dump() for path, run in RUNS.items()}
 # A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
 PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
@@ -131,7 +133,7 @@ def llm_of(wildcards) -> str:
 def parts_of(wildcards) -> dict[str, str]:
     """What a run is built from: its base, the encoder where the base is an LLM, and the pairs where it is trained."""
     run = run_of(wildcards)
-    pairs = {"pairs": "work/pairs"} if VALIDATE or run.trained else {}
+    pairs = {"pairs": "work/pairs"} if ASKED.validate or run.trained else {}
     if CONFIG.models[run.base].kind == "encoder":
         return {"encoder": f"work/models/{run.base}", **pairs}
     encoder = f"work/models/{run.encoder}"
@@ -175,7 +177,7 @@ def spread(wildcards) -> Distributed:
 
 def training_threads(wildcards) -> int:
     """Threads of a run's training on each node, and one to build what is not trained."""
-    if not (VALIDATE or run_of(wildcards).trained):
+    if not (ASKED.validate or run_of(wildcards).trained):
         return 1
     return CONFIG.compute.threads * spread(wildcards).processes
 
@@ -183,6 +185,11 @@ def training_threads(wildcards) -> int:
 def several_nodes(wildcards, value):
     """A resource that only a training over several nodes asks for."""
     return value if spread(wildcards).nodes > 1 else None
+
+
+def code_of(script, *modules) -> str:
+    """The fingerprint of all code behind a rule's script and behind further modules."""
+    return fingerprint(SCRIPTS / f"{script}.py", *modules)
 
 
 def section(name):

@@ -21,7 +21,7 @@ rule probe_machine:
         gpu=GPUS,
     params:
         compute=section("compute"),
-        code=fingerprint("causal2vec.compute"),
+        code=code_of("probe_machine"),
     message:
         "Measuring which number format this machine computes faster"
     script:
@@ -65,7 +65,7 @@ rule prepare_model:
         source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
             exclude={"add_bos", "chat", "prefixes", "distributed"}
         ),
-        code=fingerprint("causal2vec.backbone"),
+        code=code_of("prepare_model"),
     message:
         "Fetching and converting the model {wildcards.model}"
     script:
@@ -83,7 +83,7 @@ rule prepare_tasks:
         "work/benchmarks/prepare_tasks.jsonl"
     priority: 4
     params:
-        code=fingerprint("causal2vec.evaluation.tasks", "causal2vec.corpora"),
+        code=code_of("prepare_tasks"),
     message:
         "Writing the packaged evaluation tasks"
     script:
@@ -103,7 +103,7 @@ rule collect_task_texts:
     priority: 4
     params:
         tasks=CONFIG.evaluation.tasks,
-        code=fingerprint("causal2vec.evaluation.tasks"),
+        code=code_of("collect_task_texts"),
     message:
         "Collecting every evaluation text, so that none is trained on"
     script:
@@ -126,15 +126,7 @@ rule prepare_pairs:
     priority: 4
     params:
         pairs=section("pairs"),
-        code=fingerprint(
-            "causal2vec.training.pairs",
-            "causal2vec.training.sources",
-            "causal2vec.training.mixes",
-            "causal2vec.training.mix_lines",
-            "causal2vec.training.mix_files",
-            "causal2vec.training.decontaminate",
-            "causal2vec.corpora",
-        ),
+        code=code_of("prepare_pairs"),
     message:
         "Making training pairs and dropping those that touch an evaluation text"
     script:

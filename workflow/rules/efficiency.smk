@@ -25,7 +25,7 @@ rule measure_efficiency:
     params:
         efficiency=section("efficiency"),
         compute=section("compute"),
-        code=fingerprint("causal2vec.efficiency", *ENCODING, "causal2vec.plan.flops"),
+        code=code_of("measure_efficiency"),
     message:
         "Measuring what each method costs, side by side"
     script:

@@ -22,14 +22,7 @@ rule evaluate_model:
         compute=section("compute"),
         prompts=prompts_for,
         shards=len(SHARDS),
-        code=fingerprint(
-            *ENCODING,
-            "causal2vec.evaluation.run",
-            "causal2vec.evaluation.encoder",
-            "causal2vec.evaluation.prompts",
-            "causal2vec.evaluation.costs",
-            "causal2vec.evaluation.tasks",
-        ),
+        code=code_of("evaluate_model"),
         mteb_version=installed_version("mteb"),
     message:
         "Evaluating {wildcards.method} on {wildcards.base}, seed {wildcards.seed}, shard {wildcards.shard}"

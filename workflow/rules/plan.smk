@@ -5,8 +5,8 @@ rule plan:
     params:
         config=CONFIG.model_dump(),
         prompts=PROMPTS.model_dump(),
-        gpus=config.get("gpus"),
-        accelerator=config.get("accelerator"),
+        gpus=ASKED.gpus,
+        accelerator=ASKED.accelerator,
     message:
         "Planning: what this study will cost (work/plan)"
     script:

@@ -24,7 +24,7 @@ rule collect_scores:
     benchmark:
         "work/benchmarks/collect_scores.jsonl"
     params:
-        code=fingerprint("causal2vec.reporting.scores", "causal2vec.reporting.gather"),
+        code=code_of("collect_scores"),
     message:
         "Gathering all scores"
     script:
@@ -39,7 +39,7 @@ rule collect_training:
     log:
         "work/logs/collect_training.log",
     params:
-        code=fingerprint("causal2vec.reporting.gather"),
+        code=code_of("collect_training"),
     message:
         "Gathering the training records"
     script:
@@ -54,7 +54,7 @@ rule collect_audits:
     log:
         "work/logs/collect_audits.log",
     params:
-        code=fingerprint("causal2vec.reporting.gather"),
+        code=code_of("collect_audits"),
     message:
         "Gathering the audits"
     script:
@@ -79,7 +79,7 @@ rule write_manifest:
         "work/logs/write_manifest.log",
     params:
         config=CONFIG.model_dump(),
-        code=fingerprint("causal2vec.manifest"),
+        code=code_of("write_manifest"),
     message:
         "Recording how everything was made"
     script:
@@ -100,7 +100,7 @@ rule compute_statistics:
     threads: ALL_CORES
     params:
         statistics=section("statistics"),
-        code=fingerprint("causal2vec.reporting.statistics"),
+        code=code_of("compute_statistics"),
     message:
         "Computing intervals and tests"
     script:
@@ -124,8 +124,8 @@ rule make_tables:
     benchmark:
         "work/benchmarks/make_tables.jsonl"
     params:
-        external=EXTERNAL,
-        code=fingerprint("causal2vec.reporting"),
+        external=ASKED.external_results,
+        code=code_of("make_tables"),
     message:
         "Writing the tables"
     script:
@@ -148,7 +148,7 @@ rule make_plots:
     benchmark:
         "work/benchmarks/make_plots.jsonl"
     params:
-        code=fingerprint("causal2vec.reporting"),
+        code=code_of("make_plots"),
     message:
         "Drawing the figures"
     script:
@@ -170,7 +170,7 @@ rule check_claims:
     log:
         "work/logs/check_claims.log",
     params:
-        code=fingerprint("causal2vec.reporting"),
+        code=code_of("check_claims"),
     message:
         "Holding the papers' claims against the numbers"
     script:
@@ -184,6 +184,8 @@ rule enforce_claims:
         touch("work/claims_hold"),
     log:
         "work/logs/enforce_claims.log",
+    params:
+        code=code_of("enforce_claims"),
     message:
         "Refusing contradicted claims (claims=strict)"
     script:
@@ -201,8 +203,8 @@ rule write_report:
     log:
         "work/logs/write_report.log",
     params:
-        external=EXTERNAL,
-        code=fingerprint("causal2vec.reporting"),
+        external=ASKED.external_results,
+        code=code_of("write_report"),
     message:
         "Writing the report"
     script:
@@ -229,7 +231,7 @@ rule write_checksums:
     resources:
         mem_mb=1000,  # files of any size are read piece by piece
     params:
-        code=fingerprint("causal2vec.reporting.verify.checksums"),
+        code=code_of("write_checksums"),
     message:
         "Writing the checksum of every result"
     script:
@@ -244,7 +246,7 @@ rule verify:
     params:
         layout=CONFIG.reporting.tables,
         claims=CONFIG.reporting.claims,
-        external=EXTERNAL,
+        external=ASKED.external_results,
     message:
         "Checking the results: checksums, scores, tables, all files"
     script:

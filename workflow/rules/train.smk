@@ -24,12 +24,7 @@ rule pretrain_mntp:
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint(
-            "causal2vec.training.mntp",
-            "causal2vec.training.stages",
-            "causal2vec.training.texts",
-            "causal2vec.training.lora",
-        ),
+        code=code_of("pretrain_mntp"),
     message:
         "Masked-next-token pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -69,15 +64,7 @@ rule pretrain_simcse:
         lora=CONFIG.budget.lora.model_dump(),
         compute=section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
-        code=fingerprint(
-            "causal2vec.training.simcse",
-            "causal2vec.training.stages",
-            "causal2vec.training.texts",
-            "causal2vec.training.trainer",
-            "causal2vec.training.lora",
-            *READING,
-            "baselines.bidirectional",
-        ),
+        code=code_of("pretrain_simcse"),
     message:
         "Unsupervised contrastive pre-training of {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -107,15 +94,8 @@ rule pretrain_alignment:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         alignment=lambda wildcards: CONFIG.alignment.model_dump(),
         compute=section("compute"),
-        code=lambda wildcards: fingerprint(
-            run_of(wildcards).spec.module.rpartition(".")[0],
-            *READING,
-            "causal2vec.training.alignment",
-            "causal2vec.training.contrastive",
-            "causal2vec.training.precision",
-            "causal2vec.training.stages",
-            "causal2vec.training.texts",
-            "causal2vec.training.trainer",
+        code=lambda wildcards: code_of(
+            "pretrain_alignment", run_of(wildcards).spec.module.rpartition(".")[0]
         ),
     message:
         "Aligning the Contextual token of {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
@@ -142,7 +122,7 @@ rule train_model:
         # An untrained twin is only built.
         gpu=lambda wildcards: GPUS
         * spread(wildcards).total
-        * (VALIDATE or run_of(wildcards).trained),
+        * (ASKED.validate or run_of(wildcards).trained),
         nodes=lambda wildcards: spread(wildcards).nodes,
         # Words of Slurm's executor. mpi: do not start the script in a step of one node, as it starts its own steps
         # (causal2vec.training.launch), one task per node and not one per GPU. Null: as for any other job.
@@ -153,20 +133,9 @@ rule train_model:
         run=lambda wildcards: run_of(wildcards).model_dump(),
         compute=section("compute"),
         prompts=prompts_for,
-        validate=VALIDATE,
-        code=lambda wildcards: fingerprint(
-            run_of(wildcards).spec.module.rpartition(".")[0],
-            *READING,
-            "causal2vec.evaluation.prompts",
-            "causal2vec.export",
-            "causal2vec.trust",
-            "causal2vec.training.arguments",
-            "causal2vec.training.batches",
-            "causal2vec.training.contrastive",
-            "causal2vec.training.lora",
-            "causal2vec.training.precision",
-            "causal2vec.training.sharding",
-            "causal2vec.training.trainer",
+        validate=ASKED.validate,
+        code=lambda wildcards: code_of(
+            "train_model", run_of(wildcards).spec.module.rpartition(".")[0]
         ),
     message:
         "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
@@ -194,7 +163,7 @@ rule audit_model:
         run=settings_of,
         compute=section("compute"),
         prompts=prompts_for,
-        code=fingerprint("causal2vec.evaluation.audit", "causal2vec.evaluation.prompts"),
+        code=code_of("audit_model"),
     message:
         "Auditing {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
     script:

@@ -10,7 +10,7 @@ from functools import partial
 from causal2vec.reporting.claims.schema import BEST_RIVAL, Comparison, Value, Word
 from causal2vec.reporting.claims.sides import NotRunError, best_rivals, entries_of, score_of, short
 from causal2vec.reporting.compare import Panel
-from causal2vec.reporting.evidence import ALL, ALPHA, Difference, Estimate, Group, excludes_zero
+from causal2vec.reporting.evidence import ALL, ALPHA, ENOUGH_SEEDS, Difference, Estimate, Group, excludes_zero
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, is_untrained
 
@@ -72,8 +72,10 @@ def _compare(study: Study, first: Entry, second: Entry, group: Group, panel: Pan
         text = f"{beginning}, difference {gap:+.2f} points; this pair was not tested, so there is no interval"
         return Finding("inconclusive", text, gap)
     word, reason = judge(difference)
-    if reason == ONE_SEED and is_untrained(first[0]) and is_untrained(second[0]):
-        reason = "neither is trained, so there is but one run of each"
+    if not is_lucky(first, second):
+        reason = "neither is trained, so there is but one run of each" if reason == ONE_SEED else reason
+    else:
+        word = at_most(word, difference.seeds)
     text = f"{beginning}, difference {100 * difference.difference:+.2f} points{_interval(difference)}; {reason}"
     low, high = (percent(end) for end in (difference.low, difference.high))
     return Finding(word, text, 100 * difference.difference, low, high)
@@ -98,6 +100,18 @@ def judge(difference: Difference) -> tuple[Word, str]:
     return "supported" if higher else "contradicted", seeds_text(difference.seeds, higher)
 
 
+def is_lucky(*entries: Entry) -> bool:
+    """Whether the luck of a training is in a comparison."""
+    return not all(is_untrained(method) for method, _ in entries)
+
+
+def at_most(word: Word, seeds: int) -> Word:
+    """A verdict on what was trained: on few seeds no more than an indication."""
+    if seeds >= ENOUGH_SEEDS:
+        return word
+    return {"supported": "indicated", "contradicted": "indicated against"}.get(word, word)  # type: ignore[return-value]
+
+
 def seeds_text(seeds: int, higher: bool) -> str:
     """What the seeds say where they agree."""
     if seeds == 1:
@@ -115,6 +129,11 @@ def check_value(study: Study, claim: Value, panel: Panel) -> list[Finding]:
 
 
 def _value(study: Study, entry: Entry, claim: Value, panel: Panel) -> Finding:
+    found = _value_met(study, entry, claim, panel)
+    return replace(found, verdict=at_most(found.verdict, _seeds(study, entry))) if is_lucky(entry) else found
+
+
+def _value_met(study: Study, entry: Entry, claim: Value, panel: Panel) -> Finding:
     group = claim.over.group
     score = 100 * score_of(study, entry, group)
     estimate = study.evidence.estimate(entry, group)
@@ -138,11 +157,15 @@ def _value(study: Study, entry: Entry, claim: Value, panel: Panel) -> Finding:
 
 
 def _runs(study: Study, entry: Entry, estimate: Estimate | None) -> str:
-    seeds = estimate.seeds if estimate else len(study.summary.seeds[entry])
+    seeds = estimate.seeds if estimate else _seeds(study, entry)
     if seeds == 1:
         return "one seed"
     spread = percent(estimate.seed_sd) if estimate else None
     return f"{seeds} seeds" + (f" with standard deviation {spread:.2f}" if spread is not None else "")
+
+
+def _seeds(study: Study, entry: Entry) -> int:
+    return len(study.summary.seeds[entry])
 
 
 def over(group: Group) -> str:

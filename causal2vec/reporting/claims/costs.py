@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
-from causal2vec.reporting.claims.checks import Finding, each
+from causal2vec.reporting.claims.checks import Finding, at_most, each, is_lucky
 from causal2vec.reporting.claims.schema import BEST_RIVAL, Reduction
 from causal2vec.reporting.claims.sides import NotRunError, best_rivals, entries_of, short
 from causal2vec.reporting.compare import Panel
@@ -45,11 +46,20 @@ def check_reduction(study: Study, claim: Reduction, panel: Panel) -> list[Findin
     findings = []
     for first in entries_of(study, claim.first, panel):
         if claim.second == BEST_RIVAL:
-            findings.append(check(first, best_rivals(study, first, ALL, panel)))
+            findings.append(
+                _chosen(study, first, rivals := best_rivals(study, first, ALL, panel), check(first, rivals))
+            )
             continue
         seconds = entries_of(study, claim.second, panel)
         findings += each(seconds, partial(_against_one, check, first))
     return findings
+
+
+def _chosen(study: Study, first: Entry, rivals: list[Entry], found: Finding) -> Finding:
+    """What a cost is does not hang on a seed, but which rival is the best does."""
+    if not is_lucky(first, *rivals):
+        return found
+    return replace(found, verdict=at_most(found.verdict, min(len(study.summary.seeds[entry]) for entry in rivals)))
 
 
 def _against_one(check: Callable[[Entry, list[Entry]], Finding], first: Entry, second: Entry) -> Finding:

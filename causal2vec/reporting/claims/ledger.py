@@ -1,7 +1,8 @@
 """The claims ledger: what papers say, held against a study, one verdict per claim and compared base.
 
 - `load_claims` reads ``config/claims.yaml``;
-- `check_claims` gives every claim a verdict: supported, contradicted, inconclusive or not run;
+- `check_claims` gives every claim a verdict: supported or contradicted (on few seeds only indicated), inconclusive or
+  not run;
 - `claims_table` and `write_claims` show them; `strict_failures` lists what a strict run stops at.
 """
 
@@ -32,6 +33,7 @@ from causal2vec.reporting.claims.schema import (
 )
 from causal2vec.reporting.claims.sides import NotRunError, other_base
 from causal2vec.reporting.compare import Panel, compare
+from causal2vec.reporting.evidence import ENOUGH_SEEDS
 from causal2vec.reporting.render.latex import to_latex
 from causal2vec.reporting.render.plain import escape_markdown, to_markdown
 from causal2vec.reporting.study import Study
@@ -41,7 +43,14 @@ from causal2vec.reporting.visible import inert, one_line
 
 __all__ = ["Claim", "Verdict", "check_claims", "claims_table", "load_claims", "strict_failures", "write_claims"]
 
-SIGNS: dict[Word, str] = {"supported": "+", "contradicted": "×", "inconclusive": "~", "not run": "–"}
+SIGNS: dict[Word, str] = {
+    "supported": "+",
+    "indicated": "(+)",
+    "contradicted": "×",
+    "indicated against": "(×)",
+    "inconclusive": "~",
+    "not run": "–",
+}
 """A sign per verdict that tells them apart without colour."""
 
 NOT_RUN_TITLE = "Not run here"
@@ -159,8 +168,9 @@ def claims_table(
         f"{_counts(verdicts)}. Signs: {listed([f'{sign} {word}' for word, sign in SIGNS.items()])}.",
         "Measured: a difference in points (score × 100) or a score with its 95 % interval over test items, or a saving "
         "in per cent, for time with its range over repeats.",
-        "Supported or contradicted only where interval, paired test (p < 0.05) and every seed agree; inconclusive "
-        "otherwise; not run where an entry, a task or a cost is missing.",
+        "Supported or contradicted only where interval, paired test (p < 0.05) and every seed agree, and there are "
+        f"{ENOUGH_SEEDS} seeds or more, or nothing was trained; with fewer seeds indicated or indicated against; "
+        "inconclusive otherwise; not run where an entry, a task or a cost is missing.",
         "Confidence is in the claim being made there: confirmed in the source, third-hand, or inference, our own "
         "reading.",
         *(

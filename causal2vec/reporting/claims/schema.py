@@ -18,6 +18,7 @@ from causal2vec.errors import UserError
 from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.evidence import ALL, Group
+from causal2vec.settings import Number, Whole
 
 BEST_RIVAL = "best_rival"
 """Stands for the method with the highest score among those that the claim's first method is compared with."""
@@ -25,7 +26,7 @@ BEST_RIVAL = "best_rival"
 Confidence = Literal["confirmed", "third-hand", "inference"]
 """Read in the source itself; somebody else's account of it; our own reading, which the source does not spell out."""
 
-Word = Literal["supported", "contradicted", "inconclusive", "not run"]
+Word = Literal["supported", "indicated", "contradicted", "indicated against", "inconclusive", "not run"]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -114,9 +115,9 @@ class Reduction(Claim):
     cost: Literal["length", "time"] = Field(
         description="tokens that the LLM reads per text, or seconds per 1,000 texts"
     )
-    value: Annotated[float, Field(gt=0, lt=100)]
-    tolerance: Annotated[float, Field(ge=0)] = 1.0
-    at: Annotated[int, Field(gt=0)] | Literal["mixed"] | None = Field(
+    value: Annotated[Number, Field(gt=0, lt=100)]
+    tolerance: Annotated[Number, Field(ge=0)] = 1.0
+    at: Annotated[Whole, Field(gt=0)] | Literal["mixed"] | None = Field(
         None, description="a text length in tokens, or mixed; null: the largest over all measured lengths"
     )
 
@@ -134,8 +135,8 @@ class Value(Claim):
     kind: Literal["value"]
     method: Side
     over: Scope
-    value: Annotated[float, Field(ge=0, le=100)]
-    tolerance: Annotated[float, Field(gt=0)] = 0.5
+    value: Annotated[Number, Field(ge=0, le=100)]
+    tolerance: Annotated[Number, Field(gt=0)] = 0.5
 
     @model_validator(mode="after")
     def _named(self) -> Value:

@@ -30,6 +30,10 @@ CQADUPSTACK = "CQADupstackRetrieval"
 _FORUMS = "Android English Gaming Gis Mathematica Physics Programmers Stats Tex Unix Webmasters Wordpress"
 CQADUPSTACK_PARTS = tuple(f"CQADupstack{forum}Retrieval" for forum in _FORUMS.split())
 
+UNKNOWN = "(version unknown)"
+FEW = 3
+"""Fewer self-reported files than these leave a doubt about their scale where none goes beyond 1."""
+
 Part = tuple[str, str]
 """A split and a subset."""
 
@@ -143,24 +147,24 @@ def _read_model(folder: Path, inside: Path, wanted: Collection[str] | None, ours
     revisions = {revision: result_files(revision, wanted) for revision in folders(folder, inside)}
     chosen = max(revisions, key=lambda revision: (len(revisions[revision]), revision.name))
     model, revision = plain(folder.resolve().name), plain(chosen.name)
+    read, unread = _read_all(chosen, inside)
+    scale = _scale_of(read)
     results: dict[str, dict[str, Any]] = {}
     scores: dict[str, float] = {}
     skipped: list[str] = []
-    percents: list[str] = []
     for path in revisions[chosen]:
         task = path.stem
         try:
-            results[task] = read_result(path, inside)
-            scores[task], percent = _task_score(results[task]["scores"], task, ours.parts.get(task))
+            if task in unread:
+                raise unread[task]
+            scores[task] = _task_score(read[task]["scores"], task, ours.parts.get(task), scale)
+            results[task] = read[task]
         except ValueError as error:
-            results.pop(task, None)
             skipped.append(f"{model}/{revision}/{plain(path.name)} {error}")
-        else:
-            percents += [task] if percent else []
     notes = [
         *([f"Revision {revision}, of {len(revisions)} the one with most tasks."] if len(revisions) > 1 else []),
         *_difference_notes(results, ours),
-        *([f"Reported on 0 to 100, divided by 100: {listed(percents)}."] if percents else []),
+        *_scale_notes(read, results, scale),
         *_combine_forums(scores),
     ]
     return ExternalModel(model.replace("__", "/", 1), f"{model}/{revision}", scores, notes, skipped)
@@ -187,11 +191,49 @@ def _combine_forums(scores: dict[str, float]) -> list[str]:
     return [f"{CQADUPSTACK} is the mean of its {len(CQADUPSTACK_PARTS)} parts."]
 
 
-def _task_score(scores: Mapping[str, Any], task: str, wanted: set[Part] | None) -> tuple[float, bool]:
-    """The mean main score over the wanted parts on 0 to 1, and whether the file has it on 0 to 100.
+def _read_all(revision: Path, inside: Path) -> tuple[dict[str, dict[str, Any]], dict[str, ValueError]]:
+    """All results of a revision's folder by task, of tasks that are not wanted too, and why others cannot be used."""
+    read: dict[str, dict[str, Any]] = {}
+    unread: dict[str, ValueError] = {}
+    for path in result_files(revision):
+        try:
+            read[path.stem] = read_result(path, inside)
+        except ValueError as error:
+            unread[path.stem] = error
+    return read, unread
+
+
+def _largest(result: Mapping[str, Any]) -> float:
+    return max((abs(score) for _, score in _parts(result["scores"])), default=0.0)
+
+
+def _scale_of(read: Mapping[str, Mapping[str, Any]]) -> float:
+    """What the best possible score is in a folder: 100 where at least half of its files go beyond 1, else 1.
+
+    A single file cannot tell: 0.9 may be a good score on 0 to 1 or a bad one on 0 to 100.
+    """
+    above = [_largest(result) > 1 for result in read.values() if _largest(result)]
+    return 100.0 if above and 2 * sum(above) >= len(above) else 1.0
+
+
+def _scale_notes(read: Mapping[str, Mapping[str, Any]], used: Mapping[str, Any], scale: float) -> list[str]:
+    """On which scale the folder's scores were taken to be, where that is not mteb's, and what casts doubt on it."""
+    if scale > 1:
+        small = [task for task in used if _largest(read[task]) <= 1]
+        return [
+            "Reported on 0 to 100, divided by 100.",
+            *([f"Doubtful, as not above 1 before that: {listed(small)}."] if small else []),
+        ]
+    reported = {_version(result.get("mteb_version")) for result in read.values()} == {UNKNOWN}
+    few = reported and len(read) < FEW
+    return ["Taken to be on 0 to 1, from so few files doubtful."] if few and used else []
+
+
+def _task_score(scores: Mapping[str, Any], task: str, wanted: set[Part] | None, scale: float) -> float:
+    """The mean main score over the wanted parts, brought from ``scale`` to 0 to 1.
 
     Raises:
-        ValueError: A part or its score is missing.
+        ValueError: A part or its score is missing, or beyond the scale.
     """
     parts: dict[Part, set[float]] = {}
     for part, score in _parts(scores):
@@ -202,9 +244,10 @@ def _task_score(scores: Mapping[str, Any], task: str, wanted: set[Part] | None) 
         raise ValueError(f"has no usable main score for {listed(lacking)}")
     if any(len(parts[part]) > 1 for part in wanted):
         raise ValueError("gives two main scores for the same split and subset")
-    percent = any(abs(score) > 1 for found in parts.values() for score in found)
-    mean = math.fsum(score for part in wanted for score in parts[part]) / len(wanted)
-    return (mean / 100 if percent else mean), percent
+    beyond = [score for part in wanted for score in parts[part] if abs(score) > scale]
+    if beyond:
+        raise ValueError(f"has the main score {beyond[0]:g}, though its folder's scores are on 0 to {scale:g}")
+    return math.fsum(score for part in wanted for score in parts[part]) / len(wanted) / scale
 
 
 def _parts(scores: Mapping[str, Any]) -> Iterator[tuple[Part, float]]:
@@ -228,7 +271,7 @@ def _default_parts(task: str, parts: Collection[Part]) -> set[Part]:
 def _version(value: object) -> str:
     # 0.0.0 is what self-reported results carry, which no version of mteb measured.
     known = isinstance(value, str) and value != "0.0.0" and re.fullmatch(r"[\w.+-]{1,40}", value)
-    return str(value) if known else "(version unknown)"
+    return str(value) if known else UNKNOWN
 
 
 def _skip_notes(models: int, skipped: list[str]) -> list[str]:

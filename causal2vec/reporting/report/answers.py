@@ -10,6 +10,7 @@ from causal2vec.reporting.report.answers_cost import caution, cost_clauses
 from causal2vec.reporting.report.answers_words import (
     REFERENCE,
     average,
+    few_seeds,
     joined,
     name_in,
     points,
@@ -99,7 +100,8 @@ def _compared(study: Study, first: Entry, second: Entry, name: str, *, chance: b
     gap = (average(study, first) or 0.0) - (average(study, second) or 0.0)
     size = points(abs(gap))
     where = "level with" if float(size) == 0 else f"{size} points {'above' if gap > 0 else 'below'}"
-    known = "" if untested(study) else f" ({verdict(found, flipped=gap < 0, chance=chance)})"
+    trained = not (is_untrained(first[0]) and is_untrained(second[0]))
+    known = "" if untested(study) else f" ({verdict(found, flipped=gap < 0, chance=chance, trained=trained)})"
     return f"{where} {name}{known}"
 
 
@@ -154,4 +156,6 @@ def _count(study: Study, own: Entry, rivals: list[Entry]) -> str:
         return ""
     sure: list[Difference] = [d for d in found if d is not None and d.significant]
     above = sum(d.difference > 0 for d in sure)
-    return f", and significantly above {above} and below {len(sure) - above} of its {len(rivals)} rivals"
+    few = next((few_seeds(d) for d in sure if few_seeds(d)), "") if not is_untrained(own[0]) else ""
+    surely = f"as indicated on {few}," if few else "significantly"
+    return f", and {surely} above {above} and below {len(sure) - above} of its {len(rivals)} rivals"

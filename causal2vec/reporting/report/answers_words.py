@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from causal2vec.reporting.compare import Panel
-from causal2vec.reporting.evidence import Difference
+from causal2vec.reporting.evidence import ENOUGH_SEEDS, Difference
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry
 
@@ -42,20 +42,28 @@ def untested(study: Study) -> list[str]:
     return ["no difference was tested, as no item-level results were kept"]
 
 
-def verdict(found: Difference | None, *, flipped: bool = False, chance: bool = False) -> str:
+def few_seeds(found: Difference) -> str:
+    """On how few seeds a difference between trained methods was found, in words; empty where they are enough."""
+    return "" if found.seeds >= ENOUGH_SEEDS else "one seed" if found.seeds == 1 else f"{found.seeds} seeds"
+
+
+def verdict(found: Difference | None, *, flipped: bool = False, chance: bool = False, trained: bool = True) -> str:
     """The interval of a difference and whether it is significant.
 
     Args:
         found: The difference, or None where it was not computed.
         flipped: Whether the text speaks of how far the first is *below* the second.
         chance: Whether to give the p-value too.
+        trained: Whether the luck of a training is in it.
     """
     if found is None or math.isnan(found.low):
         return "not tested"
     d = found.reversed() if flipped else found
     size = "<\u00a00.001" if d.p_holm < 0.001 else f"=\u00a0{d.p_holm:.2g}"
     p = f", p\u00a0{size}" if chance and not math.isnan(d.p_holm) else ""
-    return f"{span(d.low, d.high)}{p}, {'significant' if d.significant else 'not significant'}"
+    few = few_seeds(found) if trained else ""
+    sure = f"indicated on {few}" if few else "significant"
+    return f"{span(d.low, d.high)}{p}, {sure if d.significant else 'not significant'}"
 
 
 def name_in(panel: Panel, entry: Entry) -> str:

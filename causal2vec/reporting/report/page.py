@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from causal2vec.files import write_text
-from causal2vec.reporting.claims.ledger import Verdict, check_claims, claims_table, load_claims
+from causal2vec.reporting.claims.ledger import SIGNS, Verdict, check_claims, claims_table, load_claims
 from causal2vec.reporting.figures.captions import captions as all_captions
 from causal2vec.reporting.render.html import fragment, page, slug, to_html
 from causal2vec.reporting.report.answers import LABELS, QUESTION, answers
@@ -33,9 +33,6 @@ MAIN = "main"
 
 CLAIMS, NOT_RUN = "claims", "claims_not_run"
 """The table of claims, and the part of it that a reader needs last."""
-
-VERDICTS = {"supported": "+", "contradicted": "×", "inconclusive": "~", "not run": "–"}
-"""Every verdict with a sign that tells it without colour, as in the table of claims."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +269,7 @@ def _by_run(table: Table) -> list[Table]:
 def _counts(verdicts: Sequence[Verdict]) -> list[tuple[str, str, int]]:
     if not verdicts:
         return []
-    return [(word, sign, sum(v.verdict == word for v in verdicts)) for word, sign in VERDICTS.items()]
+    return [(word, sign, sum(v.verdict == word for v in verdicts)) for word, sign in SIGNS.items()]
 
 
 def _table(table: Table, study: Study) -> Markup:

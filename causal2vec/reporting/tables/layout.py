@@ -18,6 +18,7 @@ from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.tables.grid import Better, Column, Spread
 from causal2vec.reporting.tables.numbers import COSTS, DIFFERENCES, SAVINGS, STANDINGS, TRAINING
+from causal2vec.settings import Number, Whole
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Rows = Literal["trained", "untrained", "variants", "imported", "published"]
@@ -61,7 +62,7 @@ class NumberColumn(Section):
     number: Annotated[str, Field(pattern=r"^(\+?,?\.[0-9]f|sig3|p)$")] = ",.1f"
     better: Better | None = None
     spread: Spread = ""
-    scale: float = Field(1.0, gt=0, description="what the number is multiplied by, 100 for instance")
+    scale: Number = Field(1.0, gt=0, description="what the number is multiplied by, 100 for instance")
     ratio_of: str | None = Field(None, description="efficiency: show this cost relative to the reference method's")
 
     @property
@@ -94,7 +95,7 @@ class TableSpec(Section):
     """What all kinds of tables have."""
 
     title: str
-    decimals: Annotated[int, Field(ge=0, le=6)] = 1
+    decimals: Annotated[Whole, Field(ge=0, le=6)] = 1
     notes: list[str] = Field(default_factory=list, description="sentences of one's own below the table")
 
 
@@ -189,7 +190,7 @@ class SavingsSpec(_Numbers):
 
     kind: Literal["savings"]
     reference: str = Field("causal2vec", description="the method that saves")
-    claimed: dict[Annotated[str, Field(pattern="^(shorter|leaner|faster)$")], float] = Field(
+    claimed: dict[Annotated[str, Field(pattern="^(shorter|leaner|faster)$")], Number] = Field(
         default_factory=dict, description="column -> per cent from which it is marked"
     )
 

@@ -10,7 +10,7 @@ from causal2vec.errors import UserError
 from causal2vec.hints import hint
 from causal2vec.reporting.benchmarks import load_benchmarks, task_types
 from causal2vec.reporting.compare import Panel, compare, control_notes, label_columns, labels, split_blocks
-from causal2vec.reporting.evidence import ALL, AVERAGE, Evidence, Group
+from causal2vec.reporting.evidence import ALL, AVERAGE, ENOUGH_SEEDS, Evidence, Group
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, entry_name
 from causal2vec.reporting.tables.foreign import Foreign, ForeignRow, imported, setting_column, source_notes
@@ -209,12 +209,14 @@ def interval_notes(study: Study, groups: list[RowGroup], corrected: bool = False
     known = [cell for cell in scores if cell.low is not None]
     if not known:
         return ["No intervals and no tests: no item-level results were analysed with these scores."] if scores else []
+    fewest = min((found.seeds for found in study.evidence.differences.values()), default=ENOUGH_SEEDS)
+    few = f" On fewer than {ENOUGH_SEEDS} seeds a difference between trained methods is no more than indicated."
     untested = "Without ±: item-level results are missing, so that nothing was tested there."
     test = ", Holm-corrected over the tasks of a pair" if corrected else ""
     sign = (
         f"{WEAK}: the best is not significantly better than the second (paired test over test items{test}; 5 % level; "
         "all seeds must agree)."
-    )
+    ) + few * (fewest < ENOUGH_SEEDS)
     return [
         "±: half the width of the 95 % interval over test items, exact ends in the CSV file; chance in training and "
         "the choice of tasks are not in it.",
