@@ -15,14 +15,12 @@ from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-from causal2vec.errors import UserError
-from causal2vec.evaluation import run
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata
 
-WORDS = "fox dog jumps lazy quick brown over the padding texts sentence longer different mix short batches".split()
+WORDS = "fox dog jumps lazy quick brown over the padding texts sentence longer different mix short batches".split()  # noqa: SIM905
 KINDS = {  # names that mteb knows, as it drops prompts of tasks that it does not know
     "NFCorpus": ("Retrieval", packaged.PackagedRetrieval),
     "STSBenchmark": ("STS", packaged.PackagedSTS),
@@ -137,3 +135,38 @@ def test_queries_and_documents_may_be_read_by_different_modules(tiny, tasks, tmp
     model = SentenceTransformer(modules=[router], device="cpu")
     some = {"NFCorpus": tasks["NFCorpus"]}
     assert our_scores(model, some, tmp_path, monkeypatch) == their_scores(model, some)
+
+
+@pytest.mark.parametrize("function", ["dot", "euclidean", "manhattan", "cosine"])
+def test_similarity_is_the_models_own(function, tiny, tasks, tmp_path, monkeypatch):
+    model = sentence_model(tiny["encoder"], similarity_fn_name=function)
+    some = {name: tasks[name] for name in ("NFCorpus", "STSBenchmark")}
+    if function in ("euclidean", "manhattan"):  # mteb 2.26 itself knows no such similarity of pairs
+        some.pop("STSBenchmark")
+    assert our_scores(model, some, tmp_path, monkeypatch) == their_scores(model, some)
+
+
+def test_functions_of_similarity_give_different_scores(tiny, tasks):
+    some = {"NFCorpus": tasks["NFCorpus"]}
+    functions = ["dot", "euclidean", "manhattan", "cosine"]
+    found = {str(their_scores(sentence_model(tiny["encoder"], similarity_fn_name=name), some)) for name in functions}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("function", ["dot", "euclidean", "manhattan", "cosine"])
+def test_similarity_of_pairs_is_the_models_own(function, tiny):
+    model = sentence_model(tiny["encoder"], similarity_fn_name=function)
+    encoder = PromptedEncoder(model, model_meta("a/b", "c", 24, 128, function), None, 8)
+    one, two = (np.random.default_rng(seed).normal(size=(3, 24)).astype(np.float32) for seed in (0, 1))
+    assert np.allclose(encoder.similarity_pairwise(one, two), model.similarity_pairwise(one, two))
+    assert np.allclose(encoder.similarity(one, two), model.similarity(one, two))
+
+
+def test_items_of_a_task_scored_by_the_models_own_similarity(tiny, tasks, tmp_path, monkeypatch):
+    """mteb's other main score of STS."""
+    task = tasks["STSBenchmark"]
+    metadata = task.metadata.model_copy(update={"main_score": "spearman"})
+    model = sentence_model(tiny["encoder"], similarity_fn_name="dot")
+    own = {"STSBenchmark": type("STSBenchmark", (task,), {"metadata": metadata})}
+    assert our_scores(model, own, tmp_path, monkeypatch) == their_scores(model, own)
+    assert len(pd.read_parquet(tmp_path / "out" / "items" / "STSBenchmark.parquet")) == 60

@@ -54,9 +54,6 @@ class PromptedEncoder(AbsEncoder):
         self.encoding_seconds = 0.0
         self.used_prompts: dict[str, dict[str, str]] = {}
         self._vectors = vectors or Vectors(None)
-        self._table: dict[str, str] | None = None
-        if prompts is None and model.prompts:
-            self._table, _ = self.validate_task_to_prompt_name(model.prompts, raise_for_invalid_keys=False)
 
     def encode(
         self,
@@ -94,6 +91,20 @@ class PromptedEncoder(AbsEncoder):
         places = {text: place for place, text in enumerate(unique)}
         return vectors[[places[text] for text in texts]]
 
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Between all vectors of one collection and all of another, by the model's own function."""
+        own = getattr(self.model, "similarity", None)
+        return (
+            super().similarity(embeddings1, embeddings2) if self._ours or own is None else own(embeddings1, embeddings2)
+        )
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The same, row by row."""
+        own = getattr(self.model, "similarity_pairwise", None)
+        if self._ours or own is None:
+            return super().similarity_pairwise(embeddings1, embeddings2)
+        return own(embeddings1, embeddings2)
+
     @property
     def _ours(self) -> bool:
         return "batch_tokens" in self.batching
@@ -124,7 +135,8 @@ class PromptedEncoder(AbsEncoder):
 
     def _own_prompt(self, task: Any, prompt_type: PromptType | None) -> str | None:
         """What mteb's wrapper and sentence-transformers take from a model's prompts, in their order."""
-        name = get_prompt_name(self._table, task, prompt_type)
+        known, _ = self.validate_task_to_prompt_name(self.model.prompts, raise_for_invalid_keys=False)
+        name = get_prompt_name(known, task, prompt_type)
         if name is None and prompt_type is not None:
             sides = ("query",) if prompt_type == PromptType.query else ("document", "passage", "corpus")
             name = next((side for side in sides if side in self.model.prompts), None)
@@ -163,13 +175,15 @@ def _check_finite(vectors: np.ndarray, texts: list[str], model: str) -> None:
         )
 
 
-def model_meta(name: str, revision: str, embed_dim: int | None, max_tokens: int | None) -> ModelMeta:
+def model_meta(
+    name: str, revision: str, embed_dim: int | None, max_tokens: int | None, similarity: str = "cosine"
+) -> ModelMeta:
     """mteb's description of a model, with the name and revision that its scores are filed under."""
     return ModelMeta.create_empty(
         overwrites={
             "name": name,
             "revision": revision,
-            "similarity_fn_name": ScoringFunction.COSINE,
+            "similarity_fn_name": ScoringFunction.from_str(similarity),
             "embed_dim": embed_dim,
             "max_tokens": max_tokens,
         }
