@@ -66,6 +66,7 @@ def _obtain(name: str, source: ModelSource, scratch: Path, fetched: Path | None)
     """A folder that ``from_pretrained`` can read, and the GGUF file in it if that is the form."""
     if source.source == "local":
         folder = Path(source.path or "").expanduser()
+        _refuse_adapter(name, folder)
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"models.{name}.path: {folder} holds no config.json; name a folder in Hugging Face's format"
@@ -91,6 +92,7 @@ def _convert(
     from causal2vec.export import quiet_transformers
 
     quiet_transformers()
+    _refuse_adapter(name, folder)
     extra: dict[str, Any] = {"gguf_file": gguf} if gguf else {}
     with _readable(name, source, gguf or str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **extra)
@@ -113,6 +115,15 @@ def _convert(
         shutil.copy(folder / "tokenizer.json", output)
     files = SAFETENSORS if any(folder.glob(SAFETENSORS)) else BIN
     return kept, available, {"files": files, "how": how}
+
+
+def _refuse_adapter(name: str, folder: Path) -> None:
+    """An adapter beside weights is half of a model: whoever opens the folder adds it, whoever copies the weights not."""
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"models.{name}: {folder} holds an adapter (adapter_config.json), which is no model by itself; merge it "
+            "into its base (peft's merge_and_unload, then save_pretrained) and name the folder of that"
+        )
 
 
 def _load_and_save(name: str, source: ModelSource, folder: Path, gguf: str | None, output: Path) -> tuple[int, int]:
