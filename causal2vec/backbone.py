@@ -15,6 +15,7 @@ from causal2vec.config import ModelSource
 from causal2vec.corpora.packages import fetch_package
 from causal2vec.errors import UserError
 from causal2vec.export import load_errors
+from causal2vec.families import check_encoder, check_llm
 from causal2vec.fetch.hub import from_cache
 from causal2vec.fetch.models import BIN, SAFETENSORS, obtain_model
 from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json
@@ -22,14 +23,18 @@ from causal2vec.hints import one_line
 
 _CONFIGS = ("config.json", "generation_config.json")
 
+_LOOKED_INTO = 4_000_000_000
+"""Bytes of weights up to which a model is opened only to see whether it is read rightly; larger ones are when they are
+first built."""
+
 
 def prepare_model(name: str, source: ModelSource, output: Path, fetched: Path | None = None) -> None:
     """Fetch a model, check it, keep the configured blocks and write it as safetensors with its tokenizer.
 
     ``output`` also gets ``source.json``: where the model came from, blocks kept and available, and the SHA-256
     of the written files; of a hub model also which weights were read and how. Weights of a hub or local model that
-    are as they should be already are not loaded but linked or copied, in the number format that they came in: this
-    needs no memory.
+    are as they should be already are linked or copied, in the number format that they came in: large ones need no
+    memory.
 
     Args:
         name: Its name in the configuration.
@@ -61,6 +66,7 @@ def _obtain(name: str, source: ModelSource, scratch: Path, fetched: Path | None)
     """A folder that ``from_pretrained`` can read, and the GGUF file in it if that is the form."""
     if source.source == "local":
         folder = Path(source.path or "").expanduser()
+        _refuse_adapter(name, folder)
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"models.{name}.path: {folder} holds no config.json; name a folder in Hugging Face's format"
@@ -86,6 +92,7 @@ def _convert(
     from causal2vec.export import quiet_transformers
 
     quiet_transformers()
+    _refuse_adapter(name, folder)
     extra: dict[str, Any] = {"gguf_file": gguf} if gguf else {}
     with _readable(name, source, gguf or str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **extra)
@@ -96,6 +103,8 @@ def _convert(
     if weights:
         for path in [*weights, *(folder / f for f in _CONFIGS if (folder / f).is_file())]:
             _take(path.resolve(), output / path.name, link=source.source == "hub" and path in weights)
+        if sum(path.stat().st_size for path in weights) <= _LOOKED_INTO:
+            _check_as_it_is(name, source, output)
         kept = available = int(config.num_hidden_layers)  # type: ignore[union-attr]
         how = "taken as they are"
     else:
@@ -106,6 +115,15 @@ def _convert(
         shutil.copy(folder / "tokenizer.json", output)
     files = SAFETENSORS if any(folder.glob(SAFETENSORS)) else BIN
     return kept, available, {"files": files, "how": how}
+
+
+def _refuse_adapter(name: str, folder: Path) -> None:
+    """An adapter beside weights is half of a model: whoever opens the folder adds it, whoever copies the weights not."""
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"models.{name}: {folder} holds an adapter (adapter_config.json), which is no model by itself; merge it "
+            "into its base (peft's merge_and_unload, then save_pretrained) and name the folder of that"
+        )
 
 
 def _load_and_save(name: str, source: ModelSource, folder: Path, gguf: str | None, output: Path) -> tuple[int, int]:
@@ -129,8 +147,29 @@ def _load_and_save(name: str, source: ModelSource, folder: Path, gguf: str | Non
     _check_depth(name, kept, available)
     if kept < available:
         keep_layers(model, kept)
+    _check_part(name, source, model.base_model)
     model.save_pretrained(output)
     return kept, available
+
+
+def _check_part(name: str, source: ModelSource, model: Any) -> None:
+    """See to it that the suite reads a model as the model does itself, with what it must avoid in its configuration."""
+    try:
+        (check_llm if source.kind == "llm" else check_encoder)(model.eval())
+    except UserError as error:
+        raise UserError(f"models.{name}: {error}") from error
+
+
+def _check_as_it_is(name: str, source: ModelSource, folder: Path) -> None:
+    from transformers import AutoModel
+
+    from causal2vec.packing import AVOIDS
+
+    with _readable(name, source, str(folder)):
+        model = AutoModel.from_pretrained(folder, trust_remote_code=False, dtype="auto")
+    _check_part(name, source, model)
+    if avoided := getattr(model.config, AVOIDS, None):
+        write_json(folder / "config.json", {**read_json(folder / "config.json"), AVOIDS: avoided})
 
 
 @contextlib.contextmanager

@@ -18,7 +18,17 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from causal2vec.last_layer import only_for
-from causal2vec.packing import PACKED, WORTHWHILE, Layout, Prefix, let_pack, packs, run_packed, shared_beginning
+from causal2vec.packing import (
+    PACKED,
+    WORTHWHILE,
+    Layout,
+    Prefix,
+    avoids,
+    let_pack,
+    packs,
+    run_packed,
+    shared_beginning,
+)
 from causal2vec.pieces import Piece, Role, clean, head_of, pad_left, shorten, tokenise, wrap
 
 __all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool"]
@@ -115,6 +125,7 @@ class Embedder(InputModule):
         encoded = self.tokenizers["encoder"](
             [before + clean(text) for text in texts],
             padding=True,
+            padding_side="right",  # where positions begin with the text
             truncation=True,
             max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
             return_tensors="pt",
@@ -259,6 +270,7 @@ class DecoderEmbedder(Embedder):
             getattr(config, "is_causal", True)
             and config._attn_implementation == PACKED
             and (self.learns_prefix or not self.training)
+            and not avoids(self.llm, "prefix")
         )
         head = int(features["head"][0]) if allowed and "head" in features else 0
         saved = head * (len(features["attention_mask"]) - (0 if self.prefixes_read is not None else 1))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
 from causal2vec.families import check_backbone
 from causal2vec.faults import check_room
-from causal2vec.files import atomic_folder, write_json, write_text
+from causal2vec.files import atomic_folder, read_json, write_json, write_text
 from causal2vec.trust import SHARED_CODE, as_neighbour, check_content, content_revision, runs_code
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], reco
         SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(draft), create_model_card=False)
         _bundle_code(module, draft)
         revision = content_revision(draft)
-        write_json(draft / "manifest.json", {**manifest, "revision": revision})
+        write_json(draft / "manifest.json", {**manifest, "revision": revision, "read_with": _versions()})
         for name, record in records.items():
             write_json(draft / name, record)
         write_text(draft / "README.md", _card(module, manifest, revision))
@@ -183,8 +184,8 @@ def load_model(
         attention: As for `build_embedder`.
 
     Raises:
-        UserError: The folder is no such model, has changed since it was saved, or brings code of others; or the hub
-            does not have it.
+        UserError: The folder is no such model, has changed since it was saved, or brings code of others; the hub
+            does not have it; or other versions of torch or transformers than made it do not read it rightly.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -205,9 +206,23 @@ def load_model(
     except load_errors() as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the model {path} cannot be opened ({reason}); make it again or name another") from error
+    first: Any = model[0]
+    if hasattr(first, "parts") and not _was_checked(folder):
+        check_backbone(first)
     if max_length is not None:
         model.max_seq_length = max_length
     return model.eval()
+
+
+def _versions() -> dict[str, str]:
+    """What decides whether a backbone is read rightly, beside the model and the code that comes with it."""
+    return {name: version(name) for name in ("torch", "transformers")}
+
+
+def _was_checked(folder: Path) -> bool:
+    """Whether a model's backbone was checked when it was built, with what reads it now."""
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    return isinstance(manifest, dict) and manifest.get("read_with") == _versions()
 
 
 def _card(module: Embedder, manifest: dict[str, Any], revision: str) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causal2vec.packing import avoids
+
 TOKENWISE = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
 """Parts of a layer that make something of each token alone and do not make keys or values, by transformers' names; an
 LLM that calls them otherwise computes everything."""
@@ -58,6 +60,8 @@ def left_out(kept: int, tokens: int) -> int:
 def tokenwise(model: Any) -> list[Any]:
     """The parts of the last layer that `only_for` shortens: all of them, or none."""
     layers = getattr(model, "layers", None)
+    if avoids(model, "last_layer"):
+        return []
     try:
         return [layers[-1].get_submodule(name) for name in TOKENWISE] if layers else []
     except (AttributeError, TypeError):

@@ -44,6 +44,10 @@ and keeps a program for every length that it meets, a quarter of the memory of a
 WORTHWHILE = 64
 """Tokens that reading a prefix once must save per batch, to pay for the pass of its own."""
 
+AVOIDS = "causal2vec_avoids"
+"""Key in an LLM's config.json: which of ``packing``, ``prefix`` and ``last_layer`` give other states than its own, so
+that they are left out (`causal2vec.families` finds out)."""
+
 Prefix = dict[int, tuple[Tensor, Tensor]]
 """Per attention layer: keys and values ``(1, heads, tokens, head width)`` of a prefix."""
 
@@ -79,6 +83,7 @@ class Layout:
         rows, columns = kept[order].nonzero(as_tuple=True)  # row by row, so the shortest text stands first
         self.index = order[rows] * mask.shape[1] + columns
         self.positions = rank[order[rows], columns].unsqueeze(0)
+        self.longest = mask.shape[1]
         self.groups = _groups(lengths[order].tolist())
         self._masks: dict[tuple[int, ...], Tensor] = {}
         self._made: dict[tuple[int, int], Blocks] = {}
@@ -172,7 +177,9 @@ def attention(
     if packed is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     layer = id(module)
-    packed.layers.add(layer)
+    window = kwargs.get("sliding_window")
+    if window is None or packed.longest <= window:
+        packed.layers.add(layer)
     if packed.record:
         packed.recorded[layer] = (key, value)
     return packed.attend(query, key, value, packed.prefix[layer] if packed.prefix else None, dropout, scaling), None
@@ -182,9 +189,14 @@ AttentionInterface.register(PACKED, attention)
 AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
+def avoids(model: Any, way: str) -> bool:
+    """Whether a model is read without one of the ways in `AVOIDS`."""
+    return way in (getattr(getattr(model, "config", None), AVOIDS, None) or ())
+
+
 def let_pack(model: Any) -> None:
     """Give a model that attends by sdpa the attention above."""
-    if model.config._attn_implementation == "sdpa":
+    if model.config._attn_implementation == "sdpa" and not avoids(model, "packing"):
         model.config._attn_implementation = PACKED
 
 
@@ -201,7 +213,8 @@ def packs(model: Any, longest: int) -> bool:
 def run_packed(model: Any, layout: Layout, **tokens: Tensor) -> Tensor | None:
     """Last hidden states ``(1, tokens, width)`` of packed ids or vectors; None if this model cannot be packed.
 
-    It cannot if a layer mixes tokens by other means than transformers' attention interface. Flash attention packs by
+    It cannot if a layer mixes tokens by other means than transformers' attention interface, or sees less of a text than
+    all that stands before. Flash attention packs by
     itself, once it is told where texts begin.
 
     Args:

@@ -54,6 +54,16 @@ def test_every_family_is_packed(tiny, tmp_path, family, method):
 
 
 @pytest.mark.parametrize("family", [name for name in WINDOWED if name not in NO_SDPA])
+def test_window_that_only_a_layer_knows_of_is_noticed(tiny, tmp_path, family, monkeypatch):
+    """Whatever a configuration calls it, a layer tells attention of it."""
+    folder = save_llm(llm_config(family, **WINDOWED[family]), tmp_path)
+    module = build("last_token", {"llm": folder})
+    expected = vectors(module, MANY, packed=False)
+    monkeypatch.setattr("causal2vec.embedder.packs", lambda *_: True)
+    torch.testing.assert_close(vectors(module, MANY), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [name for name in WINDOWED if name not in NO_SDPA])
 def test_texts_longer_than_a_sliding_window_are_left_to_transformers(tiny, tmp_path, family):
     module = build("last_token", {"llm": save_llm(llm_config(family, **WINDOWED[family]), tmp_path / family)})
     assert not packing.packs(module.llm, 4)

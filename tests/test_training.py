@@ -24,7 +24,7 @@ from causal2vec.training import contrastive
 from causal2vec.training.arguments import make_loss
 from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
-from causal2vec.training.lora import attach_lora
+from causal2vec.training.lora import adapted, attach_lora
 from causal2vec.training.precision import build_to_train
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
@@ -321,6 +321,32 @@ def test_lora_targets_that_are_not_there(tiny, pairs, tmp_path):
     budget = BUDGET.model_copy(update={"lora": Lora(targets=["nothing"])})
     with pytest.raises(UserError, match="fit no layer of LlamaModel"):
         make(run_of("last_token"), tiny, pairs, tmp_path, budget)
+
+
+PARTLY = {  # targets that a family lacks, and whether layers of its own would be left without adapters
+    "Phi3": (Lora().targets, "q_proj, k_proj, v_proj, gate_proj, up_proj fit no layer of Phi3Model.*gate_up_proj"),
+    "Qwen3Moe": ([*Lora().targets[:4], "up_proj"], "targets: up_proj fit no layer of Qwen3MoeModel.*experts"),
+    "Llama": ([*Lora().targets, "qkv_proj", "gate_up_proj"], None),
+    "Gemma": (["self_attn.q_proj", "v_proj"], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", PARTLY)
+def test_lora_targets_that_fit_only_partly(family):
+    """A list for several families may name what one of them lacks, if that leaves out no layer."""
+    import transformers
+
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "pad_token_id": 0,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "num_experts": 2,
+             "moe_intermediate_size": 8, "num_experts_per_tok": 1}  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    llm = transformers.AutoModel.from_config(config)
+    targets, message = PARTLY[family]
+    if message is None:
+        assert any("lora_A" in name for name, _ in adapted(llm, Lora(targets=targets)).named_parameters())
+    else:
+        with pytest.raises(UserError, match=message):
+            adapted(llm, Lora(targets=targets))
 
 
 def test_instruction_that_fills_the_whole_length_is_found_before_training(tiny, pairs, tmp_path):

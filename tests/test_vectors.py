@@ -104,7 +104,7 @@ def test_other_prompt_is_embedded_anew(tiny, tmp_path):
         name, type, prompt = "T", "STS", None
 
     def vectors(prompt: str) -> np.ndarray:
-        model.prompts["query"] = prompt
+        model.prompts["STS"] = prompt
         return encoder.encode([{"text": TEXTS}], task_metadata=Task, hf_split="test", hf_subset="default")
 
     assert not np.allclose(vectors(""), vectors("find: "))

@@ -95,3 +95,22 @@ def test_code_in_a_local_or_hub_models_configuration_is_refused(tiny, tmp_path):
     with pytest.raises(UserError, match=r"models.m: .* cannot be read as a llm"):
         prepare_model("m", source(tmp_path / "model"), tmp_path / "out")
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("keep", [None, 1])
+@pytest.mark.parametrize("kind", ["llm", "encoder"])
+def test_adapter_beside_weights_is_neither_dropped_nor_taken_for_the_model(kind, keep, tiny, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModel
+
+    shutil.copytree(tiny[kind], tmp_path / "model")
+    layer = {"llm": "q_proj", "encoder": "query"}[kind]
+    adapter = get_peft_model(AutoModel.from_pretrained(tiny[kind]), LoraConfig(target_modules=[layer]))
+    adapter.save_pretrained(tmp_path / "model")
+    own = ModelSource(kind=kind, source="local", path=str(tmp_path / "model"), keep_layers=keep)
+    with pytest.raises(UserError, match=r"models\.m: .* holds an adapter .*merge it"):
+        prepare_model("m", own, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "model" / "config.json").unlink()  # the adapter alone
+    with pytest.raises(UserError, match="holds an adapter"):
+        prepare_model("m", own, tmp_path / "out")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 from threadpoolctl import threadpool_limits
@@ -24,7 +24,7 @@ class PromptedEncoder(AbsEncoder):
     Args:
         model: The SentenceTransformer.
         meta: Name and revision under which mteb files the scores. Never left out: mteb mixes up models without.
-        prompts: Instructions by task; ``None`` leaves prompting to the model's own ``prompts``.
+        prompts: Instructions by task; ``None`` leaves prompting to the model's own ``prompts``, as mteb reads them.
         batch_size: Texts per batch of a model that is none of this suite's; part of a score's identity, as it can
             change the last digits.
         batch_tokens: Tokens per batch of this suite's models, which are read by `causal2vec.encoding.encode`; None:
@@ -69,14 +69,16 @@ class PromptedEncoder(AbsEncoder):
         texts = [text for batch in inputs for text in batch["text"]]
         prompt = self._prompt(task_metadata, prompt_type)
         unique = list(dict.fromkeys(texts))
-        keys = keys_of(prompt, unique)
+        # A foreign model may read queries by other modules than documents.
+        side = prompt_type.value if prompt_type and hasattr(self.model, "encode_query") and not self._ours else ""
+        keys = keys_of(f"{side}\n{prompt}" if side else prompt or "", unique)
         known, vectors = self._vectors.look_up(keys)
         if not known.all():
             fresh = [unique[place] for place in np.flatnonzero(~known)]
             start = time.perf_counter()
             try:
                 with threadpool_limits(torch.get_num_threads(), user_api="blas"):  # which the evaluation has set to 1
-                    made = self._embed(fresh, prompt or None, bool(kwargs.get("show_progress_bar", False)))
+                    made = self._embed(fresh, prompt, side, bool(kwargs.get("show_progress_bar", False)))
             except ValueError as error:  # what a method says of a text or instruction that it cannot read
                 raise UserError(f"{self.name} cannot embed {task_metadata.name}: {error}") from error
             self.encoding_seconds += time.perf_counter() - start
@@ -89,12 +91,30 @@ class PromptedEncoder(AbsEncoder):
         places = {text: place for place, text in enumerate(unique)}
         return vectors[[places[text] for text in texts]]
 
-    def _embed(self, texts: list[str], prompt: str | None, progress: bool) -> np.ndarray:
-        if "batch_tokens" in self.batching:
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Between all vectors of one collection and all of another, by the model's own function."""
+        own = getattr(self.model, "similarity", None)
+        return (
+            super().similarity(embeddings1, embeddings2) if self._ours or own is None else own(embeddings1, embeddings2)
+        )
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The same, row by row."""
+        own = getattr(self.model, "similarity_pairwise", None)
+        if self._ours or own is None:
+            return super().similarity_pairwise(embeddings1, embeddings2)
+        return own(embeddings1, embeddings2)
+
+    @property
+    def _ours(self) -> bool:
+        return "batch_tokens" in self.batching
+
+    def _embed(self, texts: list[str], prompt: str | None, side: str, progress: bool) -> np.ndarray:
+        if self._ours:
             return encode(
                 self.model, texts, prompt=prompt, batch_tokens=self.batching["batch_tokens"], progress=progress
             )
-        vectors = self.model.encode(
+        vectors = getattr(self.model, f"encode_{side}" if side else "encode")(
             texts,
             prompt=prompt,
             batch_size=self.batching["batch_size"],
@@ -103,14 +123,26 @@ class PromptedEncoder(AbsEncoder):
         )
         return np.asarray(vectors, dtype=np.float32)
 
-    def _prompt(self, task: Any, prompt_type: PromptType | None) -> str:
+    def _prompt(self, task: Any, prompt_type: PromptType | None) -> str | None:
+        """What goes before a text; an empty prompt is one, None leaves it to a foreign model."""
         document = prompt_type == PromptType.document
         if self.prompts is None:
-            prompt = self.model.prompts.get("document" if document else "query", "")
+            prompt = self._own_prompt(task, prompt_type)
         else:
             prompt = self.prompts.for_task(task.name, task.type, task.prompt, document=document)
-        self.used_prompts.setdefault(task.name, {})["document" if document else "query"] = prompt
+        self.used_prompts.setdefault(task.name, {})["document" if document else "query"] = prompt or ""
         return prompt
+
+    def _own_prompt(self, task: Any, prompt_type: PromptType | None) -> str | None:
+        """What mteb's wrapper and sentence-transformers take from a model's prompts, in their order."""
+        known, _ = self.validate_task_to_prompt_name(self.model.prompts, raise_for_invalid_keys=False)
+        name = get_prompt_name(known, task, prompt_type)
+        if name is None and prompt_type is not None:
+            sides = ("query",) if prompt_type == PromptType.query else ("document", "passage", "corpus")
+            name = next((side for side in sides if side in self.model.prompts), None)
+        if name is None:
+            name = getattr(self.model, "default_prompt_name", None)
+        return self.model.prompts.get(name) if name else None
 
 
 def batching(model: Any, batch_size: int, batch_tokens: int | None = None) -> dict[str, int]:
@@ -143,13 +175,15 @@ def _check_finite(vectors: np.ndarray, texts: list[str], model: str) -> None:
         )
 
 
-def model_meta(name: str, revision: str, embed_dim: int | None, max_tokens: int | None) -> ModelMeta:
+def model_meta(
+    name: str, revision: str, embed_dim: int | None, max_tokens: int | None, similarity: str = "cosine"
+) -> ModelMeta:
     """mteb's description of a model, with the name and revision that its scores are filed under."""
     return ModelMeta.create_empty(
         overwrites={
             "name": name,
             "revision": revision,
-            "similarity_fn_name": ScoringFunction.COSINE,
+            "similarity_fn_name": ScoringFunction.from_str(similarity),
             "embed_dim": embed_dim,
             "max_tokens": max_tokens,
         }

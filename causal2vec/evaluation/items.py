@@ -201,9 +201,10 @@ def _merged_subqueries(
 
 
 def _similar_pairs(task: Any, data: Any, predicted: dict[str, Any], rng: random.Random) -> Items:
-    del task, rng
+    del rng
     items = Items("spearman")
-    items.add("", range(len(data)), predicted["cosine_scores"], data["score"])
+    function = "cosine_scores" if task.metadata.main_score.startswith("cosine") else "similarity_scores"
+    items.add("", range(len(data)), predicted[function], data["score"])
     return items
 
 

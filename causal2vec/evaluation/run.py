@@ -142,7 +142,8 @@ def evaluate_model(
     from causal2vec.layers import fast_layers
 
     batches = batching(model, batch_size, batch_tokens)
-    meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length)
+    similarity = getattr(model, "similarity_fn_name", None) or "cosine"
+    meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length, similarity)
     identity = {"name": name, "revision": revision, "code": fingerprint("causal2vec.encoding"), **batches}
     folder = place(cache, model, **identity) if cache and cache_gb else None
     vectors = Vectors(folder, cache_gb * 1e9)
@@ -177,6 +178,7 @@ def evaluate_model(
                 "revision": revision,
                 **batches,
                 "max_length": model.max_seq_length,
+                **({} if similarity == "cosine" else {"similarity": similarity}),
                 "tasks": {name: {k: v for k, v in found.items() if k != "files"} for name, found in records.items()},
                 "versions": {"mteb": mteb.__version__},
             },

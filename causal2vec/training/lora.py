@@ -15,7 +15,7 @@ def adapted(llm: Any, lora: Lora) -> Any:
     """The LLM with fresh adapters, everything else frozen.
 
     Raises:
-        UserError: None of the named layers is in this LLM.
+        UserError: None of the named layers is in this LLM, or some are not while others of its layers are not named.
     """
     from peft import LoraConfig, get_peft_model
     from torch import nn
@@ -24,12 +24,34 @@ def adapted(llm: Any, lora: Lora) -> Any:
 
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
     config._register_custom_module({nn.Linear: Adapter})
-    try:
-        return get_peft_model(llm, config)
-    except ValueError as error:
+    _check_targets(llm, lora.targets)
+    return get_peft_model(llm, config)
+
+
+def _check_targets(llm: Any, targets: list[str]) -> None:
+    """Names that fit nothing are those of another family, and its layers would learn less than another LLM's.
+
+    A list for LLMs of several families may hold them: what counts is that no layer is left out.
+    """
+    from torch import nn
+
+    head = llm.get_output_embeddings()
+    names = [
+        name
+        for name, module in llm.named_modules()
+        if module is not head and not isinstance(module, nn.Embedding)
+        if any(weight.ndim > 1 for weight in module.parameters(recurse=False))
+    ]
+    found = {target: {name for name in names if f".{name}".endswith(f".{target}")} for target in targets}
+    named = set().union(*found.values())
+    idle = [target for target, layers in found.items() if not layers]
+    left = list(dict.fromkeys(name.rpartition(".")[2] for name in names if name not in named))
+    if not named or (idle and left):
+        exist = list(dict.fromkeys(name.rpartition(".")[2] for name in names))
         raise UserError(
-            f"budget.lora.targets {lora.targets} fit no layer of {type(llm).__name__}; name its linear layers"
-        ) from error
+            f"budget.lora.targets: {', '.join(idle)} fit no layer of {type(llm).__name__}, and its layers "
+            f"{', '.join(left)} would get no adapters; name the layers that it has: {', '.join(exist)}"
+        )
 
 
 def attach_lora(module: Embedder, lora: Lora, *, gradient_checkpointing: bool = False) -> None:
