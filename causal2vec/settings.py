@@ -214,7 +214,7 @@ class Alignment(Section):
     steps: Positive
     batch_size: Positive
     max_length: Positive
-    objective: Literal["state", "bag", "text"] = "state"
+    objective: Literal["swap", "state", "bag", "text"] = "swap"
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of the MLP")
     encoder_rate: Annotated[float, Field(gt=0)] = 2e-5
     temperature: Annotated[float, Field(gt=0)] = 0.05

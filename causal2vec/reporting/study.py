@@ -7,6 +7,7 @@ compared bases, the ablations, and what is small-scale or assumed. Nothing here 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import pandas as pd
 
 from causal2vec.errors import UserError
 from causal2vec.files import read_json
+from causal2vec.reporting.audits import ignored_tokens, read_audit
 from causal2vec.reporting.compare import check_bases
 from causal2vec.reporting.conditions import plain_rows
 from causal2vec.reporting.evidence import Evidence, read_evidence
 from causal2vec.reporting.published.imported import External, evaluated, read_external
 from causal2vec.reporting.schema import read_efficiency, read_training
 from causal2vec.reporting.scores import read_scores
-from causal2vec.reporting.summary import Summary, listed, summarise
+from causal2vec.reporting.summary import Entry, Summary, listed, summarise
 from causal2vec.runs import variant_name
 
 
@@ -57,6 +59,7 @@ class Study:
         conditions: The whole of ``efficiency.csv``: also with instruction, examples and reuse of what all texts
             share; None where no costs were measured.
         training: One row per trained model, with its losses, or None.
+        audit: One row per trained model: whether its states are spread and its token is used; None where not audited.
         external: Imported models, or None.
         order: Methods in display order.
         bases: The compared bases; None compares the entries on each base among themselves.
@@ -73,6 +76,7 @@ class Study:
     costs: pd.DataFrame | None = None
     conditions: pd.DataFrame | None = None
     training: pd.DataFrame | None = None
+    audit: pd.DataFrame | None = None
     external: External | None = None
     order: list[str] = field(default_factory=list)
     bases: list[str] | None = None
@@ -81,12 +85,17 @@ class Study:
     stamp: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def ignored(self) -> dict[Entry, str]:
+        """The entries whose LLM does not use its Contextual token, and what shows it."""
+        return ignored_tokens(self.audit)
+
 
 def load_study(folder: Path, statistics: Path | None = None, external: str | Path | None = None) -> Study:
     """Read a results folder: ``scores.csv``, and where they are there the other files.
 
     Args:
-        folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``manifest.json``
+        folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``audit.json``, ``manifest.json``
             and ``statistics/``.
         statistics: The folder of the statistics, if it is another one.
         external: A folder in mteb's results layout whose models stand beside ours.
@@ -113,6 +122,7 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
         conditions=conditions,
         # A study of untrained methods has an empty list, and no table of training.
         training=read_training(training) if training.is_file() and read_json(training) != [] else None,
+        audit=read_audit(folder / "audit.json") if (folder / "audit.json").is_file() else None,
         external=read_external(Path(external), ours=evaluated(scores)) if external else None,
         order=order,
         bases=bases,
@@ -149,7 +159,7 @@ def _manifest_fault(manifest: Any) -> str:
     for name, spec in sections["ablations"].items():
         if spec.get("method") not in sections["methods"] or not {"axis", "values"} <= spec.keys():
             return f"'config.ablations.{name}' lacks its axis or values, or varies a method that is not there"
-    for stage in ("mntp", "simcse"):
+    for stage in ("mntp", "simcse", "alignment"):
         asked = any(method.get(stage) for method in sections["methods"].values())
         if asked and "steps" not in (config.get(stage) or {}):
             return f"a method has '{stage}', but 'config.{stage}' has no 'steps'"
@@ -206,7 +216,11 @@ def closing_notes(manifest: dict[str, Any]) -> list[str]:
 
 def _pretraining_notes(config: dict[str, Any]) -> list[str]:
     """Which methods had a stage of their own before the common training, as its cost stands nowhere else."""
-    stages = {"mntp": "masked-next-token pre-training", "simcse": "unsupervised contrastive pre-training (SimCSE)"}
+    stages = {
+        "mntp": "masked-next-token pre-training",
+        "simcse": "unsupervised contrastive pre-training (SimCSE)",
+        "alignment": "alignment of the Contextual token with the frozen LLM",
+    }
     notes = []
     for stage, words in stages.items():
         methods = [name for name, method in config.get("methods", {}).items() if method.get(stage)]

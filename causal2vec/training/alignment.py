@@ -2,10 +2,13 @@
 
 The encoder and the MLP learn, without labels, to make a token from which the LLM gets what it gets from the text
 itself. A stage of our own (assumed: no source says that the paper has one), as masked-next-token prediction is a stage
-of LLM2Vec. Three objectives:
+of LLM2Vec. Four objectives:
 
 * ``state``: the LLM reads ``[BOS][C][EOS]`` without the text; its state at EOS must be more like the one behind the
   same text without a token, ``[BOS]text[EOS]``, than like those of the batch's other texts (InfoNCE).
+* ``swap``: the LLM reads a text with the token of another, ``[BOS][C of i]text j[EOS]``; its state at EOS must be more
+  like the one behind text i than like those of the batch's other texts, text j among them (InfoNCE). So the token has
+  to win against a text that says something else.
 * ``bag``: the LLM reads ``[BOS][C]``; the text's tokens, in any order, must be likely to follow.
 * ``text``: the LLM reads ``[BOS][C]text``; every next token must be likely.
 """
@@ -26,7 +29,7 @@ from transformers import set_seed
 from causal2vec.config import Alignment
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, settle, write_json
+from causal2vec.files import atomic_folder, settle, sha256_json, sha256_tree, write_json
 from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.runs import Run
 from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
@@ -61,8 +64,8 @@ class AlignmentLoss(nn.Module):
 
     Args:
         model: Of one module, the method, its LLM frozen.
-        objective: ``state``, ``bag`` or ``text``.
-        temperature: Of ``state``.
+        objective: ``swap``, ``state``, ``bag`` or ``text``.
+        temperature: Of ``swap`` and ``state``.
     """
 
     def __init__(self, model: SentenceTransformer, objective: str, temperature: float) -> None:
@@ -71,15 +74,21 @@ class AlignmentLoss(nn.Module):
 
     def forward(self, sentence_features: list[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """The mean loss of a batch of texts."""
-        module, features = self.model[0], sentence_features[0]
+        features = sentence_features[0]
+        module: Any = self.model[0]
         roles, mask = features["roles"], features["attention_mask"]
         text, token = roles == Role.TEXT, roles == Role.CONTEXTUAL
-        if self.objective == "state":
+        if self.objective in ("swap", "state"):
             with torch.no_grad():
                 goal = self._at_eos({**features, "attention_mask": mask * ~token})
-            found = self._at_eos({**features, "attention_mask": mask * ~text})
+            own = torch.arange(len(goal), device=goal.device)
+            if self.objective == "state":
+                found = self._at_eos({**features, "attention_mask": mask * ~text})
+            else:
+                own = own.roll(1)
+                found = self._at_eos({**features, **{name: features[name][own] for name in ("pre_ids", "pre_mask")}})
             goal, found = functional.normalize(goal, dim=1), functional.normalize(found, dim=1)
-            return functional.cross_entropy(found @ goal.T / self.temperature, torch.arange(len(goal)).to(goal.device))
+            return functional.cross_entropy(found @ goal.T / self.temperature, own)
         vocabulary = module.llm.get_input_embeddings().weight
         if self.objective == "bag":
             states = module.states({**features, "attention_mask": mask * ~text}, token)
@@ -93,9 +102,10 @@ class AlignmentLoss(nn.Module):
 
     def _at_eos(self, features: dict[str, Tensor]) -> Tensor:
         """The state at EOS, ``(batch, width)``; every pass has a beginning of its own, so none is shared."""
+        module: Any = self.model[0]
         last = features["roles"] == Role.EOS
         own = {**features, "head": torch.zeros_like(features["head"])}
-        return (self.model[0].states(own, last) * last.unsqueeze(-1)).sum(dim=1).float()
+        return (module.states(own, last) * last.unsqueeze(-1)).sum(dim=1).float()
 
 
 def pretrain_alignment(
@@ -138,7 +148,15 @@ def pretrain_alignment(
         train_dataset=Dataset.from_dict({"text": texts}),
         loss=AlignmentLoss(model, stage.objective, stage.temperature),
     )
-    done = run_trainer(trainer, state)
+    parts = [sha256_tree(folders[part]) for part in module.parts]
+    work = {
+        "run": run.model_dump(),
+        "stage": stage.model_dump(),
+        "parts": parts,
+        "texts": sha256_json(texts),
+        "how": [compute.device, compute.dtype, compute.attention],
+    }
+    done = run_trainer(trainer, state, work)
     record = {
         **stage.model_dump(),
         "seed": run.seed,

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from causal2vec.compute import attention_backend
-from causal2vec.config import Lora, Mntp, Simcse
+from causal2vec.config import Alignment, Lora, Mntp, Simcse
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_folder, read_json, sha256_json, take_up, write_json
 from causal2vec.fingerprint import fingerprint
@@ -47,7 +47,9 @@ def wants_checkpointing(llm: Any, device: str) -> bool:
     return device == "cuda" and sum(p.numel() for p in llm.parameters()) > LARGE
 
 
-def stage_arguments(stage: Mntp | Simcse, seed: int, state: Path, *, device: str, dtype: str) -> dict[str, Any]:
+def stage_arguments(
+    stage: Alignment | Mntp | Simcse, seed: int, state: Path, *, device: str, dtype: str
+) -> dict[str, Any]:
     """A stage's settings in the words of transformers' ``TrainingArguments``; no warm-up, as in LLM2Vec's files."""
     return {
         "output_dir": str(state),
@@ -67,7 +69,9 @@ def stage_arguments(stage: Mntp | Simcse, seed: int, state: Path, *, device: str
     }
 
 
-def work_of(stage: Mntp | Simcse, lora: Lora, seed: int, base: Path, texts: list[str], **how: Any) -> dict[str, Any]:
+def work_of(
+    stage: Alignment | Mntp | Simcse, lora: Lora, seed: int, base: Path, texts: list[str], **how: Any
+) -> dict[str, Any]:
     """A stage's settings, the content of what it reads, and how it computes."""
     code = fingerprint(f"causal2vec.training.{type(stage).__name__.lower()}")
     read = {"base": content(base), "texts": sha256_json(texts)}

@@ -76,6 +76,8 @@ def _compare(study: Study, first: Entry, second: Entry, group: Group, panel: Pan
         reason = "neither is trained, so there is but one run of each" if reason == ONE_SEED else reason
     else:
         word = at_most(word, difference.seeds)
+    if reasons := [f"{short(e, panel)}: {study.ignored[e]}" for e in (first, second) if e in study.ignored]:
+        word, reason = "void", "; ".join(reasons)
     text = f"{beginning}, difference {100 * difference.difference:+.2f} points{_interval(difference)}; {reason}"
     low, high = (percent(end) for end in (difference.low, difference.high))
     return Finding(word, text, 100 * difference.difference, low, high)
@@ -139,6 +141,10 @@ def _value_met(study: Study, entry: Entry, claim: Value, panel: Panel) -> Findin
     estimate = study.evidence.estimate(entry, group)
     low, high = (percent(end) for end in (estimate.low, estimate.high)) if estimate else (None, None)
     gap = score - claim.value
+    if entry in study.ignored:
+        return Finding(
+            "void", f"{short(entry, panel)} scores {score:.2f}, but {study.ignored[entry]}", score, low, high
+        )
     beginning = f"{short(entry, panel)} scores {score:.2f} {over(group)}, {_runs(study, entry, estimate)}"
     if low is not None and high is not None:
         beginning += f" (95 % interval {low:.2f} to {high:.2f})"

@@ -26,7 +26,7 @@ BEST_RIVAL = "best_rival"
 Confidence = Literal["confirmed", "third-hand", "inference"]
 """Read in the source itself; somebody else's account of it; our own reading, which the source does not spell out."""
 
-Word = Literal["supported", "indicated", "contradicted", "indicated against", "inconclusive", "not run"]
+Word = Literal["supported", "indicated", "contradicted", "indicated against", "inconclusive", "void", "not run"]
 Text = Annotated[str, Field(min_length=1)]
 
 

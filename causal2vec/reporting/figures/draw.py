@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from causal2vec.reporting.compare import Panel, compare
+from causal2vec.reporting.figures.audit import audit
 from causal2vec.reporting.figures.captions import TITLES, captions
 from causal2vec.reporting.figures.costs import FILLED, HOLLOW, score_vs_length, score_vs_time, throughput_vs_length
 from causal2vec.reporting.figures.growth import cost_vs_length
@@ -199,6 +200,7 @@ FIGURES: dict[str, Callable[[Study, Design], Figure | None]] = {
     "ranks": ranks,
     "heatmap": heatmap,
     "ablations": ablations,
+    "audit": audit,
     "loss_curves": loss_curves,
 }
 """Base name of the files -> what draws the figure, in the order in which a reader wants them."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.files import write_text
+from causal2vec.reporting.audits import audit_table, marked
 from causal2vec.reporting.render.html import to_page
 from causal2vec.reporting.render.plain import to_csv, to_latex, to_markdown
 from causal2vec.reporting.study import Study
@@ -31,6 +32,7 @@ _BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
     "conditions": conditions_table,
     "savings": savings_table,
     "training": training_table,
+    "audit": audit_table,
 }
 
 
@@ -48,7 +50,7 @@ def build_tables(study: Study, layout: Layout) -> list[Table]:
         table = _BUILDERS[spec.kind](name, spec, study)
         if table is not None:
             closing = study.notes[-1:] if getattr(spec, "foreign", False) else study.notes
-            tables.append(replace(table, notes=[*table.notes, *closing]))
+            tables.append(marked(replace(table, notes=[*table.notes, *closing]), study.ignored))
     return tables
 
 

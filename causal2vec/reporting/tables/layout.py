@@ -17,7 +17,7 @@ from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.tables.grid import Better, Column, Spread
-from causal2vec.reporting.tables.numbers import COSTS, DIFFERENCES, SAVINGS, STANDINGS, TRAINING
+from causal2vec.reporting.tables.numbers import AUDIT, COSTS, DIFFERENCES, SAVINGS, STANDINGS, TRAINING
 from causal2vec.settings import Number, Whole
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -209,6 +209,16 @@ class TrainingSpec(_Numbers):
         return TRAINING
 
 
+class AuditSpec(_Numbers):
+    """Whether kept states are spread, and the Contextual token is used."""
+
+    kind: Literal["audit"]
+
+    def known(self) -> Sequence[str]:
+        """What the audits tell."""
+        return AUDIT
+
+
 class StatisticsSpec(_Numbers):
     """How methods stand over all tasks."""
 
@@ -240,6 +250,7 @@ Spec = (
     | ConditionsSpec
     | SavingsSpec
     | TrainingSpec
+    | AuditSpec
     | StatisticsSpec
     | DifferencesSpec
 )

@@ -15,6 +15,15 @@ SAVINGS = ["shorter", "leaner", "faster"]
 TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]
 """The same for ``training``."""
 
+_PARTS = ("whole", "contextual", "eos")
+AUDIT = [
+    *(f"mrr_{swap}_{part}" for swap in ("own", "mean", "other") for part in _PARTS),
+    *(f"moved_{swap}_{part}" for swap in ("mean", "other") for part in _PARTS),
+    *(f"{name}_{part}" for name in ("cosine", "effective_rank", "top3", "norm") for part in _PARTS),
+    *("loss_points", "loss_low", "loss_high", "attention_eos", "attention_text"),
+]
+"""The same for ``audit``; see `causal2vec.reporting.audits.read_audit`."""
+
 STANDINGS = ["average", "seed_sd", "iqm", "win_rate", "borda", "borda_rank", "mean_rank"]
 """The same for ``statistics``."""
 
