@@ -18,7 +18,7 @@ from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.files import read_yaml
+from causal2vec.files import located, read_yaml
 from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home

@@ -94,7 +94,7 @@ rule compute_statistics:
 rule make_tables:
     input:
         **STUDY,
-        layout=CONFIG.reporting.tables,
+        layout=str(located(CONFIG.reporting.tables)),
     output:
         report(
             directory("results/tables"),
@@ -142,7 +142,7 @@ rule make_plots:
 rule check_claims:
     input:
         **STUDY,
-        claims=CONFIG.reporting.claims,
+        claims=str(located(CONFIG.reporting.claims)),
     output:
         report(
             directory("results/claims"),
@@ -179,8 +179,8 @@ rule enforce_claims:
 rule write_report:
     input:
         **STUDY,
-        layout=CONFIG.reporting.tables,
-        claims=CONFIG.reporting.claims,
+        layout=str(located(CONFIG.reporting.tables)),
+        claims=str(located(CONFIG.reporting.claims)),
         plots="results/plots",
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
@@ -228,8 +228,8 @@ rule verify:
         "work/logs/verify.log",
     threads: ALL_CORES
     params:
-        layout=CONFIG.reporting.tables,
-        claims=CONFIG.reporting.claims,
+        layout=str(located(CONFIG.reporting.tables)),
+        claims=str(located(CONFIG.reporting.claims)),
         external=ASKED.external_results,
     message:
         "Checking the results: checksums, scores, tables, all files"
