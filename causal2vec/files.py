@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,16 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_tree(folder: Path, skip: tuple[str, ...] = ()) -> str:
+def sha256_tree(folder: Path, skip: Callable[[Path], bool] = lambda path: False) -> str:
     """SHA-256 over the relative names and contents of all files below ``folder``, in sorted order.
 
-    ``skip`` names files (by base name) that do not count, such as a manifest that holds this very hash.
+    ``skip`` tells, of a path relative to the folder, whether it does not count, such as a manifest that holds this very
+    hash.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (*skip, ".snakemake_timestamp")):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".snakemake_timestamp"):
+        if not skip(name := path.relative_to(folder)):
+            digest.update(f"{name.as_posix()}\0{sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
 

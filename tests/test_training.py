@@ -146,6 +146,12 @@ def test_hard_negatives_are_used_and_read_as_positives_are(tiny, pairs, tmp_path
     assert first_loss("with") > without, "the same batch with more candidates is harder"
 
 
+def test_a_model_with_its_validation_opens(tiny, pairs, tmp_path):
+    folder = make(run_of("last_token"), tiny, pairs, tmp_path, validate=True)
+    assert (folder / "validation.json").is_file()
+    assert load_model(str(folder), "cpu", "float32").encode(TEXTS).shape[0] == len(TEXTS)
+
+
 def test_frozen_encoder_stays_as_it_is(tiny, pairs, tmp_path):
     run = run_of("causal2vec")
     run = run.model_copy(update={"settings": {**run.settings, "freeze_encoder": True}})
