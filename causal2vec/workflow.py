@@ -13,6 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,10 @@ def _scratch(log: Path) -> Iterator[None]:
     finally:
         tempfile.tempdir = before[0]
         os.environ.pop("TMPDIR") if before[1] is None else os.environ.update(TMPDIR=before[1])
-        shutil.rmtree(folder, ignore_errors=True)
+        if any(folder.glob("pymp-*")):  # multiprocessing removes it at the very end, and wants to find it
+            Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def import_fast(*modules: str) -> None:

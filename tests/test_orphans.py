@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
@@ -84,5 +85,29 @@ def test_every_process_that_the_suite_starts_is_tied_to_it():
     for path in (ROOT / "causal2vec").rglob("*.py"):
         for call in re.findall(r"subprocess\.(?:run|Popen)\((?:[^()]|\([^()]*\))*\)", path.read_text()):
             assert "ends_with_us" in call or any(word in call for word in moments), f"{path}: {call}"
-        own = path.parent.name == "causal2vec" and path.name in ("compute.py", "stops.py")
+        own = path.parent.name == "causal2vec" and path.name in ("compute.py", "stops.py", "workflow.py")
         assert own or not re.search(r"multiprocessing|\bPool\(", path.read_text()), path
+
+
+def test_measuring_in_a_jobs_own_folder_ends_without_a_word_and_leaves_nothing(tmp_path):
+    """multiprocessing removes its own folder at the very end of a process, later than a job removes its own."""
+    script = tmp_path / "measuring.py"
+    script.write_text("""
+import sys
+from pathlib import Path
+from causal2vec.compute import process_context
+from causal2vec.workflow import _scratch
+if __name__ == "__main__":
+    with _scratch(Path(sys.argv[1])):
+        context = process_context(["json"])
+        assert context.get_start_method() == "forkserver"
+        helper = context.Process(target=print)
+        helper.start()
+        helper.join()
+""")
+    short = Path(tempfile.mkdtemp(dir="/tmp"))  # a server's socket has a short path
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(short)}
+    command = [sys.executable, str(script), str(tmp_path / "log")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    short.rmdir()

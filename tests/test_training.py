@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -144,6 +145,20 @@ def test_hard_negatives_are_used_and_read_as_positives_are(tiny, pairs, tmp_path
     assert prompts["a"] == {"query": "Instruct: find\nQuery: ", "positive": "", "negative_1": ""}
     assert len(set(prompts["b"].values())) == 1 and prompts["b"]["negative_1"]
     assert first_loss("with") > without, "the same batch with more candidates is harder"
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_training_warns_of_nothing_that_a_user_could_not_mend(checkpointing, tiny, pairs, tmp_path):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        make(
+            run_of("causal2vec"),
+            tiny,
+            pairs,
+            tmp_path,
+            BUDGET.model_copy(update={"gradient_checkpointing": checkpointing}),
+        )
+    assert not [str(warning.message) for warning in said if warning.category is FutureWarning]
 
 
 def test_a_model_with_its_validation_opens(tiny, pairs, tmp_path):

@@ -17,6 +17,7 @@ from causal2vec.layers import fast_layers
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
 from causal2vec.stops import ends_with_us
+from causal2vec.training.lora import compute_twice
 
 MOST_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Tokens of a measured step at most: enough to fill the device, few enough to be quick."""
@@ -81,7 +82,7 @@ def _training(config: Config, shape: Architecture, folder: Path, device: str, dt
     if device == "cuda":
         model = model.to(getattr(torch, dtype))
     if budget.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        compute_twice(model)
     model = adapted(model, budget.lora).train()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-4)
