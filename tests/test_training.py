@@ -149,15 +149,10 @@ def test_hard_negatives_are_used_and_read_as_positives_are(tiny, pairs, tmp_path
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_training_warns_of_nothing_that_a_user_could_not_mend(checkpointing, tiny, pairs, tmp_path):
+    budget = BUDGET.model_copy(update={"gradient_checkpointing": checkpointing})
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        make(
-            run_of("causal2vec"),
-            tiny,
-            pairs,
-            tmp_path,
-            BUDGET.model_copy(update={"gradient_checkpointing": checkpointing}),
-        )
+        make(run_of("causal2vec"), tiny, pairs, tmp_path, budget)
     assert not [str(warning.message) for warning in said if warning.category is FutureWarning]
 
 
