@@ -23,6 +23,7 @@ from causal2vec.faults import explained
 from causal2vec.gpus import claim_gpus
 from causal2vec.locks import alone
 from causal2vec.masking import MaskingFormatter, mask
+from causal2vec.resume import note_failure
 from causal2vec.stops import ending_on_signals
 
 LESS_MEMORY = {
@@ -81,6 +82,7 @@ def _explaining(log: Path, outputs: list[Path], rule: str) -> Iterator[None]:
         if known is None:  # Python's own words would not be masked
             sys.stderr.write(mask(traceback.format_exc()))
             sys.exit(1)
+        note_failure(f"error: {mask(str(known))} (log: {log})")
         # A progress bar may stand on the line.
         sys.stderr.write(f"\nerror: {mask(str(known))} (log: {log})\n")
         sys.exit(known.status or 1)

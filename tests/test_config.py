@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts, load_prompts
 from causal2vec.files import located, read_yaml
 from causal2vec.parsing import yaml_value
+from causal2vec.preflight import check_names
 from causal2vec.reporting.claims.schema import KINDS
 from causal2vec.reporting.tables.layout import _KINDS
 from causal2vec.runs import runs_of
@@ -375,3 +377,36 @@ def test_home_is_understood_wherever_a_configuration_names_a_place(tmp_path, mon
     pairs = Pairs(kind="e5", folder="~/mine", sources={"a": 1})
     assert mix_folder(pairs, None) == tmp_path / "mine"
     assert read_yaml(Path("~/mine/c.yaml"), "") == {"title": "a"}, "a byte order mark is no part of the text"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        (
+            "methods: {echo: {module: baselines.echo.Ecko}}",
+            "methods.echo.module: baselines.echo has no class 'Ecko' (did",
+        ),
+        (
+            "evaluation: {tasks: [WordSim353ST]}",
+            "evaluation.tasks: there is no task or benchmark 'WordSim353ST'; did you",
+        ),
+        ('evaluation: {tasks: ["MTEB(eng, v1)/STS99"]}', "evaluation.tasks: the benchmark 'MTEB(eng, v1)' has no task"),
+    ],
+)
+def test_a_misspelt_class_or_task_does_not_pass_a_dry_run(overlay, words, tmp_path):
+    (tmp_path / "overlay.yaml").write_text(overlay)
+    command = ["snakemake", "-n", "--configfile", "config/demo.yaml", str(tmp_path / "overlay.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
+    code = "import sys; from causal2vec.config import load_config as l; from causal2vec.preflight import check_names as c; "
+    code += "from pathlib import Path; c(l(Path('config/paper.yaml'))); c(l(Path('config/demo.yaml'))); "
+    code += "sys.exit(bool({'mteb', 'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, text in enumerate(("from baselines.echo import Echo as Mine", "Mine = type('Mine', (), {})",
+                                   "from baselines.echo import *", "def __getattr__(name): ...", "(")):  # fmt: skip
+        (tmp_path / f"mine_{number}.py").write_text(text)
+        check_names(load_config(changed("methods/echo/module", f"mine_{number}.Mine")))
