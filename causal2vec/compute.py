@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import platform
 import resource
@@ -11,12 +10,14 @@ import statistics
 import sys
 import tempfile
 import time
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from causal2vec.config import Compute
 from causal2vec.errors import UserError
 from causal2vec.files import read_json, write_json
+from causal2vec.stops import end_with_parent
 
 _LONGEST_SOCKET = 103
 """Bytes in the path of a socket that every system allows (Linux: 107)."""
@@ -149,7 +150,7 @@ def peak_memory_mb(device: str) -> float:
 
 
 def process_context(preload: list[str], device: str = "cpu") -> Any:
-    """How to start processes that know nothing of this one's past, for measuring.
+    """How to start processes that know nothing of this one's past, for measuring, and that end with this one.
 
     On a processor one server imports ``preload``, and every process starts from it in no time. It listens at a socket
     in the folder for temporary files, of which the system allows no long path; where that is too long, and for a GPU,
@@ -157,10 +158,30 @@ def process_context(preload: list[str], device: str = "cpu") -> Any:
     """
     socket = Path(tempfile.gettempdir()) / "pymp-12345678" / "listener-12345678"
     if device == "cuda" or len(os.fsencode(socket)) > _LONGEST_SOCKET:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
+        return _Spawning()
+    context = _Forking()
     context.set_forkserver_preload(preload)
     return context
+
+
+class _SpawnedHelper(SpawnProcess):
+    def run(self) -> None:
+        end_with_parent()
+        super().run()
+
+
+class _ForkedHelper(ForkServerProcess):
+    def run(self) -> None:
+        end_with_parent()
+        super().run()
+
+
+class _Spawning(SpawnContext):
+    Process = _SpawnedHelper
+
+
+class _Forking(ForkServerContext):
+    Process = _ForkedHelper
 
 
 def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:

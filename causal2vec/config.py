@@ -205,6 +205,7 @@ def switches_of(config: dict[str, Any]) -> Switches:
     if claims not in ("", "strict"):
         raise UserError(f"claims is {claims!r}; say --config claims=strict, or leave it out")
     external = given.get("external_results")
+    external = str(Path(external).expanduser()) if isinstance(external, str) else external
     if not (external is None or (isinstance(external, str) and Path(external).is_dir())):
         raise UserError(f"external_results is {external!r}, which is no folder; name one with mteb's results")
     return Switches(validate == "true", claims == "strict", external, given.get("gpus"), given.get("accelerator"))

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ SETTLED = "finished.json"
 WORK = "work.json"
 """In a folder of work in progress: the settings and inputs that it is for."""
 
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""Where the suite's own configuration lies."""
+
 _numbers = itertools.count()
 
 
@@ -45,14 +48,16 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_tree(folder: Path, skip: tuple[str, ...] = ()) -> str:
+def sha256_tree(folder: Path, skip: Callable[[Path], bool] = lambda path: False) -> str:
     """SHA-256 over the relative names and contents of all files below ``folder``, in sorted order.
 
-    ``skip`` names files (by base name) that do not count, such as a manifest that holds this very hash.
+    ``skip`` tells, of a path relative to the folder, whether it does not count, such as a manifest that holds this very
+    hash.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (*skip, ".snakemake_timestamp")):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".snakemake_timestamp"):
+        if not skip(name := path.relative_to(folder)):
+            digest.update(f"{name.as_posix()}\0{sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -228,14 +233,23 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return value if checksum == sha256_json(value) else None
 
 
+def located(name: str | Path) -> Path:
+    """A file that a configuration names, ``~`` allowed: in the working folder, or else the suite's own of that name.
+
+    Another working folder (Snakemake's ``--directory``) has no ``config`` unless the user puts one there.
+    """
+    path = Path(name).expanduser()
+    return CHECKOUT / path if not path.exists() and (CHECKOUT / path).exists() else path
+
+
 def read_yaml(path: Path, advice: str) -> Any:
-    """Read a YAML file.
+    """Read a YAML file, `located` if there is none of that name.
 
     Raises:
         UserError: The file is absent (``advice`` says what to do then) or not YAML.
     """
     try:
-        return yaml_value(path.read_text(encoding="utf-8"))
+        return yaml_value(located(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; {advice}") from error
     except OSError as error:
@@ -251,7 +265,7 @@ def read_json(path: Path) -> Any:
         UserError: The file is absent or not JSON.
     """
     try:
-        return json_value(path.read_text(encoding="utf-8"))
+        return json_value(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error
     except OSError as error:

@@ -89,6 +89,12 @@ def closure(*roots: str | Path) -> dict[Path, tuple[str, str]]:
     return found
 
 
+def file_of(module: str) -> Path | None:
+    """The file of a module, found without importing it; ``None`` where there is none."""
+    files = _files_of(module, frozenset({module.partition(".")[0]}))
+    return files[-1][0] if files and files[-1][1] == module else None
+
+
 @cache
 def _files_of(name: str, own: frozenset[str]) -> list[tuple[Path, str]]:
     """The files that an import of a dotted name runs, with their names; empty for a library's."""

@@ -6,6 +6,8 @@ process.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import shutil
 import sys
@@ -18,6 +20,8 @@ from causal2vec.files import DRAFT, SETTLED, read_record, remove_draft, write_re
 from causal2vec.locks import InUseError, take
 
 LOCK = Path(".snakemake/causal2vec.lock")
+FAILURES = Path(".snakemake/causal2vec.failures")
+"""What the jobs of this run that failed have said, a line each."""
 SCRATCH = Path(".snakemake/causal2vec.scratch")
 """Names the folders for temporary files of Snakemake's own that a kill may have left behind."""
 
@@ -76,6 +80,7 @@ def begin_run(scratch: Path) -> None:
         ) from error
     if lock is not None:
         _held.append(lock)
+        FAILURES.unlink(missing_ok=True)
         _clear_scratch(scratch)
         clear() if _was_killed() else drop_settled()
     for artefact in seals.sealed():
@@ -84,6 +89,19 @@ def begin_run(scratch: Path) -> None:
         elif problem := seals.damage(artefact, thorough=False):
             aside = seals.set_aside(artefact)
             sys.stderr.write(f"{artefact} is damaged: {problem}; it was moved to {aside} and is made anew\n")
+
+
+def note_failure(sentence: str) -> None:
+    """Keep a job's last word for the end of the run: Snakemake says much after it."""
+    with contextlib.suppress(OSError), FAILURES.open("a", encoding="utf-8") as file:
+        file.write(f"{sentence}\n")
+
+
+def repeat_failures() -> None:
+    """Let the sentences of all jobs that failed be the last that a run says."""
+    with contextlib.suppress(OSError):
+        said = dict.fromkeys(FAILURES.read_text(encoding="utf-8").splitlines())
+        atexit.register(sys.stderr.write, "".join(f"{line}\n" for line in said))
 
 
 def drop_settled() -> None:

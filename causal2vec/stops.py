@@ -2,14 +2,19 @@
 
 A job ends with 128 and the signal's number, cleaning up behind it; a training writes a checkpoint first
 (`causal2vec.training.signals`). Snakemake's main process passes the signal on, waits for its jobs, and ends likewise.
+Whoever dies without a chance to do so (SIGKILL) leaves nobody behind: helpers end with their parents.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import multiprocessing
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,34 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SHELLS = {"sh", "bash", "dash", "ash", "ksh", "zsh"}
 _received: list[int] = []
 _ending: list[int] = []
+
+
+def end_with_parent() -> None:
+    """Let this process, a helper, end within a second of whoever started it, whatever it is computing."""
+    if not _watched:
+        _watched.append(os.getppid())
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    # Whoever this process was forked from may be a server that waits for it to end; loky's processes know no other.
+    parent = multiprocessing.parent_process()
+    known = getattr(parent, "_sentinel", None) is not None
+    while os.getppid() == _watched[0] and not (known and parent and not parent.is_alive()):
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def ends_with_us() -> None:
+    """For ``preexec_fn`` of a subprocess, which is told to stop when this thread ends (on Linux alone)."""
+    if _prctl:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_watched: list[int] = []
+_PR_SET_PDEATHSIG = 1
+# Looked up here: between fork and exec there is no safe time for it.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 @contextlib.contextmanager

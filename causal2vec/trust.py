@@ -10,8 +10,14 @@ from typing import Any
 from causal2vec.errors import UserError
 from causal2vec.files import read_json, sha256_tree
 
-RECORDS = ("manifest.json", "training.json", "README.md", "config_sentence_transformers.json")
+RECORDS = ("manifest.json", "training.json", "validation.json", "config_sentence_transformers.json")
 """Files of a model folder that say how it was made and do not change its vectors."""
+
+_PAPERS = re.compile(
+    r"(readme|licen[cs]e|notice|copying|authors|changelog)(\.(txt|html))?|citation\.(cff|bib)|.*\.(md|rst|pdf|png|jpe?g|svg|log)",
+    re.IGNORECASE,
+)
+"""Names of files for people, as a model's folder collects them when it is published or copied."""
 
 SHARED_CODE = ("embedder.py", "packing.py", "attention.py", "last_layer.py", "pieces.py")
 """What every method builds on; copied beside every saved model."""
@@ -49,7 +55,13 @@ def read_manifest(folder: Path, *keys: str) -> dict[str, Any]:
 
 def content_revision(folder: Path) -> str:
     """What a folder's revision must be: 40 hex digits of the SHA-256 over all that its vectors depend on."""
-    return sha256_tree(folder, skip=RECORDS)[:40]
+    return sha256_tree(folder, skip=_is_aside)[:40]
+
+
+def _is_aside(path: Path) -> bool:
+    """Whether a file cannot change a vector: records, papers, hidden files such as git's, what Python keeps of code."""
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+    return hidden or path.name in RECORDS or bool(_PAPERS.fullmatch(path.name))
 
 
 def check_content(folder: Path) -> None:

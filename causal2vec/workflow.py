@@ -13,6 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from causal2vec.faults import explained
 from causal2vec.gpus import claim_gpus
 from causal2vec.locks import alone
 from causal2vec.masking import MaskingFormatter, mask
+from causal2vec.resume import note_failure
 from causal2vec.stops import ending_on_signals
 
 LESS_MEMORY = {
@@ -81,6 +83,7 @@ def _explaining(log: Path, outputs: list[Path], rule: str) -> Iterator[None]:
         if known is None:  # Python's own words would not be masked
             sys.stderr.write(mask(traceback.format_exc()))
             sys.exit(1)
+        note_failure(f"error: {mask(str(known))} (log: {log})")
         # A progress bar may stand on the line.
         sys.stderr.write(f"\nerror: {mask(str(known))} (log: {log})\n")
         sys.exit(known.status or 1)
@@ -119,7 +122,10 @@ def _scratch(log: Path) -> Iterator[None]:
     finally:
         tempfile.tempdir = before[0]
         os.environ.pop("TMPDIR") if before[1] is None else os.environ.update(TMPDIR=before[1])
-        shutil.rmtree(folder, ignore_errors=True)
+        if any(folder.glob("pymp-*")):  # multiprocessing removes it at the very end, and wants to find it
+            Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def import_fast(*modules: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,16 @@ import yaml
 from conftest import ROOT
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from causal2vec.config import Config, Switches, load_config, switches_of
+from causal2vec.config import Config, Pairs, Switches, load_config, switches_of
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts, load_prompts
+from causal2vec.files import located, read_yaml
 from causal2vec.parsing import yaml_value
+from causal2vec.preflight import check_names
 from causal2vec.reporting.claims.schema import KINDS
 from causal2vec.reporting.tables.layout import _KINDS
 from causal2vec.runs import runs_of
+from causal2vec.training.mixes import mix_folder
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
 
@@ -350,3 +354,59 @@ def test_switches_are_understood_as_snakemake_and_yaml_write_them(tmp_path):
         assert switches_of({"validate": on}).validate and not switches_of({"validate": False}).validate
     asked = switches_of({"claims": "strict", "external_results": str(tmp_path), "gpus": 8, "accelerator": "A100"})
     assert asked == Switches(False, True, str(tmp_path), 8, "A100")
+
+
+def test_another_working_folder_finds_the_suites_configuration_and_goes_before_it(tmp_path, monkeypatch):
+    for words in ([], ["--configfile", "config/demo.yaml"]):
+        command = ["snakemake", "-n", "--quiet", "rules", "--directory", str(tmp_path), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("config/demo.yaml")).title == DEMO["title"]
+    assert located("config/demo.yaml") == ROOT / "config" / "demo.yaml"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "demo.yaml").write_text("title: mine")
+    assert located("config/demo.yaml") == Path("config/demo.yaml")
+
+
+def test_home_is_understood_wherever_a_configuration_names_a_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "c.yaml").write_text("\ufefftitle: a", encoding="utf-8")
+    assert switches_of({"external_results": "~/mine"}).external_results == str(tmp_path / "mine")
+    pairs = Pairs(kind="e5", folder="~/mine", sources={"a": 1})
+    assert mix_folder(pairs, None) == tmp_path / "mine"
+    assert read_yaml(Path("~/mine/c.yaml"), "") == {"title": "a"}, "a byte order mark is no part of the text"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        (
+            "methods: {echo: {module: baselines.echo.Ecko}}",
+            "methods.echo.module: baselines.echo has no class 'Ecko' (did",
+        ),
+        (
+            "evaluation: {tasks: [WordSim353ST]}",
+            "evaluation.tasks: there is no task or benchmark 'WordSim353ST'; did you",
+        ),
+        ('evaluation: {tasks: ["MTEB(eng, v1)/STS99"]}', "evaluation.tasks: the benchmark 'MTEB(eng, v1)' has no task"),
+    ],
+)
+def test_a_misspelt_class_or_task_does_not_pass_a_dry_run(overlay, words, tmp_path):
+    (tmp_path / "overlay.yaml").write_text(overlay)
+    command = ["snakemake", "-n", "--configfile", "config/demo.yaml", str(tmp_path / "overlay.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
+    code = "import sys; from causal2vec.config import load_config as l; from causal2vec.preflight import check_names as c; "
+    code += "from pathlib import Path; c(l(Path('config/paper.yaml'))); c(l(Path('config/demo.yaml'))); "
+    code += "sys.exit(bool({'mteb', 'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, text in enumerate(("from baselines.echo import Echo as Mine", "Mine = type('Mine', (), {})",
+                                   "from baselines.echo import *", "def __getattr__(name): ...", "(")):  # fmt: skip
+        (tmp_path / f"mine_{number}.py").write_text(text)
+        check_names(load_config(changed("methods/echo/module", f"mine_{number}.Mine")))

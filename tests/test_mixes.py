@@ -17,14 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, mirrored
 
-from causal2vec.config import Pairs
+from causal2vec.config import Pairs, TextSource
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.files import sha256_tree
 from causal2vec.training.batches import column_prompts, load_training_data, read_pairs
-from causal2vec.training.mix_lines import written_sources
+from causal2vec.training.mix_lines import KEYS, Line, parse_line, written_sources
 from causal2vec.training.mixes import fetch_pairs, mix_folder, prepare_mix
 from causal2vec.training.pairs import prepare
+from causal2vec.training.texts import read_texts
 
 E5 = (
     "allnli", "dureader", "eli5_question_answer", "fever", "hotpot_qa", "miracl", "mrtydi", "msmarco_passage",
@@ -449,6 +450,14 @@ def test_fetching_and_finding_a_mix_need_a_repository_or_a_folder(tmp_path: Path
 def test_every_kind_of_pairs_is_prepared_by_one_call(mix: Path, tmp_path: Path) -> None:
     report = prepare(settings(folder=str(mix)), tmp_path / "none", tmp_path / "pairs", eval_texts=[])
     assert report["kind"] == "e5" and report["train"] == 580
+
+
+def test_a_byte_order_mark_is_no_part_of_a_mixs_or_a_texts_first_line(tmp_path):
+    line = Line(tmp_path / "a.jsonl", 1, '\ufeff{"query": "q", "positive": "p"}'.encode())
+    assert parse_line(line, KEYS["e5"]).query == "q"
+    (tmp_path / "a.txt").write_text("\ufefffirst\nsecond\n", encoding="utf-8")
+    source = TextSource(source="local", path=str(tmp_path), files="*.txt")
+    assert read_texts(source, tmp_path, 9, seed=0, where="mntp.texts") == ["first", "second"]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """From evaluation jobs to ``scores.csv``, and from there to one number per method and task."""
 
+import csv
 import math
 
 import pytest
@@ -104,6 +105,15 @@ def test_reading_scores_names_file_column_and_line(scores, old, new, message):
     scores.write_text(scores.read_text().replace(old, new, 1))
     with pytest.raises(UserError, match=r"scores\.csv, " + message):
         read_scores(scores)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_a_spreadsheet_saved_again_is_read_as_it_was(delimiter, scores):
+    before = read_scores(scores)
+    rows = list(csv.reader(scores.open(newline="")))
+    with scores.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    assert read_scores(scores).equals(before)
 
 
 def test_reading_refuses_absent_empty_and_repeated(tmp_path, scores):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -133,6 +134,7 @@ def test_texts_from_the_hub_are_fetched_once_and_read_from_the_record(tmp_path):
     source = TextSource(source="hub", repository="org/wiki", revision="1" * 40, files="*.txt")
     code = f"""
 import sys
+import warnings
 from pathlib import Path
 from causal2vec.config import TextSource
 from causal2vec.training.texts import fetch_texts, read_texts
@@ -184,6 +186,14 @@ def test_stage_lowers_its_loss_and_leaves_a_base_like_the_one_it_started_from(st
     stored = load_file(base / "model.safetensors")
     moved = {n for n, weight in stored.items() if not torch.equal(weight, same[n.removeprefix("model.")])}
     assert moved and all("_proj" in name for name in moved)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_warns_of_nothing_that_a_user_could_not_mend(stage, tiny, pairs, tmp_path):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pretrain(stage, tiny["llm"], pairs, tmp_path)
+    assert not [warning for warning in said if warning.category is FutureWarning]
 
 
 def test_stages_follow_each_other_and_keep_their_records(tiny, pairs, tmp_path):

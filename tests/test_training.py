@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import METHODS, TEXTS, build
@@ -19,13 +22,14 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.export import load_model, save_model
 from causal2vec.runs import Run
-from causal2vec.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp
+from causal2vec.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp, TextSource
 from causal2vec.training import contrastive
 from causal2vec.training.arguments import make_loss
-from causal2vec.training.batches import column_prompts, load_training_data
+from causal2vec.training.batches import column_prompts, load_training_data, read_pairs
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
 from causal2vec.training.lora import adapted, attach_lora
 from causal2vec.training.precision import build_to_train
+from causal2vec.training.texts import read_texts
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(steps=6, batch_size=4, max_length=48, temperature=0.05, save_steps=2, lora=Lora(rank=4, alpha=8))
@@ -73,6 +77,23 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
         for path in folder.rglob("*.safetensors")
         for name, tensor in load_file(path).items()
     }
+
+
+LAYOUTS = {
+    "views": pa.string_view(), "large": pa.large_string(), "categories": pa.dictionary(pa.int32(), pa.string()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_text_is_text_in_every_layout_that_arrow_has(layout, pairs):
+    before = {source: part[:] for source, part in load_training_data(pairs).items()}
+    table = pq.read_table(pairs / "train.parquet")
+    pq.write_table(table.cast(pa.schema([(name, layout) for name in table.column_names])), pairs / "train.parquet")
+    assert {source: part[:] for source, part in load_training_data(pairs).items()} == before
+    assert read_pairs(pairs / "train.parquet").to_pylist() == table.to_pylist()
+    source = TextSource(source="local", path=str(pairs), files="train.parquet", column="query")
+    texts = read_texts(source, pairs / "none", 100, seed=0, where="mntp.texts")
+    assert texts == table["query"].to_pylist()
 
 
 def test_every_method_sees_the_same_pairs_in_the_same_order(tiny, pairs, tmp_path):
@@ -124,6 +145,21 @@ def test_hard_negatives_are_used_and_read_as_positives_are(tiny, pairs, tmp_path
     assert prompts["a"] == {"query": "Instruct: find\nQuery: ", "positive": "", "negative_1": ""}
     assert len(set(prompts["b"].values())) == 1 and prompts["b"]["negative_1"]
     assert first_loss("with") > without, "the same batch with more candidates is harder"
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_training_warns_of_nothing_that_a_user_could_not_mend(checkpointing, tiny, pairs, tmp_path):
+    budget = BUDGET.model_copy(update={"gradient_checkpointing": checkpointing})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        make(run_of("causal2vec"), tiny, pairs, tmp_path, budget)
+    assert not [str(warning.message) for warning in said if warning.category is FutureWarning]
+
+
+def test_a_model_with_its_validation_opens(tiny, pairs, tmp_path):
+    folder = make(run_of("last_token"), tiny, pairs, tmp_path, validate=True)
+    assert (folder / "validation.json").is_file()
+    assert load_model(str(folder), "cpu", "float32").encode(TEXTS).shape[0] == len(TEXTS)
 
 
 def test_frozen_encoder_stays_as_it_is(tiny, pairs, tmp_path):

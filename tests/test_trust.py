@@ -48,6 +48,29 @@ def test_the_code_of_all_own_methods_is_known(tiny, tmp_path):
         assert trust.runs_code(folder, trusted=False)
 
 
+def test_files_that_change_no_vector_leave_a_model_whole(model):
+    revision = trust.content_revision(model)
+    names = [
+        "README.md", "LICENSE", "LICENCE.txt", "NOTICE", "CITATION.cff", ".gitattributes", ".git/config", ".DS_Store",
+        "__pycache__/last_token.cpython-311.pyc", "llm/README.md", "validation.json", ".cache/huggingface/x.json",
+        "docs/curve.png",
+    ]  # fmt: skip
+    for name in names:
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text("new")
+    assert trust.content_revision(model) == revision
+    assert load_model(str(model), "cpu", "float32").encode(TEXTS).shape[0] == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "name", ["llm/chat_template.jinja", "license.py", "vocab.txt", "llm/notice.json", "x.safetensors"]
+)
+def test_files_that_may_change_vectors_count(name, model):
+    (model / name).write_text("new")
+    with pytest.raises(UserError, match=r"is not the model that its manifest\.json describes"):
+        load_model(str(model), "cpu", "float32")
+
+
 def test_planted_code_is_not_run(model, tmp_path):
     """The payload would write a file; the folder's revision was brought up to date by whoever planted it."""
     mark = tmp_path / "was here"

@@ -301,6 +301,7 @@ def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
     done = snakemake(folder, "--cores", "2", model)
     assert done.returncode != 0
     assert "error: baselines.last_token.LastToken has no setting 'pooling'" in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: baselines.last_token.LastToken has no setting")
     assert "Traceback" not in done.stderr
     assert not (folder / model).exists()
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 from synthetic import write_study
 from test_report import SVG
 
-from causal2vec.files import read_json, sha256_file, sha256_json, sha256_tree, write_json, write_text
+from causal2vec.files import read_json, sha256_file, sha256_json, write_json, write_text
 from causal2vec.reporting.claims.ledger import load_claims, write_claims
 from causal2vec.reporting.gather import collect_training
 from causal2vec.reporting.report.page import report_study
@@ -18,7 +18,7 @@ from causal2vec.reporting.study import load_study
 from causal2vec.reporting.tables.build import write_tables
 from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.reporting.verify import write_checksums
-from causal2vec.trust import RECORDS
+from causal2vec.trust import content_revision
 
 TASKS = {"NFCorpus": "Retrieval", "STS12": "STS", "SprintDuplicateQuestions": "PairClassification"}
 BARE = "SummEval"
@@ -64,7 +64,7 @@ def _model(folder, run, record):
     write_text(folder / "model.safetensors", f"weights of {run}")
     write_text(folder / "modules.json", "[]")
     write_json(folder / "training.json", record)
-    revision = sha256_tree(folder, skip=RECORDS)[:40]
+    revision = content_revision(folder)
     write_json(folder / "manifest.json", {"revision": revision, "trained": True, "method": run[0]})
     return revision
 

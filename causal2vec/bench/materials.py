@@ -13,6 +13,7 @@ from causal2vec.config import Config, load_config
 from causal2vec.errors import UserError
 from causal2vec.files import read_json
 from causal2vec.runs import Run, runs_of
+from causal2vec.stops import ends_with_us
 
 WORK = Path("work")
 
@@ -121,7 +122,9 @@ def prepare(config: Path) -> Materials:
     if missing:
         say(f"making {', '.join(missing)}")
         words = ["--cores", "all", "--configfile", str(config), "--quiet", "--", *missing]
-        done = subprocess.run([sys.executable, "-m", "snakemake", *words], stdout=sys.stderr, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *words], stdout=sys.stderr, check=False, preexec_fn=ends_with_us
+        )
         if done.returncode:
             raise UserError(f"Snakemake could not make {', '.join(missing)}; its message stands above")
     return found

@@ -17,6 +17,7 @@ from causal2vec.bench.timing import Contender, Row, take_turns
 from causal2vec.errors import UserError
 from causal2vec.files import read_yaml, write_text
 from causal2vec.manifest import ROOT
+from causal2vec.stops import ends_with_us
 
 METHODS, SEEDS, SHARDS = 15, 4, 56
 """The study that is planned; each of 56 tasks is a job."""
@@ -109,6 +110,7 @@ def dry_run(folder: Path, snakefile: Path, config: str | None = None) -> tuple[i
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), *words],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=ends_with_us,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     total = re.search(r"^total\s+(\d+)", done.stdout + done.stderr, flags=re.MULTILINE)

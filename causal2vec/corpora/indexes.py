@@ -13,6 +13,7 @@ from causal2vec.errors import UserError
 from causal2vec.fetch.retry import Patience, TransientError, retrying
 from causal2vec.files import sha256_file
 from causal2vec.masking import mask
+from causal2vec.stops import ends_with_us
 
 _BROKEN = (
     "NewConnectionError",
@@ -119,7 +120,9 @@ def run_watched(command: list[str], scratch: Path, log: Path, *, quiet_for: floa
     more = {"PIP_NO_COLOR": "1", "PIP_RESUME_RETRIES": "5", "LC_ALL": "C.UTF-8", "TMPDIR": str(scratch)}
     with log.open("wb") as sink:
         streams = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(command, env={**os.environ, **more}, **streams)  # type: ignore[call-overload]
+        process = subprocess.Popen(  # type: ignore[call-overload]
+            command, env={**os.environ, **more}, preexec_fn=ends_with_us, **streams
+        )
         try:
             size, since = -1, time.monotonic()
             while process.poll() is None:

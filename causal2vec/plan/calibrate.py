@@ -16,6 +16,8 @@ from causal2vec.files import write_json
 from causal2vec.layers import fast_layers
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
+from causal2vec.stops import ends_with_us
+from causal2vec.training.lora import compute_twice
 
 MOST_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Tokens of a measured step at most: enough to fill the device, few enough to be quick."""
@@ -80,7 +82,7 @@ def _training(config: Config, shape: Architecture, folder: Path, device: str, dt
     if device == "cuda":
         model = model.to(getattr(torch, dtype))
     if budget.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        compute_twice(model)
     model = adapted(model, budget.lora).train()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-4)
@@ -172,7 +174,12 @@ def _median_seconds(step: Callable[[], None], device: str) -> float:
 def _imports() -> float:
     """Seconds that a job takes to start: Python and the libraries."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import sentence_transformers, mteb"], check=False, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sentence_transformers, mteb"],
+        check=False,
+        capture_output=True,
+        preexec_fn=ends_with_us,
+    )
     return time.perf_counter() - start
 
 

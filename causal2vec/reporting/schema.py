@@ -173,8 +173,14 @@ def read_table(
         UserError: The file, a column or a number is missing or wrong, or two lines have the same ``key``.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, restval="", strict=True)
+        # As spreadsheets write it: with a byte order mark, and with semicolons where a comma is in the numbers.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(
+                ",;\t", key=lambda sign: len(set(next(csv.reader([first], delimiter=sign), ())) & set(columns))
+            )
+            reader = csv.DictReader(file, restval="", strict=True, delimiter=delimiter)
             header = list(reader.fieldnames or [])
             absent = {name: value for name, value in (defaults or {}).items() if name not in header}
             _check_header(path, [*header, *absent], columns)

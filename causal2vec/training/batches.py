@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.hints import one_line
-from causal2vec.training.mix_files import PAIR_COLUMNS, ROWS, arrow_stream, text_schema
+from causal2vec.training.mix_files import PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +75,8 @@ def read_pairs(path: Path) -> pa.Table:
     import pyarrow as pa
 
     file = _opened(path)
-    return pa.Table.from_batches(list(_checked_batches(path, file)), file.schema_arrow)
+    batches = list(_checked_batches(path, file))
+    return pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
 
 
 def _mapped(path: Path) -> Dataset:
@@ -104,8 +105,7 @@ def _opened(path: Path) -> Any:
             raise UserError(f"{path} has no column {name!r}; it needs {', '.join(PAIR_COLUMNS)}")
     for name in _text_columns(schema):
         kind = schema.field(name).type
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not is_text and not (name not in PAIR_COLUMNS and pa.types.is_null(kind)):
+        if not is_text(kind) and not (name not in PAIR_COLUMNS and pa.types.is_null(kind)):
             raise UserError(f"{path}: column {name!r} holds {kind}, not text; correct the file")
     return file
 
@@ -121,8 +121,7 @@ def _checked_batches(path: Path, file: Any) -> Iterator[pa.RecordBatch]:
 
     start = 0
     try:
-        for batch in file.iter_batches(batch_size=ROWS):
-            batch.validate(full=True)  # parquet says that its texts are UTF-8, and does not look
+        for batch in _batches(file):
             for name in _text_columns(batch.schema):
                 if pa.types.is_null(batch[name].type):
                     continue
@@ -136,6 +135,18 @@ def _checked_batches(path: Path, file: Any) -> Iterator[pa.RecordBatch]:
             yield batch
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({one_line(error)}); prepare the pairs again") from error
+
+
+def _batches(file: Any) -> Iterator[pa.RecordBatch]:
+    """The file's rows, some thousand at a time, its texts in one layout whatever the file's."""
+    import pyarrow as pa
+
+    for batch in file.iter_batches(batch_size=ROWS):
+        batch.validate(full=True)  # parquet says that its texts are UTF-8, and does not look
+        for place, field in enumerate(batch.schema):
+            if is_text(field.type) and field.type != pa.string():
+                batch = batch.set_column(place, field.name, batch[place].cast(pa.string()))
+        yield batch
 
 
 def _of_parquet(path: Path) -> dict[str, Dataset]:
@@ -177,7 +188,7 @@ def _split_by_source(file: Any, paths: dict[str, Path], columns: dict[str, list[
             source: stack.enter_context(arrow_stream(path, text_schema(columns[source])))
             for source, path in paths.items()
         }
-        for batch in file.iter_batches(batch_size=ROWS):
+        for batch in _batches(file):
             for source in pc.unique(batch["source"]).to_pylist():
                 own = batch.filter(pc.equal(batch["source"], source)).select(columns[source])
                 writers[source].write_batch(own.cast(text_schema(columns[source])))

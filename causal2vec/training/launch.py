@@ -19,6 +19,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.files import read_json, write_text
 from causal2vec.runs import Run
+from causal2vec.stops import ends_with_us
 from causal2vec.training import ranks
 
 JOB, FAILURE = "job.json", "failure.json"
@@ -167,7 +168,7 @@ def _forwarding_signals(words: list[str]) -> int:
     """Run a command to its end and return its status; a signal to stop goes on to it."""
     from causal2vec.training.signals import SIGNALS
 
-    child = subprocess.Popen(words)
+    child = subprocess.Popen(words, preexec_fn=ends_with_us)  # torchrun passes SIGTERM on to its workers
 
     def forward(number: int, frame: Any) -> None:
         child.send_signal(number)

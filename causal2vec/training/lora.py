@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config import Lora
@@ -25,7 +28,8 @@ def adapted(llm: Any, lora: Lora) -> Any:
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
     config._register_custom_module({nn.Linear: Adapter})
     _check_targets(llm, lora.targets)
-    return get_peft_model(llm, config)
+    with _quiet():
+        return get_peft_model(llm, config)
 
 
 def _check_targets(llm: Any, targets: list[str]) -> None:
@@ -54,13 +58,27 @@ def _check_targets(llm: Any, targets: list[str]) -> None:
         )
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' announcement of another name for checkpointing, which older versions do not know."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+        yield
+
+
+def compute_twice(llm: Any, *, on: bool = True) -> None:
+    """Let an LLM compute activations twice instead of keeping them (gradient checkpointing), or no longer."""
+    with _quiet():
+        llm.gradient_checkpointing_enable({"use_reentrant": False}) if on else llm.gradient_checkpointing_disable()
+
+
 def attach_lora(module: Embedder, lora: Lora, *, gradient_checkpointing: bool = False) -> None:
     """Put adapters on the module's LLM, if it has one, and set everything up to train."""
     from causal2vec.embedder import DecoderEmbedder
 
     if "llm" in module.parts:
         if gradient_checkpointing:
-            module.llm.gradient_checkpointing_enable({"use_reentrant": False})
+            compute_twice(module.llm)
         if isinstance(module, DecoderEmbedder):
             module.learns_prefix = learns_prefix(module.llm, lora, gradient_checkpointing=gradient_checkpointing)
         module.add_module("llm", adapted(module.llm, lora))
@@ -81,7 +99,7 @@ def learns_prefix(llm: Any, lora: Lora, *, gradient_checkpointing: bool) -> bool
 def merge_lora(module: Embedder) -> None:
     """Add the adapters to the weights and drop them."""
     if "llm" in module.parts:
-        module.llm.gradient_checkpointing_disable()
+        compute_twice(module.llm, on=False)
         module.add_module("llm", module.llm.merge_and_unload())
 
 

@@ -29,6 +29,15 @@ def text_schema(columns: Iterable[str]) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in columns])
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, in any of Arrow's layouts: other libraries write views, and categories."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
 @contextlib.contextmanager
 def arrow_stream(path: Path, schema: pa.Schema) -> Iterator[Any]:
     """A writer of record batches in Arrow's stream format, which `datasets.Dataset.from_file` maps."""

@@ -165,7 +165,7 @@ def parse_line(line: Line, keys: Keys) -> Example:
             negative is no text; the message names file, line and key.
     """
     try:
-        value = json_value(line.text.decode("utf-8"))
+        value = json_value(line.text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise line.fault("is not UTF-8; convert the file or delete the line") from error
     except json.JSONDecodeError as error:

@@ -71,7 +71,7 @@ def mix_folder(pairs: Pairs, fetched: Path | None) -> Path:
         UserError: The mix is not there, or a file has changed since it was fetched.
     """
     if pairs.folder is not None:
-        return Path(pairs.folder)
+        return Path(pairs.folder).expanduser()
     from causal2vec.fetch.hub import from_cache
 
     if fetched is None:

@@ -28,7 +28,7 @@ from causal2vec.errors import UserError
 from causal2vec.families import check_llm
 from causal2vec.files import settle
 from causal2vec.training.checkpoints import step_of
-from causal2vec.training.lora import adapted
+from causal2vec.training.lora import adapted, compute_twice
 from causal2vec.training.stages import (
     check_loss,
     opening,
@@ -135,7 +135,7 @@ def pretrain_mntp(
     llm.config.is_causal = False
     check_llm(llm.base_model)
     if wants_checkpointing(llm, device):
-        llm.gradient_checkpointing_enable({"use_reentrant": False})
+        compute_twice(llm)
     model = adapted(llm, lora)
     needed = mntp.steps * mntp.batch_size
     texts = read_texts(mntp.texts, pairs, needed, seed=seed, where="mntp.texts", fetched=fetched)

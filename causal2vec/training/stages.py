@@ -21,6 +21,7 @@ from causal2vec.files import atomic_folder, read_json, sha256_json, take_up, wri
 from causal2vec.fingerprint import fingerprint
 from causal2vec.seals import content
 from causal2vec.training.checkpoints import KEEP, last_checkpoint
+from causal2vec.training.lora import compute_twice
 from causal2vec.training.signals import train
 
 LARGE = 1e9
@@ -123,7 +124,7 @@ def write_base(llm: Any, base: Path, output: Path, name: str, record: dict[str, 
         name: Of the stage; the record is written as ``NAME.json``, with the records of earlier stages beside it.
         record: How it was made.
     """
-    llm.gradient_checkpointing_disable()
+    compute_twice(llm, on=False)
     llm.config = AutoConfig.from_pretrained(base)
     with atomic_folder(output) as draft:
         llm.save_pretrained(draft)

@@ -12,6 +12,7 @@ from causal2vec.errors import UserError
 from causal2vec.files import read_json, write_json
 from causal2vec.hints import one_line
 from causal2vec.parsing import json_value
+from causal2vec.training.mix_files import is_text
 
 FORMATS = (".txt", ".jsonl", ".parquet")
 
@@ -136,7 +137,7 @@ def _lines(path: Path, column: str, where: str) -> Iterator[str]:
 
 def _text_lines(path: Path, column: str, where: str) -> Iterator[str]:
     # Only a line feed ends a line here; str.splitlines would also cut at a form feed within a text.
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         yield from file
 
 
@@ -163,7 +164,7 @@ def _parquet_rows(path: Path, column: str, where: str) -> Iterator[str]:
         with pq.ParquetFile(path) as table:
             known = {field.name: field.type for field in table.schema_arrow}
             kind = known.get(column, pa.null())
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            if not is_text(kind):
                 raise UserError(
                     f"{where}: {path} has no text column '{column}' (it has {', '.join(known)}); correct the file, or "
                     "the configured column"

@@ -18,10 +18,11 @@ from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.files import read_yaml
+from causal2vec.files import located, read_yaml
 from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
+from causal2vec.preflight import check_names
 from causal2vec.resume import begin_run, runs_jobs
 from causal2vec.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
@@ -47,6 +48,8 @@ try:
     RUNS = {run.path: run for run in runs_of(CONFIG)}
     for source in written_sources(CONFIG.pairs):
         PROMPTS.for_training(source)  # refuses a source without an instruction
+    if workflow.is_main_process:
+        check_names(CONFIG)
     if workflow.is_main_process and runs_jobs(sys.argv[1:]):
         begin_run(workflow.snakemake_tmp_dir)
     have_home()

@@ -110,7 +110,7 @@ rule compute_statistics:
 rule make_tables:
     input:
         **STUDY,
-        layout=CONFIG.reporting.tables,
+        layout=str(located(CONFIG.reporting.tables)),
     output:
         report(
             directory("results/tables"),
@@ -158,7 +158,7 @@ rule make_plots:
 rule check_claims:
     input:
         **STUDY,
-        claims=CONFIG.reporting.claims,
+        claims=str(located(CONFIG.reporting.claims)),
     output:
         report(
             directory("results/claims"),
@@ -195,8 +195,8 @@ rule enforce_claims:
 rule write_report:
     input:
         **STUDY,
-        layout=CONFIG.reporting.tables,
-        claims=CONFIG.reporting.claims,
+        layout=str(located(CONFIG.reporting.tables)),
+        claims=str(located(CONFIG.reporting.claims)),
         plots="results/plots",
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
@@ -244,8 +244,8 @@ rule verify:
         "work/logs/verify.log",
     threads: ALL_CORES
     params:
-        layout=CONFIG.reporting.tables,
-        claims=CONFIG.reporting.claims,
+        layout=str(located(CONFIG.reporting.tables)),
+        claims=str(located(CONFIG.reporting.claims)),
         external=ASKED.external_results,
     message:
         "Checking the results: checksums, scores, tables, all files"

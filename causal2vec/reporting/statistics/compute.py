@@ -29,6 +29,7 @@ from causal2vec.reporting.statistics.resample import BLOCKS
 from causal2vec.reporting.statistics.standings import standings
 from causal2vec.reporting.statistics.task import Pair, TaskScores, TaskStatistics, task_statistics
 from causal2vec.reporting.summary import Summary, listed, summarise
+from causal2vec.stops import end_with_parent
 
 
 def compute_statistics(
@@ -105,7 +106,7 @@ def _run(jobs: list[tuple[Path, TaskScores, list[Pair], int, int]], workers: int
         # The largest first, so that no process starts it when the others are done.
         order = sorted(range(len(jobs)), key=lambda i: -jobs[i][0].stat().st_size)
         # loky does not import the calling script again, as a plain pool of spawned processes would.
-        with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, initializer=end_with_parent):
             done = joblib.Parallel()(joblib.delayed(task_statistics)(*jobs[i]) for i in order)
     return [result for _, result in sorted(zip(order, done, strict=True), key=lambda both: both[0])]
 

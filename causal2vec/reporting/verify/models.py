@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, sha256_file, sha256_json, sha256_tree
+from causal2vec.files import read_json, sha256_file, sha256_json
 from causal2vec.reporting.gather import collect_training
 from causal2vec.reporting.verify.cells import first_difference
 from causal2vec.reporting.verify.findings import AGAIN, Findings
-from causal2vec.trust import RECORDS
+from causal2vec.trust import content_revision
 
 _IDENTITY = ("config", "order", "versions", "dtype", "pairs", "sources", "models", "scores_sha256")
 """What a manifest's ``id`` covers, see `causal2vec.manifest.write_manifest`."""
@@ -51,7 +51,7 @@ def check_models(results: Path, findings: Findings, manifest: dict[str, Any]) ->
         if findings.failed(name):
             continue
         revision = _revision(folder)
-        found = sha256_tree(folder, skip=RECORDS)[:40]
+        found = content_revision(folder)
         expected = manifest.get("models", {}).get("/".join(folder.parts[-3:]))
         if found != revision:
             findings.add(

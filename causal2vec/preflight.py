@@ -1,0 +1,66 @@
+"""What a plan can tell to be wrong before any job runs, without importing what would take seconds."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import yaml
+
+from causal2vec.config import Config
+from causal2vec.errors import UserError
+from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
+from causal2vec.fingerprint import file_of
+from causal2vec.hints import hint
+
+_BENCHMARKS = Path(__file__).parent / "reporting" / "benchmarks.yaml"
+
+
+def check_names(config: Config) -> None:
+    """Look for the methods' classes and the evaluation's tasks.
+
+    Raises:
+        UserError: A class is not in its file, or a task or benchmark is unknown.
+    """
+    for name, method in config.methods.items():
+        module, _, wanted = method.module.rpartition(".")
+        known = _names_in(file_of(module))
+        if known and wanted not in known:
+            raise UserError(
+                f"methods.{name}.module: {module} has no class '{wanted}'{hint(wanted, sorted(known))}; correct it"
+            )
+    if doubtful := [name for name in config.evaluation.tasks if name not in _known_tasks()]:
+        try:
+            get_tasks(doubtful, Path("work/tasks"))  # imports mteb, which knows them all
+        except UserError as error:
+            raise UserError(f"evaluation.tasks: {error}") from error
+
+
+def _names_in(path: Path | None) -> set[str]:
+    """What a file defines or imports under a name of its own; nothing where that cannot be told."""
+    found: set[str] = set()
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+    except (SyntaxError, ValueError):
+        return set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.FunctionDef) and node.name == "__getattr__":
+            found.add("*")
+    return set() if "*" in found else found
+
+
+def _known_tasks() -> set[str]:
+    known = yaml.safe_load(_BENCHMARKS.read_text(encoding="utf-8"))
+    benchmarks = {f"{name}/{task}" for name, tasks in known["benchmarks"].items() for task in tasks}
+    return {
+        *PACKAGED_TASKS,
+        *known["benchmarks"],
+        *benchmarks,
+        *(t for tasks in known["types"].values() for t in tasks),
+    }
