@@ -106,7 +106,36 @@ def build_embedder(
         places = ", ".join(f"{part}={folders.get(part)}" for part in cls.parts)
         raise UserError(f"{path} cannot be built on {places}: {' '.join(str(error).split())}") from error
     check_backbone(module)
+    check_length(module, module.max_seq_length, path)
     return module
+
+
+def check_length(module: Any, length: int, what: str) -> None:
+    """Find out now, and not at the first long text, that a model has no positions for so many tokens.
+
+    An encoder that stands beside an LLM, or alone as the control, reads what its own positions allow.
+
+    Raises:
+        UserError: An LLM, or the transformer of a model that is none of this suite's, has fewer.
+    """
+    from causal2vec.embedder import positions_of
+
+    reader = getattr(module, "llm", None) if hasattr(module, "parts") else _transformer(module)
+    longest = positions_of(reader) if reader is not None else None
+    extra = getattr(module, "examples_max_length", 0) if getattr(module, "shows_examples", False) else 0
+    if longest is not None and length + extra > longest:
+        raise UserError(
+            f"{what}: texts of up to {length + extra} tokens are to be read, but {type(reader).__name__} has positions "
+            f"for {longest}; lower --max-length (in a study budget.max_length, evaluation.max_length and "
+            "examples_max_length)"
+        )
+
+
+def _transformer(model: Any) -> Any:
+    """The transformers model in a module, if there is one."""
+    from transformers import PreTrainedModel
+
+    return next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
 
 
 def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any]) -> str:
@@ -209,9 +238,28 @@ def load_model(
     first: Any = model[0]
     if hasattr(first, "parts") and not _was_checked(folder):
         check_backbone(first)
+    if not hasattr(first, "parts"):
+        _mend(model)
     if max_length is not None:
+        check_length(first if hasattr(first, "parts") else model, max_length, path)
         model.max_seq_length = max_length
     return model.eval()
+
+
+def _mend(model: Any) -> None:
+    """Give a model of others what its files lack: a length within its positions, and a padding token with a vector."""
+    from causal2vec.embedder import positions_of
+
+    transformer: Any = _transformer(model)
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    if transformer is None or not hasattr(tokenizer, "pad_token_id"):
+        return
+    longest = positions_of(transformer)
+    if longest is not None and (model.max_seq_length is None or model.max_seq_length > longest):
+        model.max_seq_length = longest
+    rows = transformer.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:  # nobody reads it, if it is one
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
 
 
 def _versions() -> dict[str, str]:
