@@ -17,6 +17,7 @@ from causal2vec.trust import SHARED_CODE, as_neighbour, check_content, content_r
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
+    from causal2vec.evaluation.prompts import Study
 
 COMMON_INPUTS = frozenset(("add_bos", "chat", "prefixes"))
 """What a base or an encoder asks of every method; a method without the part ignores it."""
@@ -138,13 +139,17 @@ def _transformer(model: Any) -> Any:
     return next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
 
 
-def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any]) -> str:
+def save_model(
+    module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any], study: Study | None = None
+) -> str:
     """Write a model atomically, with its code beside it, and return its revision.
 
     Args:
         module: The method, trained or not, adapters merged.
         manifest: How the model was made; goes into ``manifest.json`` with the revision and the environment.
         records: Further JSON files by name, for example the loss curve as ``training.json``.
+        study: How it is to be evaluated. It goes into the manifest, and its prompts into sentence-transformers'
+            ``prompts`` too, so that ``encode_query`` and ``encode_document`` are right wherever the model is opened.
 
     Returns:
         The revision: 40 hex digits of the content's SHA-256. Equal weights, code and settings give an equal revision.
@@ -156,10 +161,13 @@ def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], reco
 
     check_room(target.parent, sum(weight.nbytes for weight in module.state_dict().values()), f"the model {target.name}")
     with atomic_folder(target) as draft:
-        SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(draft), create_model_card=False)
+        prompts = study.prompts.for_library() if study else None
+        model = SentenceTransformer(modules=[module], device="cpu", prompts=prompts)
+        model.save_pretrained(str(draft), create_model_card=False)
         _bundle_code(module, draft)
         revision = content_revision(draft)
-        write_json(draft / "manifest.json", {**manifest, "revision": revision, "read_with": _versions()})
+        notes = {"study": study.model_dump(exclude={"prompts": {"sources", "symmetric"}})} if study else {}
+        write_json(draft / "manifest.json", {**manifest, **notes, "revision": revision, "read_with": _versions()})
         for name, record in records.items():
             write_json(draft / name, record)
         write_text(draft / "README.md", _card(module, manifest, revision))
@@ -287,8 +295,12 @@ pipeline_tag: sentence-similarity
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("PATH", trust_remote_code=True)
-vectors = model.encode(["a text"], prompt="Instruct: ...\\nQuery: ")  # the prompt on queries only
+queries = model.encode_query(["a question"])  # behind a general instruction
+documents = model.encode_document(["a text"])  # bare
+prompt = model.prompts["template"].format(instruction="Find what the task asks for")
+queries = model.encode_query(["a question"], prompt=prompt)
 ```
 
-`manifest.json` says how this model was made, `training.json` how its training went.
+Without a prompt, `model.encode` reads a text bare. `manifest.json` says how this model was made and is evaluated,
+`training.json` how its training went.
 """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts
+from causal2vec.evaluation.prompts import Prompts, Study
 from causal2vec.export import build_embedder, save_model
 from causal2vec.files import settle, sha256_file
 from causal2vec.runs import Run
@@ -68,6 +68,7 @@ def make_model(
     Raises:
         UserError: Settings or data do not fit, the loss is not finite, or a signal has stopped the training.
     """
+    import torch
     from transformers import set_seed
 
     set_seed(run.seed)
@@ -93,7 +94,8 @@ def make_model(
 
         records["validation.json"] = validation_mrr(module, pairs / "validation.parquet", prompts, device=device)
     manifest = _manifest(run, folders, module, pairs, dtype)
-    revision = save_model(module, output, manifest=manifest, records=records)
+    study = Study(dtype=dtype, threads=torch.get_num_threads(), attention=attention, prompts=prompts)
+    revision = save_model(module, output, manifest=manifest, records=records, study=study)
     settle(state, output, keep=keep_state)
     return revision
 
