@@ -21,7 +21,7 @@ from causal2vec.files import settle, sha256_file
 from causal2vec.runs import Run
 from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
-from causal2vec.training.batches import column_prompts, load_training_data
+from causal2vec.training.batches import check_training_data, column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.divergence import mean_cosine, warn_of_collapse
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
@@ -223,6 +223,7 @@ def _trainer(
     from causal2vec.training.trainer import EqualTermsTrainer
 
     data = load_training_data(pairs)
+    check_training_data(data, run.budget.batch_size)
     _check_room(module, prompts, list(data))
     # What is split goes to the GPUs piece by piece, as the whole may be too much for one.
     model = SentenceTransformer(modules=[module], device="cpu" if sharded else device)
