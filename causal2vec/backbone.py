@@ -118,7 +118,7 @@ def _convert(
 
 
 def _refuse_adapter(name: str, folder: Path) -> None:
-    """An adapter beside weights is half of a model: whoever opens the folder adds it, whoever copies the weights not."""
+    """An adapter beside weights is half of a model: who opens the folder adds it, who copies the weights does not."""
     if (folder / "adapter_config.json").is_file():
         raise UserError(
             f"models.{name}: {folder} holds an adapter (adapter_config.json), which is no model by itself; merge it "

@@ -31,7 +31,10 @@ from causal2vec.packing import (
 )
 from causal2vec.pieces import Piece, Role, clean, head_of, pad_left, shorten, tokenise, wrap
 
-__all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool"]
+__all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool", "positions_of"]
+
+POSITIONS = ("position_embeddings", "embed_positions", "positions_embed", "wpe")
+"""transformers' names of what holds a vector per position."""
 
 
 class Embedder(InputModule):
@@ -51,6 +54,9 @@ class Embedder(InputModule):
             self.add_module(name, model)
         self.max_seq_length = max_seq_length
         self.tokenizer = self.tokenizers[self.parts[0]]
+        if "encoder" in loaded:
+            longest = getattr(self.encoder.config, "max_position_embeddings", 512)
+            self.encoder_length = min(longest, positions_of(self.encoder) or longest)
 
     @classmethod
     def build(cls, folders: dict[str, str], settings: dict[str, Any], **model_kwargs: Any) -> Embedder:
@@ -127,10 +133,13 @@ class Embedder(InputModule):
             padding=True,
             padding_side="right",  # where positions begin with the text
             truncation=True,
-            max_length=min(self.max_seq_length, getattr(self.encoder.config, "max_position_embeddings", 512)),
+            max_length=min(self.max_seq_length, self.encoder_length),
             return_tensors="pt",
         )
-        return encoded["input_ids"], encoded["attention_mask"]
+        ids, mask = encoded["input_ids"], encoded["attention_mask"]
+        # A padding token may have no vector, and needs none.
+        rows = self.encoder.get_input_embeddings().weight.shape[0]
+        return ids.masked_fill((mask == 0) & (ids >= rows), 0), mask
 
     def encoder_states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The last hidden states ``(batch, length, width)`` of the part ``encoder``; without padding where it is BERT's
@@ -188,6 +197,13 @@ class DecoderEmbedder(Embedder):
         has_bos = bool(natural) and natural[0] == tokenizer.bos_token_id
         if add_bos and tokenizer.bos_token_id is None:
             raise ValueError("add_bos is true, but the LLM's tokenizer has no BOS token; set add_bos to false")
+        rows = self.llm.get_input_embeddings().weight.shape[0]
+        for token in ("eos_token", "bos_token") if has_bos or add_bos else ("eos_token",):
+            if (number := getattr(tokenizer, f"{token}_id")) >= rows:
+                raise ValueError(
+                    f"the tokenizer's {token} is number {number}, but the LLM has vectors for {rows} tokens only; "
+                    f"correct {token} in its tokenizer_config.json"
+                )
         let_pack(self.llm)
         self.bos = [Piece(token=tokenizer.bos_token_id)] if (has_bos if add_bos is None else add_bos) else []
         self.eos = [Piece(token=tokenizer.eos_token_id, role=Role.EOS)]
@@ -292,7 +308,24 @@ class DecoderEmbedder(Embedder):
     @property
     def _pad_id(self) -> int:
         tokenizer = self.tokenizers["llm"]
-        return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        rows = self.llm.get_input_embeddings().weight.shape[0]
+        has_pad = tokenizer.pad_token_id is not None and tokenizer.pad_token_id < rows  # nobody reads it, if it is one
+        return tokenizer.pad_token_id if has_pad else tokenizer.eos_token_id
+
+
+def positions_of(model: Any) -> int | None:
+    """How many tokens a transformers model has positions for; None where it computes them and knows no end.
+
+    RoBERTa and its kin have no token at the first ones of their table, up to that of padding.
+    """
+    found = [table for name, table in model.named_modules() if name.rpartition(".")[2] in POSITIONS]
+    for table in found:
+        if (rows := getattr(table, "weight", None)) is not None and rows.ndim > 1:
+            padding = getattr(table, "padding_idx", None)
+            unused = getattr(table, "offset", 0) if padding is None else padding + 1
+            return min(len(rows) - unused, getattr(model.config, "max_position_embeddings", len(rows)))
+    rows = [rows for name, rows in model.named_buffers() if name.rpartition(".")[2] in POSITIONS and rows.ndim > 1]
+    return len(rows[0]) if rows else None
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from causal2vec.trust import SHARED_CODE, as_neighbour, check_content, content_r
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
+    from causal2vec.evaluation.prompts import Study
 
 COMMON_INPUTS = frozenset(("add_bos", "chat", "prefixes"))
 """What a base or an encoder asks of every method; a method without the part ignores it."""
@@ -106,16 +107,49 @@ def build_embedder(
         places = ", ".join(f"{part}={folders.get(part)}" for part in cls.parts)
         raise UserError(f"{path} cannot be built on {places}: {' '.join(str(error).split())}") from error
     check_backbone(module)
+    check_length(module, module.max_seq_length, path)
     return module
 
 
-def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any]) -> str:
+def check_length(module: Any, length: int, what: str) -> None:
+    """Find out now, and not at the first long text, that a model has no positions for so many tokens.
+
+    An encoder that stands beside an LLM, or alone as the control, reads what its own positions allow.
+
+    Raises:
+        UserError: An LLM, or the transformer of a model that is none of this suite's, has fewer.
+    """
+    from causal2vec.embedder import positions_of
+
+    reader = getattr(module, "llm", None) if hasattr(module, "parts") else _transformer(module)
+    longest = positions_of(reader) if reader is not None else None
+    extra = getattr(module, "examples_max_length", 0) if getattr(module, "shows_examples", False) else 0
+    if longest is not None and length + extra > longest:
+        raise UserError(
+            f"{what}: texts of up to {length + extra} tokens are to be read, but {type(reader).__name__} has positions "
+            f"for {longest}; lower --max-length (in a study budget.max_length, evaluation.max_length and "
+            "examples_max_length)"
+        )
+
+
+def _transformer(model: Any) -> Any:
+    """The transformers model in a module, if there is one."""
+    from transformers import PreTrainedModel
+
+    return next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
+
+
+def save_model(
+    module: Embedder, target: Path, *, manifest: dict[str, Any], records: dict[str, Any], study: Study | None = None
+) -> str:
     """Write a model atomically, with its code beside it, and return its revision.
 
     Args:
         module: The method, trained or not, adapters merged.
         manifest: How the model was made; goes into ``manifest.json`` with the revision and the environment.
         records: Further JSON files by name, for example the loss curve as ``training.json``.
+        study: How it is to be evaluated. It goes into the manifest, and its prompts into sentence-transformers'
+            ``prompts`` too, so that ``encode_query`` and ``encode_document`` are right wherever the model is opened.
 
     Returns:
         The revision: 40 hex digits of the content's SHA-256. Equal weights, code and settings give an equal revision.
@@ -127,10 +161,13 @@ def save_model(module: Embedder, target: Path, *, manifest: dict[str, Any], reco
 
     check_room(target.parent, sum(weight.nbytes for weight in module.state_dict().values()), f"the model {target.name}")
     with atomic_folder(target) as draft:
-        SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(draft), create_model_card=False)
+        prompts = study.prompts.for_library() if study else None
+        model = SentenceTransformer(modules=[module], device="cpu", prompts=prompts)
+        model.save_pretrained(str(draft), create_model_card=False)
         _bundle_code(module, draft)
         revision = content_revision(draft)
-        write_json(draft / "manifest.json", {**manifest, "revision": revision, "read_with": _versions()})
+        notes = {"study": study.model_dump(exclude={"prompts": {"sources", "symmetric"}})} if study else {}
+        write_json(draft / "manifest.json", {**manifest, **notes, "revision": revision, "read_with": _versions()})
         for name, record in records.items():
             write_json(draft / name, record)
         write_text(draft / "README.md", _card(module, manifest, revision))
@@ -209,9 +246,28 @@ def load_model(
     first: Any = model[0]
     if hasattr(first, "parts") and not _was_checked(folder):
         check_backbone(first)
+    if not hasattr(first, "parts"):
+        _mend(model)
     if max_length is not None:
+        check_length(first if hasattr(first, "parts") else model, max_length, path)
         model.max_seq_length = max_length
     return model.eval()
+
+
+def _mend(model: Any) -> None:
+    """Give a model of others what its files lack: a length within its positions, and a padding token with a vector."""
+    from causal2vec.embedder import positions_of
+
+    transformer: Any = _transformer(model)
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    if transformer is None or not hasattr(tokenizer, "pad_token_id"):
+        return
+    longest = positions_of(transformer)
+    if longest is not None and (model.max_seq_length is None or model.max_seq_length > longest):
+        model.max_seq_length = longest
+    rows = transformer.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:  # nobody reads it, if it is one
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
 
 
 def _versions() -> dict[str, str]:
@@ -239,8 +295,12 @@ pipeline_tag: sentence-similarity
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("PATH", trust_remote_code=True)
-vectors = model.encode(["a text"], prompt="Instruct: ...\\nQuery: ")  # the prompt on queries only
+queries = model.encode_query(["a question"])  # behind a general instruction
+documents = model.encode_document(["a text"])  # bare
+prompt = model.prompts["template"].format(instruction="Find what the task asks for")
+queries = model.encode_query(["a question"], prompt=prompt)
 ```
 
-`manifest.json` says how this model was made, `training.json` how its training went.
+Without a prompt, `model.encode` reads a text bare. `manifest.json` says how this model was made and is evaluated,
+`training.json` how its training went.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import mteb
@@ -11,14 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
+from conftest import TEXTS, build, make_tokenizer
 from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import AutoModel, AutoTokenizer
 
+from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata
+from causal2vec.export import load_model, save_model
 
 WORDS = "fox dog jumps lazy quick brown over the padding texts sentence longer different mix short batches".split()  # noqa: SIM905
 KINDS = {  # names that mteb knows, as it drops prompts of tasks that it does not know
@@ -170,3 +176,130 @@ def test_items_of_a_task_scored_by_the_models_own_similarity(tiny, tasks, tmp_pa
     own = {"STSBenchmark": type("STSBenchmark", (task,), {"metadata": metadata})}
     assert our_scores(model, own, tmp_path, monkeypatch) == their_scores(model, own)
     assert len(pd.read_parquet(tmp_path / "out" / "items" / "STSBenchmark.parquet")) == 60
+
+
+@pytest.mark.parametrize("text", [None, 3, 2.5, ["a", "b"], {"a": 1}, b"bytes", float("nan")])
+def test_input_that_is_no_text_is_named(text, tiny, tasks):
+    encoder = PromptedEncoder(sentence_model(tiny["encoder"]), model_meta("a/b", "c", 24, 128), None, 8)
+    with pytest.raises(UserError, match="a/b cannot embed NFCorpus: only strings can be embedded"):
+        encoder.encode([{"text": ["fox", text]}], task_metadata=tasks["NFCorpus"].metadata, hf_split="", hf_subset="")
+
+
+def test_lone_surrogate_is_read_as_a_question_mark(tiny, tasks):
+    encoder = PromptedEncoder(sentence_model(tiny["encoder"]), model_meta("a/b", "c", 24, 128), None, 8)
+    one, other = encoder.encode([{"text": ["fox \ud800", "fox ?"]}], task_metadata=tasks["NFCorpus"].metadata,
+                                hf_split="", hf_subset="")  # fmt: skip
+    assert np.array_equal(one, other)
+
+
+def test_task_with_a_hole_in_its_data_is_named(tiny, tasks, tmp_path, monkeypatch):
+    name, table, column = "STSBenchmark", "test", "sentence1"
+    task = tasks[name]
+    shutil.copytree(task.data_folder / name, tmp_path / name)
+    rows = pd.read_parquet(tmp_path / name / f"{table}.parquet")
+    rows.loc[3, column] = None
+    rows.to_parquet(tmp_path / name / f"{table}.parquet")
+    own = {name: type(name, (task,), {"data_folder": tmp_path})}
+    with pytest.raises(UserError, match=f"cannot embed {name}: "):
+        our_scores(sentence_model(tiny["encoder"]), own, tmp_path, monkeypatch)
+
+
+def saved(config, folder: Path, **settings) -> Path:
+    """A SentenceTransformer with random weights, as others save it."""
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder / "bare")
+    make_tokenizer(folder / "bare", bos=False)
+    sentence_model(folder / "bare", **settings).save_pretrained(str(folder / "model"))
+    return folder / "model"
+
+
+SIZES = {"vocab_size": 600, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
+         "intermediate_size": 64, "max_position_embeddings": 34}  # fmt: skip
+LONG = "fox " * 200
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("Roberta", 32), ("XLMRoberta", 32), ("MPNet", 32), ("Bert", 34)])
+def test_texts_are_cut_where_positions_end(kind, longest, tmp_path):
+    """RoBERTa's kin say that they have two more than they have."""
+    more = {} if kind == "Bert" else {"pad_token_id": 1}
+    model = load_model(str(saved(getattr(transformers, f"{kind}Config")(**SIZES, **more), tmp_path)), "cpu", "float32")
+    assert model.max_seq_length == longest
+    assert np.isfinite(model.encode([LONG])).all()
+
+
+def test_length_beyond_the_positions_is_found_at_the_start(tmp_path):
+    folder = saved(transformers.BertConfig(**SIZES), tmp_path)
+    with pytest.raises(UserError, match=r"1024 tokens.* BertModel has positions for 34; lower --max-length"):
+        load_model(str(folder), "cpu", "float32", max_length=1024)
+    assert load_model(str(folder), "cpu", "float32", max_length=30).max_seq_length == 30
+
+
+def test_length_beyond_the_positions_of_a_base_is_found_when_it_is_built(tmp_path):
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=600, n_embd=32, n_layer=1, n_head=4, n_positions=64)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    make_tokenizer(tmp_path, bos=True)
+    parts = {"llm": tmp_path}
+    with pytest.raises(UserError, match=r"128 tokens .* GPT2Model has positions for 64"):
+        build("last_token", parts)
+    with pytest.raises(UserError, match=r"72 tokens .* GPT2Model has positions for 64"):
+        build("in_context", parts, max_seq_length=32, examples_max_length=40)
+    module = build("last_token", parts, max_seq_length=64)
+    assert torch.isfinite(module(module.preprocess([LONG]))["sentence_embedding"]).all()
+    save_model(
+        module, tmp_path / "model", manifest={"method": "m", "base": "b", "seed": 0, "trained": False}, records={}
+    )
+    with pytest.raises(UserError, match="GPT2Model has positions for 64"):
+        load_model(str(tmp_path / "model"), "cpu", "float32", max_length=65)
+
+
+def test_encoder_of_a_method_is_cut_where_its_positions_end(tmp_path):
+    torch.manual_seed(0)
+    AutoModel.from_config(transformers.RobertaConfig(**SIZES, pad_token_id=1)).save_pretrained(tmp_path)
+    make_tokenizer(tmp_path, bos=False)
+    module = build("encoder_only", {"encoder": tmp_path})
+    assert torch.isfinite(module(module.preprocess([LONG]))["sentence_embedding"]).all()
+
+
+def with_pad_beyond(folder: Path) -> Path:
+    """A tokenizer with a padding token of its own, for which the embedding was never made larger."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<one more>"})
+    tokenizer.add_tokens([f"<more {number}>" for number in range(600 - len(tokenizer))])
+    tokenizer.add_special_tokens({"pad_token": "<beyond>"})
+    assert tokenizer.pad_token_id == 600
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["last_token", "encoder_only", "causal2vec"])
+def test_padding_token_without_a_vector_does_no_harm(method, tiny, tmp_path):
+    parts = {}
+    for part, folder in tiny.items():
+        shutil.copytree(folder, tmp_path / part)
+        parts[part] = with_pad_beyond(tmp_path / part)
+    module, expected = build(method, parts), build(method, tiny)
+    module.load_state_dict(expected.state_dict())  # the projection begins at random
+    for backend in ("sdpa", "eager"):
+        for part in module.parts:
+            getattr(module, part).set_attn_implementation(backend)
+        found, wanted = (m(m.preprocess(TEXTS))["sentence_embedding"] for m in (module, expected))
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_padding_token_without_a_vector_does_no_harm_in_other_peoples_models(tmp_path):
+    folder = saved(transformers.BertConfig(**{**SIZES, "max_position_embeddings": 128}), tmp_path)
+    expected = load_model(str(folder), "cpu", "float32").encode(TEXTS)
+    with_pad_beyond(folder)
+    model = load_model(str(folder), "cpu", "float32")
+    assert np.allclose(model.encode(TEXTS), expected, atol=1e-5)
+
+
+def test_end_token_without_a_vector_is_refused(tiny, tmp_path):
+    shutil.copytree(tiny["llm"], tmp_path / "llm")
+    with_pad_beyond(tmp_path / "llm")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llm")
+    tokenizer.eos_token = "<beyond>"
+    tokenizer.save_pretrained(tmp_path / "llm")
+    with pytest.raises(UserError, match=r"eos_token is number 600, .* vectors for 600 tokens"):
+        build("last_token", {"llm": tmp_path / "llm"})

@@ -162,6 +162,61 @@ def test_a_model_with_its_validation_opens(tiny, pairs, tmp_path):
     assert load_model(str(folder), "cpu", "float32").encode(TEXTS).shape[0] == len(TEXTS)
 
 
+@pytest.mark.parametrize(
+    "name", ["negative", "neg", "negatives", "hard_negative", "negative1", "Negative", "hard-neg-2"]
+)
+def test_hard_negatives_by_another_name_are_not_overlooked(name, pairs):
+    table = pd.read_parquet(pairs / "train.parquet")
+    table[name] = "not this"
+    table.to_parquet(pairs / "train.parquet")
+    with pytest.raises(UserError, match=rf"column '{name}' would not be read; call it negative_1"):
+        load_training_data(pairs)
+
+
+def test_columns_that_are_none_of_ours_do_no_harm(pairs):
+    table = pd.read_parquet(pairs / "train.parquet").assign(note="n", label=1, negation="no")
+    table.to_parquet(pairs / "train.parquet")
+    assert load_training_data(pairs)["a"].column_names == ["query", "positive"]
+
+
+def test_hard_negatives_that_some_pairs_lack_are_counted_aloud(tiny, pairs, tmp_path, capsys):
+    table = pd.read_parquet(pairs / "train.parquet")
+    table["negative_1"] = [None if i == 7 else f"not {i}" for i in range(len(table))]
+    table["negative_2"] = None
+    table.to_parquet(pairs / "train.parquet")
+    make(run_of("last_token"), tiny, pairs, tmp_path)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(said) == 1 and "1 of the 24 pairs of a have no negative_1" in said[0]
+
+
+def test_sources_that_fill_no_batch_are_named(tiny, pairs, tmp_path, capsys):
+    table = pd.read_parquet(pairs / "train.parquet")
+    table[table.index < 27].to_parquet(pairs / "train.parquet")
+    record = json.loads((make(run_of("last_token"), tiny, pairs, tmp_path) / "training.json").read_text())
+    assert record["steps"] == BUDGET.steps
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(said) == 1 and "the source b has 3 pairs, which fill no batch of 4" in said[0]
+
+
+def test_batch_of_one_pair_teaches_nothing(tiny, pairs, tmp_path):
+    alone = BUDGET.model_copy(update={"batch_size": 1})
+    with pytest.raises(UserError, match=r"budget\.batch_size is 1, and the pairs of a, b have no hard negatives"):
+        make(run_of("last_token"), tiny, pairs, tmp_path, alone)
+    table = pd.read_parquet(pairs / "train.parquet").assign(negative_1="something else")
+    table.to_parquet(pairs / "train.parquet")
+    losses = json.loads((make(run_of("last_token"), tiny, pairs, tmp_path, alone) / "training.json").read_text())[
+        "loss"
+    ]
+    assert all(entry["loss"] > 0 for entry in losses)
+
+
+def test_simcse_of_one_text_at_a_time_teaches_nothing():
+    from causal2vec.training.simcse import _views
+
+    with pytest.raises(UserError, match=r"simcse\.batch_size is 1"):
+        _views(["a", "b"], 1)
+
+
 def test_frozen_encoder_stays_as_it_is(tiny, pairs, tmp_path):
     run = run_of("causal2vec")
     run = run.model_copy(update={"settings": {**run.settings, "freeze_encoder": True}})

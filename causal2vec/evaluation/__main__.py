@@ -1,14 +1,26 @@
-"""``python -m causal2vec.evaluation``: evaluate any SentenceTransformer on any mteb or packaged task."""
+"""``python -m causal2vec.evaluation``: evaluate any SentenceTransformer on any mteb or packaged task.
+
+A model folder of this suite is read as its study reads it (prompts, number format, threads, seed) where no option says
+otherwise.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from causal2vec.config import Compute
 from causal2vec.errors import UserError, run_cli
+
+if TYPE_CHECKING:
+    from causal2vec.evaluation.prompts import Prompts, Study
+
+OWN = "model"
+"""What ``--prompts`` calls the model's own."""
 
 
 def main() -> None:
@@ -23,10 +35,15 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, help="folder that keeps the vectors of a model folder for the next time")
     parser.add_argument("--max-length", type=int, help="tokens per text; default: as the model was saved")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], help="default: as in its study, float32 for models of others"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
-    parser.add_argument("--prompts", type=Path, help="a prompts file; default: the model's own prompts")
+    parser.add_argument("--threads", type=int, help="processor threads; default: as in its study, 2 for others")
+    parser.add_argument(
+        "--prompts",
+        help=f"a prompts file, or '{OWN}' for the model's own; default: those of its study, '{OWN}' for others",
+    )
     parser.add_argument("--examples", type=Path, help="in-context examples before the prompts, for in_context models")
     parser.add_argument("--revision", help="40-digit commit of a hub model")
     parser.add_argument(
@@ -59,40 +76,43 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
     import torch
 
-    from causal2vec.compute import keep_freed_memory, resolve_device
-    from causal2vec.evaluation.prompts import load_examples, load_prompts
+    from causal2vec.compute import attention_backend, keep_freed_memory, resolve_device
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
     from causal2vec.export import load_model
-    from causal2vec.files import sha256_tree
+    from causal2vec.files import read_json, sha256_tree
     from causal2vec.trust import revision_of
 
-    torch.set_num_threads(options.threads)
+    folder = Path(options.model)
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    study = _study(folder, manifest)
+    torch.set_num_threads(options.threads or (study.threads if study else 2))
     keep_freed_memory()
-    prompts = load_prompts(options.prompts) if options.prompts else None
-    if options.examples:
-        if prompts is None:
-            raise UserError("--examples needs --prompts too: the instructions that the examples go before")
-        prompts = prompts.with_examples(load_examples(options.examples))
+    prompts = _prompts(options, study)
     tasks = names_in(options.tasks)
     get_tasks(tasks, options.data)  # a name that is none is found before a model is loaded
     if set(tasks) & set(PACKAGED_TASKS):
         _ensure_task_data(options.data)
-    folder = Path(options.model)
     device = resolve_device(Compute(device=options.device))
+    dtype = options.dtype or (study.dtype if study else "float32")
+    attention = attention_backend(study.attention, device, dtype) if study else None
     model = load_model(
         options.model,
         device,
-        options.dtype,
+        dtype,
+        attention=attention,
         max_length=options.max_length,
         trusted=options.trust_remote_code,
         revision=options.revision,
     )
+    keys = ("method", "base", "seed", "trained")
+    run = {key: manifest[key] for key in keys} if isinstance(manifest, dict) and set(keys) <= set(manifest) else {}
     if folder.is_dir():
-        name = f"local/{folder.resolve().name}"
-        revision = revision_of(folder) if (folder / "manifest.json").is_file() else sha256_tree(folder)[:40]
+        name = "local/" + ("{method}__{base}__seed{seed}".format(**run) if run else folder.resolve().name)
+        revision = revision_of(folder) if manifest else sha256_tree(folder)[:40]
     else:
         name, revision = options.model, options.revision or "main"
+    run = run or {"method": name, "base": "", "seed": 0, "trained": None}
     with tempfile.TemporaryDirectory(prefix="evaluation-") as state:
         evaluate_model(
             model,
@@ -106,15 +126,61 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             batch_tokens=options.batch_tokens,
             cache=options.cache,
-            record={
-                "method": name,
-                "base": "",
-                "seed": 0,
-                "trained": None,
-                "dtype": options.dtype,
-                "device": device,
-            },
+            seed=run["seed"],
+            record={**run, "dtype": dtype, "device": device, **({"attention": attention} if attention else {})},
         )
+    sys.stdout.write(scores_table(options.output))
+
+
+def _study(folder: Path, manifest: Any) -> Study | None:
+    """How a model's study evaluates it, if it comes from one.
+
+    Raises:
+        UserError: Its manifest says so in words that are none.
+    """
+    from pydantic import ValidationError
+
+    from causal2vec.evaluation.prompts import Study
+
+    if not isinstance(manifest, dict) or "study" not in manifest:
+        return None
+    try:
+        return Study.model_validate(manifest["study"])
+    except ValidationError as error:
+        raise UserError(
+            f"{folder / 'manifest.json'}: 'study' is not what the suite writes there ({error.errors()[0]['msg']}); "
+            "make the model again"
+        ) from error
+
+
+def _prompts(options: argparse.Namespace, study: Study | None) -> Prompts | None:
+    """The instructions that the options ask for; None leaves prompting to the model."""
+    from causal2vec.evaluation.prompts import load_examples, load_prompts
+
+    prompts = study.prompts if study else None
+    if options.prompts:
+        prompts = None if options.prompts == OWN else load_prompts(Path(options.prompts))
+    if not options.examples:
+        return prompts
+    if prompts is None:
+        raise UserError("--examples needs --prompts too: the instructions that the examples go before")
+    return prompts.with_examples(load_examples(options.examples))
+
+
+def scores_table(output: Path) -> str:
+    """Every task with its score, times 100, and where the files are."""
+    from mteb.results import TaskResult
+
+    from causal2vec.files import read_json
+
+    tasks = read_json(output / "record.json")["tasks"]
+    lines = []
+    for name, about in tasks.items():
+        [path] = (output / "results").glob(f"*/*/{name}.json")
+        lines.append((name, about["main_score"], f"{100 * TaskResult.from_disk(path).get_score():.2f}"))
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    rows = [f"{task:<{widths[0]}}  {metric:<{widths[1]}}  {score:>{widths[2]}}\n" for task, metric, score in lines]
+    return "".join([*rows, f"in {output}: results/ in mteb's format, items/, record.json\n"])
 
 
 def _ensure_task_data(data: Path) -> None:

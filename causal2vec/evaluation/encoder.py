@@ -16,6 +16,7 @@ from causal2vec.encoding import encode, encodes, tokens_per_batch
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.vectors import Vectors, keys_of
+from causal2vec.pieces import clean
 
 
 class PromptedEncoder(AbsEncoder):
@@ -66,7 +67,10 @@ class PromptedEncoder(AbsEncoder):
         **kwargs: Any,
     ) -> np.ndarray:
         """Vectors ``(texts, dim)``, float32, in the order of the input."""
-        texts = [text for batch in inputs for text in batch["text"]]
+        try:
+            texts = [clean(text) for batch in inputs for text in batch["text"]]
+        except ValueError as error:
+            raise UserError(f"{self.name} cannot embed {task_metadata.name}: {error}") from error
         prompt = self._prompt(task_metadata, prompt_type)
         unique = list(dict.fromkeys(texts))
         # A foreign model may read queries by other modules than documents.

@@ -112,6 +112,16 @@ class Prompts(Section):
         shown = self.examples.tasks.get(name, self.examples.types.get(task_type, [])) if self.examples else []
         return self._filled(instruction, shown)
 
+    def for_library(self) -> dict[str, str]:
+        """The same as far as sentence-transformers' ``prompts`` can say it, in the words that mteb looks up there.
+
+        ``query`` is for those who name no task; ``template`` is to be filled with an instruction, as ``{instruction}``.
+        """
+        by_type = {f"{kind}-query" if kind in ASYMMETRIC else kind: self.for_task("", kind) for kind in self.types}
+        template = self.examples.template if self.examples else self.template
+        default = self.for_task("", ASYMMETRIC[0]) or next(iter(by_type.values()), "")
+        return {"query": default, "document": "", "template": template, **by_type}
+
     def for_training(self, source: str) -> dict[str, str]:
         """The prompt per column of a source's pairs.
 
@@ -133,6 +143,15 @@ class Prompts(Section):
         if self.examples:
             return self.examples.before(instruction, shown)
         return self.template.format(instruction=instruction)
+
+
+class Study(Section):
+    """How a study evaluates a model: kept with it, so that an evaluation by hand gets the same scores."""
+
+    dtype: str
+    threads: int
+    attention: str
+    prompts: Prompts
 
 
 def prompts_of(prompts: Prompts, method: Method) -> Prompts:

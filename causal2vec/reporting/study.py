@@ -95,8 +95,8 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
     """Read a results folder: ``scores.csv``, and where they are there the other files.
 
     Args:
-        folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``audit.json``, ``manifest.json``
-            and ``statistics/``.
+        folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``audit.json``,
+            ``manifest.json`` and ``statistics/``.
         statistics: The folder of the statistics, if it is another one.
         external: A folder in mteb's results layout whose models stand beside ours.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -12,11 +15,17 @@ from typing import TYPE_CHECKING, Any
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.hints import one_line
+from causal2vec.training import ranks
 from causal2vec.training.mix_files import PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
+
+logger = logging.getLogger(__name__)
+
+_NEGATIVE = re.compile(r"(hard[-_ ]?)?neg(ative)?s?[-_ ]?\d*$", re.IGNORECASE)
+"""What hard negatives are called elsewhere."""
 
 
 def load_training_data(folder: Path) -> DatasetDict:
@@ -47,6 +56,33 @@ def load_training_data(folder: Path) -> DatasetDict:
             f"delete {folder}/train to train on the parquet file"
         )
     return data
+
+
+def check_training_data(data: DatasetDict, batch_size: int) -> None:
+    """Say which pairs no batch will ever hold, and refuse batches that teach nothing.
+
+    Raises:
+        UserError: A batch holds one pair, and there are sources without hard negatives: its loss is zero.
+    """
+    alone = [str(source) for source, rows in data.items() if rows.column_names == ["query", "positive"]]
+    if batch_size == 1 and alone:
+        raise UserError(
+            f"budget.batch_size is 1, and the pairs of {', '.join(alone)} have no hard negatives: with nothing to tell "
+            "the positive from, the loss is always zero; set it to 2 or more"
+        )
+    for source, rows in data.items():
+        if len(rows) < batch_size:
+            _warn(
+                f"the source {source} has {len(rows)} pairs, which fill no batch of {batch_size} (budget.batch_size), "
+                "so that nothing is learnt from them; add pairs, name a larger source with them, or lower it"
+            )
+
+
+def _warn(text: str) -> None:
+    """Once, however many processes train."""
+    if ranks.rank() == 0:
+        logger.warning(text)
+        sys.stderr.write(f"warning: {text}\n")
 
 
 def column_prompts(prompts: Prompts, data: DatasetDict) -> dict[str, dict[str, str]]:
@@ -103,6 +139,9 @@ def _opened(path: Path) -> Any:
     for name in PAIR_COLUMNS:
         if name not in schema.names:
             raise UserError(f"{path} has no column {name!r}; it needs {', '.join(PAIR_COLUMNS)}")
+    for name in schema.names:
+        if not name.startswith("negative_") and _NEGATIVE.match(name):
+            raise UserError(f"{path}: column {name!r} would not be read; call it negative_1 (the next negative_2)")
     for name in _text_columns(schema):
         kind = schema.field(name).type
         if not is_text(kind) and not (name not in PAIR_COLUMNS and pa.types.is_null(kind)):
@@ -157,6 +196,12 @@ def _of_parquet(path: Path) -> dict[str, Dataset]:
     rows, filled = _census(path, file)
     names = sorted(rows)
     negatives = [name for name in _text_columns(file.schema_arrow) if name not in PAIR_COLUMNS]
+    for (source, name), given in filled.items():
+        if 0 < given < rows[source]:
+            _warn(
+                f"{path}: {rows[source] - given} of the {rows[source]} pairs of {source} have no {name}, so that none "
+                "of them is read with it, as all of a batch need it; fill the column, or leave out these pairs"
+            )
     columns = {s: ["query", "positive", *(n for n in negatives if filled[s, n] == rows[s])] for s in names}
     with tempfile.TemporaryDirectory(prefix="causal2vec-pairs-") as folder:
         # numbers as names, as a source of the user's own may hold any character

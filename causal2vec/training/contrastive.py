@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts
+from causal2vec.evaluation.prompts import Prompts, Study
 from causal2vec.export import build_embedder, save_model
 from causal2vec.files import settle, sha256_file, take_up
 from causal2vec.fingerprint import fingerprint
@@ -23,7 +23,7 @@ from causal2vec.runs import Run
 from causal2vec.seals import content
 from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
-from causal2vec.training.batches import column_prompts, load_training_data
+from causal2vec.training.batches import check_training_data, column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.divergence import mean_cosine, warn_of_collapse
 from causal2vec.training.launch import FAILURE, JOB
@@ -78,6 +78,7 @@ def make_model(
     Raises:
         UserError: Settings or data do not fit, the loss is not finite, or a signal has stopped the training.
     """
+    import torch
     from transformers import set_seed
 
     set_seed(run.seed)
@@ -106,7 +107,8 @@ def make_model(
 
         records["validation.json"] = validation_mrr(module, pairs / "validation.parquet", prompts, device=device)
     manifest = _manifest(run, folders, module, pairs, dtype)
-    revision = save_model(module, output, manifest=manifest, records=records)
+    study = Study(dtype=dtype, threads=torch.get_num_threads(), attention=attention, prompts=prompts)
+    revision = save_model(module, output, manifest=manifest, records=records, study=study)
     settle(state, output, keep=keep_state)
     return revision
 
@@ -262,6 +264,7 @@ def _trainer(
     from causal2vec.training.trainer import EqualTermsTrainer
 
     data = load_training_data(pairs)
+    check_training_data(data, run.budget.batch_size)
     _check_room(module, prompts, list(data))
     # What is split goes to the GPUs piece by piece, as the whole may be too much for one.
     model = SentenceTransformer(modules=[module], device="cpu" if sharded else device)

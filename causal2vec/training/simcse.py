@@ -141,6 +141,10 @@ def with_dropout(base: Path, simcse: Simcse, inputs: dict[str, Any], device: str
 def _views(texts: list[str], batch_size: int) -> Dataset:
     """Every text beside itself, once: its copy in a batch would be a wrong negative."""
     once = list(dict.fromkeys(texts))
+    if batch_size == 1:
+        raise UserError(
+            "simcse.batch_size is 1: with no other text to tell it from, the loss is always zero; set it to 2 or more"
+        )
     if len(once) < batch_size:
         raise UserError(
             f"simcse has {len(once)} different texts and so no whole batch; lower simcse.batch_size or add texts"

@@ -171,7 +171,8 @@ def claims_table(
         "in per cent, for time with its range over repeats.",
         "Supported or contradicted only where interval, paired test (p < 0.05) and every seed agree, and there are "
         f"{ENOUGH_SEEDS} seeds or more, or nothing was trained; with fewer seeds indicated or indicated against; "
-        "inconclusive otherwise; void where the model does not use its Contextual token; not run where an entry, a task or a cost is missing.",
+        "inconclusive otherwise; void where the model does not use its Contextual token; not run where an entry, a "
+        "task or a cost is missing.",
         "Confidence is in the claim being made there: confirmed in the source, third-hand, or inference, our own "
         "reading.",
         *(

@@ -49,9 +49,9 @@ _CAPTIONS = {
     "worse, throughout.",
     "ablations": "Average score of each value of an ablated setting minus that of the value which the method has "
     "otherwise, with paired 95 % intervals over test items. Filled markers differ significantly.",
-    "audit": "Swap test on validation pairs: what each part of the embedding finds when every text has its own Contextual "
-    "token, the mean token of all, or another text's. Where h(EOS) does not move, the LLM does not look at the token. "
-    "Right: the share of attention that goes to it, by layer.",
+    "audit": "Swap test on validation pairs: what each part of the embedding finds when every text has its own "
+    "Contextual token, the mean token of all, or another text's. Where h(EOS) does not move, the LLM does not look at "
+    "the token. Right: the share of attention that goes to it, by layer.",
     "loss_curves": "Training loss against step, as a running mean, one line per run. Losses of methods with different "
     "temperatures or negatives are not comparable; look for a course that has not yet flattened, or that jumps.",
 }
