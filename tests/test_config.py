@@ -402,7 +402,8 @@ def test_a_misspelt_class_or_task_does_not_pass_a_dry_run(overlay, words, tmp_pa
 
 def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
     code = "import sys; from causal2vec.config import load_config as l; "
-    code += "from causal2vec.preflight import check_names as c; from pathlib import Path; c(l(Path('config/paper.yaml'))); c(l(Path('config/demo.yaml'))); "
+    code += "from causal2vec.preflight import check_names as c; from pathlib import Path; "
+    code += "c(l(Path('config/paper.yaml'))); c(l(Path('config/demo.yaml'))); "
     code += "sys.exit(bool({'mteb', 'torch', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     monkeypatch.syspath_prepend(tmp_path)

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from causal2vec.config import Config, ModelSource, Section, load_config
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.files import read_json, read_yaml, sha256_json, write_json
 
 OF_RUN = ("settings", "budget", "encoder")
@@ -194,6 +194,8 @@ def work_through(
             result = run_trial(changed(config, source.models, trial), trial, work, device, dtype)
             write_json(output / trial.name, result)
             line += f": {result['audit']['mrr']['own']}"
+        except StoppedError:
+            raise
         except Exception as error:
             line += f": FAILED, {type(error).__name__}: {error}"
         sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {number}/{len(trials)} {line}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -17,7 +19,7 @@ _SWAPS = {
     "mean": ("the mean token instead", "s", "white"),
     "other": ("another text's token", "X", "white"),
 }
-_FROM = {"eos": ("attention from EOS", "-"), "text": ("attention from the text", "--")}
+_FROM: dict[str, tuple[str, Any]] = {"eos": ("attention from EOS", "-"), "text": ("attention from the text", "--")}
 
 
 def audit(study: Study, design: Design) -> Figure | None:
