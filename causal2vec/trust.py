@@ -13,7 +13,7 @@ from causal2vec.files import read_json, sha256_tree
 RECORDS = ("manifest.json", "training.json", "README.md", "config_sentence_transformers.json")
 """Files of a model folder that say how it was made and do not change its vectors."""
 
-SHARED_CODE = ("embedder.py", "packing.py", "attention.py", "last_layer.py", "pieces.py")
+SHARED_CODE = ("embedder.py", "packing.py", "attention.py", "gpu_attention.py", "last_layer.py", "pieces.py")
 """What every method builds on; copied beside every saved model."""
 
 _OURS = Path(__file__).parent
