@@ -69,14 +69,14 @@ def attend_in_one_call(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if prefix is None:
         return flash(q, k, v, texts, texts, causal, dropout, scale)[0].unsqueeze(0)
-    before = tuple(_rows(x) for x in prefix)
-    if dropout or (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *before))):
+    keys, values = (_rows(x) for x in prefix)
+    if dropout or (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, keys, values))):
         # The sums of exponentials have no gradient: here the prefix is copied in front of every text.
-        places, longer = _behind(texts, len(before[0]))
-        k, v = (torch.cat([p, x]).index_select(0, places) for p, x in zip(before, (k, v), strict=True))
+        places, longer = _behind(texts, len(keys))
+        k, v = (torch.cat([p, x]).index_select(0, places) for p, x in ((keys, k), (values, v)))
         return flash(q, k, v, texts, longer, causal, dropout, scale)[0].unsqueeze(0)
     own, own_sums = flash(q, k, v, texts, texts, causal, dropout, scale)
-    shared, shared_sums = flash(q, *before, _one(q), _one(before[0]), False, dropout, scale)
+    shared, shared_sums = flash(q, keys, values, _one(q), _one(keys), False, dropout, scale)
     share = torch.sigmoid(own_sums - shared_sums).T.unsqueeze(-1)
     return torch.lerp(shared, own, share.to(own.dtype)).unsqueeze(0)
 

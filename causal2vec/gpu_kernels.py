@@ -1,6 +1,7 @@
 """Triton's programs for `causal2vec.gpu_layers`, in a file of their own: importing it needs Triton."""
 
-# ruff: noqa: ANN001, ANN202, D103, N803, N806
+# ruff: noqa: ANN001, ANN201, D103, N803
+# mypy: disable-error-code=no-untyped-def
 from __future__ import annotations
 
 import triton
@@ -14,6 +15,19 @@ def gated_kernel(gate, up, result, count, BLOCK: tl.constexpr):
     x = tl.load(gate + places, mask=real).to(tl.float32)
     y = tl.load(up + places, mask=real).to(tl.float32)
     tl.store(result + places, (x * tl.sigmoid(x) * y).to(result.dtype.element_ty), mask=real)
+
+
+@triton.jit
+def gated_backward_kernel(gate, up, gradient, of_gate, of_up, count, BLOCK: tl.constexpr):
+    places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    real = places < count
+    x = tl.load(gate + places, mask=real).to(tl.float32)
+    y = tl.load(up + places, mask=real).to(tl.float32)
+    g = tl.load(gradient + places, mask=real).to(tl.float32)
+    open_ = tl.sigmoid(x)
+    tl.store(of_up + places, (g * x * open_).to(of_up.dtype.element_ty), mask=real)
+    slope = open_ * (1 + x * (1 - open_))
+    tl.store(of_gate + places, (g * y * slope).to(of_gate.dtype.element_ty), mask=real)
 
 
 @triton.jit

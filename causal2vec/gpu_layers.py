@@ -20,8 +20,6 @@ HALF = (torch.bfloat16, torch.float16)
 BLOCK = 1024
 """Numbers of a gated activation that one program computes."""
 
-_kernels: dict[str, Any] = {}
-
 
 def norm(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """RMSNorm (Zhang and Sennrich 2019) over the last dimension."""
@@ -41,12 +39,7 @@ def has_triton() -> bool:
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
     """``silu(gate) * up``, number by number (SwiGLU, Shazeer 2020)."""
-    gate, up = gate.contiguous(), up.contiguous()
-    result = torch.empty_like(gate)
-    count = gate.numel()
-    with torch.cuda.device_of(gate):
-        _compiled()["gated"][(-(-count // BLOCK),)](gate, up, result, count, BLOCK=BLOCK)
-    return result
+    return _Gated.apply(gate, up)
 
 
 def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -54,29 +47,69 @@ def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Args:
         states: ``(batch, heads, tokens, head width)``, each head's numbers side by side.
-        cos, sin: ``(batch or 1, tokens, head width)``.
+        cos, sin: ``(batch or 1, tokens, head width)``; they get no gradient.
 
     Returns:
         The same shape, laid out token by token.
     """
+    return _Rotated.apply(states, cos, sin)
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        gate, up = gate.contiguous(), up.contiguous()
+        ctx.save_for_backward(gate, up)
+        result = torch.empty_like(gate)
+        _launch("gated_kernel", gate, up, result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        of_gate, of_up = torch.empty_like(gate), torch.empty_like(up)
+        _launch("gated_backward_kernel", gate, up, gradient.contiguous(), of_gate, of_up)
+        return of_gate, of_up
+
+
+class _Rotated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotate(states, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        gradient = gradient if gradient.stride(-1) == 1 else gradient.contiguous()
+        return _rotate(gradient, cos, -sin.roll(sin.shape[-1] // 2, dims=-1)), None, None  # the way back
+
+
+def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     batch, heads, tokens, width = states.shape
     result = states.new_empty(batch, tokens, heads, width)
     cos, sin = (x.expand(batch, -1, -1).contiguous() for x in (cos, sin))
     strides = (states.stride(0), states.stride(2), states.stride(1))
     rows, half = _power(heads), _power(width // 2)
     with torch.cuda.device_of(states):
-        _compiled()["rotated"][(batch * tokens,)](
+        _compiled().rotated_kernel[(batch * tokens,)](
             states, cos, sin, result, tokens, heads, width // 2, *strides, ROWS=rows, HALF=half
         )
     return result.transpose(1, 2)
 
 
+def _launch(kernel: str, *tensors: Tensor) -> None:
+    """A kernel that goes through tensors of one shape number by number."""
+    count = tensors[0].numel()
+    with torch.cuda.device_of(tensors[0]):
+        getattr(_compiled(), kernel)[(-(-count // BLOCK),)](*tensors, count, BLOCK=BLOCK)
+
+
 def rotates(states: Tensor, cos: Tensor) -> bool:
-    """Whether `rotated` can be used: 16 bits on a GPU, no gradients, and the shapes that it knows."""
+    """Whether `rotated` can be used: 16 bits on a GPU, and the shapes that it knows."""
     return (
         states.device.type == "cuda"
         and states.dtype in HALF
-        and not torch.is_grad_enabled()
         and states.dim() == 4
         and cos.dim() == 3
         and states.stride(-1) == 1
@@ -88,10 +121,8 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _compiled() -> dict[str, Any]:
-    """The kernels, which Triton compiles when they are called first."""
-    if not _kernels:
-        from causal2vec.gpu_kernels import gated_kernel, rotated_kernel
+def _compiled() -> Any:
+    """The kernels, which Triton compiles when they are called first; importing them needs Triton."""
+    from causal2vec import gpu_kernels
 
-        _kernels.update(gated=gated_kernel, rotated=rotated_kernel)
-    return _kernels
+    return gpu_kernels

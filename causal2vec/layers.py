@@ -1,9 +1,9 @@
 """The layers of transformers' models, as they are fastest where texts are embedded.
 
-On a processor weights lie in the order that they are multiplied in (`causal2vec.linear`). In bfloat16, where multiplication is so fast
-that the rest shows, activations are computed within the product before them, and norms a few tokens at a time, so that
-what they write between is still in the cache when it is read (docs/speed.md). On a GPU norms, activations and rotations
-are each one kernel (`causal2vec.gpu_layers`).
+On a processor weights lie in the order that they are multiplied in (`causal2vec.linear`). In bfloat16, where
+multiplication is so fast that the rest shows, activations are computed within the product before them, and norms a few
+tokens at a time, so that what they write between is still in the cache when it is read (docs/speed.md). On a GPU norms,
+activations and rotations are each one kernel (`causal2vec.gpu_layers`).
 """
 
 from __future__ import annotations
@@ -64,11 +64,26 @@ def fast_layers(model: Any) -> Iterator[None]:
         better = _better(module, products)
         if better is not None:
             forwards[module] = better
+    with _replaced(forwards), _fast_rotation(modules):
+        yield
+
+
+@contextmanager
+def fast_layers_in_training(model: Any) -> Iterator[None]:
+    """Within it layers that lie in 16 bits on a GPU compute norms, activations and rotations in one kernel each, there
+    and back; weights may change meanwhile."""
+    modules = [m for m in model.modules() if "forward" not in vars(m)]
+    better = {m: _on_gpu(m) for m in modules if type(m).__module__.startswith("transformers.") and _half_on_gpu(m)}
+    with _replaced({m: forward for m, forward in better.items() if forward}), _fast_rotation(modules):
+        yield
+
+
+@contextmanager
+def _replaced(forwards: dict[Any, Callable[..., Tensor]]) -> Iterator[None]:
     for module, forward in forwards.items():
         module.forward = forward
     try:
-        with _fast_rotation(modules):
-            yield
+        yield
     finally:
         for module in forwards:
             del module.forward
@@ -106,11 +121,19 @@ def _on_gpu(module: Any) -> Callable[[Tensor], Tensor] | None:
 
     name = type(module).__name__
     if name in NORMS and has_norm():
-        return partial(norm, weight=module.weight, epsilon=module.variance_epsilon)
+        return partial(_norm_on_gpu, norm, module.forward, module)
     activated = name in GATED and ACTIVATIONS.get(type(module.act_fn).__name__, ("",))[0] == "swish"
     if not (activated and has_triton()):
         return None
     return lambda states: module.down_proj(gated(module.gate_proj(states), module.up_proj(states)))
+
+
+def _norm_on_gpu(
+    norm: Callable[..., Tensor], before: Callable[[Tensor], Tensor], module: Any, states: Tensor
+) -> Tensor:
+    # The weight is asked for anew each time: FSDP exchanges it.
+    alike = states.dtype == module.weight.dtype and states.device.type == "cuda"
+    return norm(states, module.weight, module.variance_epsilon) if alike else before(states)
 
 
 @contextmanager

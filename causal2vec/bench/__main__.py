@@ -141,6 +141,7 @@ def main() -> None:
 
 
 def _on_gpu(options: argparse.Namespace) -> None:
+    from causal2vec.bench.gpu import shapes
     from causal2vec.bench.gpu.report import publish
     from causal2vec.bench.gpu.run import measure
 
@@ -148,7 +149,8 @@ def _on_gpu(options: argparse.Namespace) -> None:
         publish(options.publish)
         return
     output = options.output or Path("results/gpu")
-    measure(output, options.only, options.minutes, tiny=options.tiny)
+    size = shapes.TINY if options.tiny else shapes.SHORT if options.short else shapes.FULL
+    measure(output, options.only, options.minutes, size=size)
     say(f"done: {output}")
 
 

@@ -1,4 +1,4 @@
-"""``python -m causal2vec.bench.gpu.bundle``: all that a machine without a network needs for ``make gpu``, in one folder.
+"""``python -m causal2vec.bench.gpu.bundle``: what a machine without a network needs for ``make gpu``, in one folder.
 
 The machine has Python 3.12, torch with CUDA, transformers, sentence-transformers, peft, accelerate, pandas and pyarrow;
 what this suite needs beside them comes as wheels.

@@ -103,7 +103,7 @@ def _reads_once(school: School, device: str) -> None:
     for once in (True, False):
         trainer = school.trainer(device, "bfloat16", method="last_token")
         trainer.model[0].learns_prefix = once
-        prompts = {column: f"{shapes.INSTRUCTION} " * 4 for column in school.texts}
+        prompts = dict.fromkeys(school.texts, f"{shapes.INSTRUCTION} " * 4)
         trainer.args.prompts = prompts
         trainer.data_collator.prompts = prompts
         trainer.train()
@@ -144,5 +144,3 @@ def _stops(school: School, device: str) -> None:
     except UserError as error:
         found = f"stopped: {str(error)[:60]}…"
     school.stage.check("a weight that is NaN", "the training stops", found, found.startswith("stopped"))
-
-

@@ -15,7 +15,7 @@ KINDS = {
     "attention": ("flash", "fmha", "attention", "attn"),
     MULTIPLICATION: ("gemm", "nvjet", "cutlass", "xmma", "matmul", "cublas", "::mm", "::addmm", "::linear"),
     "norms": ("rms_norm", "layer_norm", "vectorized_layer"),
-    "our kernels (gated activation, rotation)": ("gated_kernel", "rotated_kernel", "gated_backward_kernel"),
+    "our kernels (gated activation, rotation)": ("gated_", "rotated_"),
     "copies": ("memcpy", "memset", "copy", "cat", "index", "gather", "fill"),
 }  # fmt: skip
 OTHER, IDLE = "element by element and reductions", "nothing: the GPU waits for the processor"

@@ -73,7 +73,9 @@ class Report:
         if costs := self.of(Cost):
             _write_csv(pd.DataFrame(costs, columns=Cost._fields), self.folder / "profile.csv")
         if rows := self.of(Row):
-            _write_csv(pd.DataFrame([row.values for row in rows])[list(EFFICIENCY_COLUMNS)], self.folder / "efficiency.csv")
+            _write_csv(
+                pd.DataFrame([row.values for row in rows])[list(EFFICIENCY_COLUMNS)], self.folder / "efficiency.csv"
+            )
         if rates := self.of(Rate):
             write_text(self.folder / "accelerators.yaml", self._accelerator(rates))
 
@@ -105,7 +107,9 @@ class Report:
             f"{n}. {one.repetitions} repetitions; matrices alone: {_number(one.matmul_tflops)} TFLOP/s; {one.note}"
             for n, one in enumerate(found, 1)
         )
-        return "\n\n".join(part for part in (HEAD if found else "", _table(lines), notes, self._costs(), self._study()) if part)
+        return "\n\n".join(
+            part for part in (HEAD if found else "", _table(lines), notes, self._costs(), self._study()) if part
+        )
 
     def _costs(self) -> str:
         """Per work that missed its goal, its largest costs."""
@@ -174,13 +178,15 @@ def in_words(record: Record) -> str:
         return (
             f"{record.work}: {_number(record.ours_median)} {record.unit}, rival {_number(record.rival_median)}, ratio "
             f"{_number(record.ratio)} (goal {_number(record.goal)}), share {_percent(record.share)} (goal "
-            f"{_percent(record.share_goal)}) of {_number(record.matmul_tflops)} TFLOP/s, met: {met(record)}; {record.note}"
+            f"{_percent(record.share_goal)}) of {_number(record.matmul_tflops)} TFLOP/s, met: {met(record)}; "
+            f"{record.note}"
         )
     if isinstance(record, Row):
         v = record.values
         return (
             f"{v['method']}, {v['text_tokens']} tokens, {v['setting']}, reuse {v['reuse']}: "
-            f"{_number(v['texts_per_second'])} texts/s, {_number(v['latency_ms'])} ms, {_number(v['joules_per_text'])} J"
+            f"{_number(v['texts_per_second'])} texts/s, {_number(v['latency_ms'])} ms, "
+            f"{_number(v['joules_per_text'])} J"
         )
     if isinstance(record, Cost):
         return f"{record.work}: {record.kind} {record.share:.1%}"

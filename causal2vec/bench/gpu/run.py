@@ -8,11 +8,12 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.bench.gpu.report import Report
-from causal2vec.bench.gpu.shapes import FULL, TINY, Size
+from causal2vec.bench.gpu.shapes import FULL, Size
 from causal2vec.bench.gpu.stage import Note, Record, Stage
 from causal2vec.errors import UserError
 from causal2vec.hints import hint, one_line
@@ -31,19 +32,24 @@ class Plan(NamedTuple):
 
 
 STAGES = (
-    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 10),
-    Plan("learning", "causal2vec.bench.gpu.learning.steps", 12),
-    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 18),
-    Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 10),
-    Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 12),
-    Plan("training", "causal2vec.bench.gpu.training.step", 22),
-    Plan("efficiency", "causal2vec.bench.gpu.efficiency.study", 26),
+    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 25),
+    Plan("learning", "causal2vec.bench.gpu.learning.steps", 25),
+    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 50),
+    Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 40),
+    Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 50),
+    Plan("training", "causal2vec.bench.gpu.training.step", 110),
+    Plan("efficiency", "causal2vec.bench.gpu.efficiency.study", 180),
 )
 """The most telling first. What one does not need of its time is shared by those behind it, in proportion."""
 
 
 def measure(
-    output: Path, only: str | None = None, minutes: float = MINUTES, *, tiny: bool = False, stages: Iterable[Plan] = STAGES
+    output: Path,
+    only: str | None = None,
+    minutes: float = MINUTES,
+    *,
+    size: Size = FULL,
+    stages: Iterable[Plan] = STAGES,
 ) -> Report:
     """Run stages one after the other; each result is written as soon as it is there.
 
@@ -51,17 +57,17 @@ def measure(
         output: The folder to write to.
         only: Names of stages, separated by commas; None: all.
         minutes: For all of them together.
-        tiny: Small shapes on the processor.
+        size: What is measured.
         stages: Those that there are.
 
     Raises:
         UserError: There is no such stage, or no GPU.
     """
     chosen = _chosen(only, list(stages))
-    size = TINY if tiny else FULL
     _check_gpu(size)
     report = Report(output, size)
     end = time.monotonic() + 60 * minutes
+    _context(size.cuda)
     for number, plan in enumerate(chosen):
         left = sum(later.part for later in chosen[number:])
         seconds = plan.part / left * (end - time.monotonic())
@@ -81,7 +87,7 @@ def in_process(plan: Plan, size: Size, seconds: float, take: Callable[[Record], 
     Returns:
         Why it ended before it was done, in one sentence; None if it did not.
     """
-    context = _context()
+    context = _context(size.cuda)
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(plan.function, size, seconds, theirs))
     process.start()
@@ -104,12 +110,27 @@ def in_process(plan: Plan, size: Size, seconds: float, take: Callable[[Record], 
         ours.close()
 
 
-def _context() -> Any:
-    """Stages start from a server that has imported the libraries once; it must not have spoken to the GPU."""
+@cache
+def _context(cuda: bool) -> Any:
+    """Stages start from a server that has imported the libraries once, unless one of these has spoken to the GPU there:
+    then its children cannot, and every stage imports for itself."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else a question for a GPU speaks to it
-    context = multiprocessing.get_context("forkserver")
+    context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    if cuda:
+        trial = context.Process(target=_touch_gpu)
+        trial.start()
+        trial.join(timeout=90)
+        if trial.exitcode != 0:
+            trial.kill()
+            return multiprocessing.get_context("spawn")
     return context
+
+
+def _touch_gpu() -> None:
+    import torch
+
+    torch.zeros(1, device="cuda")
 
 
 def _work(function: str, size: Size, seconds: float, pipe: Any) -> None:
@@ -119,12 +140,12 @@ def _work(function: str, size: Size, seconds: float, pipe: Any) -> None:
         module, _, name = function.rpartition(".")
         getattr(importlib.import_module(module), name)(Stage(size, pipe.send, seconds))
         pipe.send(None)
-    except BaseException as error:
+    except Exception as error:
         traceback.print_exc()
         pipe.send(_sentence(error))
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: Exception) -> str:
     import torch
 
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
@@ -147,7 +168,9 @@ def _chosen(only: str | None, stages: list[Plan]) -> list[Plan]:
     asked = names if only is None else [name.strip() for name in only.split(",")]
     for name in asked:
         if name not in names:
-            raise UserError(f"--only has '{name}', which is no stage{hint(name, names)}; name some of {', '.join(names)}")
+            raise UserError(
+                f"--only has '{name}', which is no stage{hint(name, names)}; name some of {', '.join(names)}"
+            )
     return [plan for plan in stages if plan.name in asked]
 
 
@@ -156,5 +179,3 @@ def _check_gpu(size: Size) -> None:
 
     if size.cuda and not local_gpus():
         raise UserError("--gpu finds no NVIDIA GPU on this machine; add --tiny for a trial on the processor")
-
-

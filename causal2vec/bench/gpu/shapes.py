@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-METHODS = {
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "causal2vec": ("causal2vec.modeling_causal2vec.Causal2Vec", {}),
     "last_token": ("baselines.last_token.LastToken", {}),
     "echo": ("baselines.echo.Echo", {}),
@@ -93,10 +93,16 @@ class Size(NamedTuple):
 
 FULL = Size(
     base="Mistral-7B-shape (random)", device="cuda", dtype="bfloat16", llm=MISTRAL_7B, encoder=BERT_BASE, small=SMALL,
-    architectures=("llama", "mistral", "qwen3"), repetitions=5, stretches=4, batches=(32, 64, 128, 256), long=512, long_texts=128, shared=1000, queries=192,
-    pairs=512, trained=64, mini_batches=(128, 64), lengths=(16, 32, 64, 128, 256, 512), examples=(1200, 250),
+    architectures=("llama", "mistral", "qwen3"), repetitions=5, stretches=4, batches=(32, 64, 128, 256), long=512,
+    long_texts=128, shared=1000, queries=192, pairs=512, trained=64, mini_batches=(128, 64), lengths=(16, 64, 256, 512), examples=(1200, 250),
     texts=64, max_tokens=16384,
 )  # fmt: skip
+SHORT = FULL._replace(
+    repetitions=2, stretches=1, batches=(64,), long_texts=32, queries=48, pairs=64, mini_batches=(32,),
+    lengths=(64,), examples=(1200,), texts=16, max_tokens=4096,
+)  # fmt: skip
+"""A trial of everything at the full shapes."""
+
 TINY = Size(
     base="tiny (random)", device="cpu", dtype="float32",
     llm={**SMALL, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2,
@@ -104,8 +110,8 @@ TINY = Size(
     encoder=SMALL_BERT,
     small={**SMALL, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2,
            "num_key_value_heads": 1},
-    architectures=("qwen3",), repetitions=2, stretches=1, batches=(4, 8), long=32, long_texts=8, shared=100, queries=8, pairs=8, trained=16,
-    mini_batches=(4, 2), lengths=(16,), examples=(60,), texts=4, max_tokens=256,
+    architectures=("qwen3",), repetitions=2, stretches=1, batches=(4, 8), long=32, long_texts=8, shared=100, queries=8,
+    pairs=8, trained=16, mini_batches=(4, 2), lengths=(16,), examples=(60,), texts=4, max_tokens=256,
 )  # fmt: skip
 
 

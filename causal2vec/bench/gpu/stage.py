@@ -143,7 +143,7 @@ def take_turns(stage: Stage, sides: list[Side]) -> list[Turn]:
             turns[place].seconds.append(timed(lambda: box.append(side.run(number)), device))  # noqa: B023
             turns[place].results.append(box[0])
             turns[place] = turns[place]._replace(peak_mb=max(turns[place].peak_mb, peak_mb(device, 0.0)))
-        if stage.left() < 1.3 * (time.monotonic() - start):
+        if stage.left() < 2 * (time.monotonic() - start):
             break
     return turns
 

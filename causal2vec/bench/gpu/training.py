@@ -1,4 +1,4 @@
-"""One optimiser step at the size of the paper: this suite's trainer beside sentence-transformers', on the same weights."""
+"""One optimiser step of a 7B LLM: this suite's trainer beside sentence-transformers', on the same weights."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def _library_model(llm: Any, folder: Path, spent: Budget, attention: str) -> Any
 def texts_of(size: shapes.Size, pairs: int, seed: int = 0) -> dict[str, list[str]]:
     """Pairs of texts of exactly `trained` tokens, BOS and EOS counted."""
     draw = random.Random(seed)
-    return {
-        column: [shapes.text(size.trained - 2, draw) for _ in range(pairs)] for column in ("query", "positive")
-    }
+    return {column: [shapes.text(size.trained - 2, draw) for _ in range(pairs)] for column in ("query", "positive")}
 
 
 def step(stage: Stage) -> None:
@@ -177,7 +175,8 @@ def step(stage: Stage) -> None:
         found = compare(
             f"a step of LoRA, rank {spent.lora.rank}, batch {size.pairs} of {size.trained}-token pairs", sides, turns,
             [float(size.pairs)] * len(turns[0].seconds), unit="pairs", goal=1.3,
-            share=Share([flops] * len(turns[0].seconds), 0.5, rate), note=_note(turns[0].results, turns[1].results, tried),
+            share=Share([flops] * len(turns[0].seconds), 0.5, rate),
+            note=_note(turns[0].results, turns[1].results, tried),
         )  # fmt: skip
         stage.tell(found)
         lean = found.ours_mb <= 1.001 * found.rival_mb
@@ -242,7 +241,5 @@ def _foreseen(stage: Stage, llm: Any, spent: Budget, run: Any) -> None:
     run()
     shape = architecture(llm)
     load = Load(shape, size.mini_batches[0], size.trained, frozen=True, decoder=True)
-    planned = training_memory(
-        [load], lora_parameters(shape, spent.lora), size.dtype, size.device, checkpointing=True
-    )
+    planned = training_memory([load], lora_parameters(shape, spent.lora), size.dtype, size.device, checkpointing=True)
     tell_foreseen(stage, subject, planned.total)
