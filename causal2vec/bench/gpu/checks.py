@@ -26,8 +26,11 @@ Vectors = dict[str, np.ndarray]
 
 def vectors(stage: Stage) -> None:
     """Every method on every architecture."""
+    with stage.attempt("kernels"):
+        _kernels(stage)
     for kind in stage.size.architectures:
-        _architecture(stage, kind)
+        with stage.attempt(kind):
+            _architecture(stage, kind)
 
 
 def _architecture(stage: Stage, kind: str) -> None:
@@ -64,6 +67,19 @@ def _architecture(stage: Stage, kind: str) -> None:
         chosen = {name: rows[some] for name, rows in all_at_once.items()}
         compare(f"one text at a time beside all at once, {dtype}", read(here, dtype, "alone"), chosen, least)
     _flash(stage, kind, read, half)
+
+
+def _kernels(stage: Stage) -> None:
+    """Whether the kernels of `causal2vec.gpu_layers` can be used: without them all works, slower."""
+    from causal2vec.gpu_layers import has_norm, has_triton
+
+    subject = "kernels of norms, activations and rotations"
+    if not stage.size.cuda:
+        stage.check(subject, "torch has the one, Triton compiles the others", "there is no GPU", None)
+        return
+    found = {"norm": has_norm(), "Triton": has_triton()}
+    words = ", ".join(f"{name}: {'yes' if there else 'no'}" for name, there in found.items())
+    stage.check(subject, "torch has the one, Triton compiles the others", words, all(found.values()))
 
 
 def _flash(stage: Stage, kind: str, read: Any, half: Vectors) -> None:

@@ -67,16 +67,22 @@ def steps(stage: Stage) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         school = School(stage, Path(scratch))
         plain = school.learn(here)
-        stage.near(f"three steps on {here} beside the processor, float32", apart(plain, school.learn("cpu")), EXACT)
-        stage.near("three steps in bfloat16 beside float32", apart(school.learn(here, "bfloat16"), plain), HALF)
-        cached = school.learn(here, mini_batch_size=MINI)
-        stage.near("gradient caching beside a whole batch, float32", apart(cached, plain), EXACT)
-        checkpointed = school.learn(here, gradient_checkpointing=True)
-        stage.near("gradient checkpointing beside none, float32", apart(checkpointed, plain), EXACT)
-        _resumes(school, here)
-        _reads_once(school, here)
-        _sharded(school, here, plain)
-        _stops(school, here)
+        for subject, differs, most in (
+            (f"three steps on {here} beside the processor, float32", lambda: school.learn("cpu"), EXACT),
+            ("three steps in bfloat16 beside float32", lambda: school.learn(here, "bfloat16"), HALF),
+            ("gradient caching beside a whole batch, float32", lambda: school.learn(here, mini_batch_size=MINI), EXACT),
+            (
+                "gradient checkpointing beside none, float32",
+                lambda: school.learn(here, gradient_checkpointing=True),
+                EXACT,
+            ),
+            ("FSDP of one process beside none, float32", lambda: _sharded(school, here), EXACT),
+        ):
+            with stage.attempt(subject):
+                stage.near(subject, apart(plain, differs()), most)
+        for check in (_resumes, _reads_once, _stops):
+            with stage.attempt((check.__doc__ or "").partition(".")[0]):
+                check(school, here)
 
 
 def apart(one: Outcome, other: Outcome) -> float:
@@ -111,16 +117,12 @@ def _reads_once(school: School, device: str) -> None:
     school.stage.near("an instruction read once in training beside every time, bfloat16", apart(*found), HALF)
 
 
-def _sharded(school: School, device: str, plain: Outcome) -> None:
+def _sharded(school: School, device: str) -> Outcome:
     """FSDP with one process, which holds everything."""
     from torch import distributed
 
     from causal2vec.training.sharding import shard
 
-    subject = "FSDP of one process beside none, float32"
-    if not distributed.is_available():
-        school.stage.check(subject, f"at most {EXACT:g} apart", "this torch has no torch.distributed", None)
-        return
     backend = "nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
     try:
@@ -128,7 +130,7 @@ def _sharded(school: School, device: str, plain: Outcome) -> None:
         shard(trainer.model, device)
         trainer.sharded = True
         trainer.train()
-        school.stage.near(subject, apart(outcome(trainer), plain), EXACT)
+        return outcome(trainer)
     finally:
         distributed.destroy_process_group()
 

@@ -32,9 +32,9 @@ class Plan(NamedTuple):
 
 
 STAGES = (
-    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 25),
-    Plan("learning", "causal2vec.bench.gpu.learning.steps", 25),
-    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 50),
+    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 40),
+    Plan("learning", "causal2vec.bench.gpu.learning.steps", 40),
+    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 55),
     Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 40),
     Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 50),
     Plan("training", "causal2vec.bench.gpu.training.step", 110),
@@ -117,20 +117,19 @@ def _context(cuda: bool) -> Any:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else a question for a GPU speaks to it
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    if cuda:
-        trial = context.Process(target=_touch_gpu)
-        trial.start()
-        trial.join(timeout=90)
-        if trial.exitcode != 0:
-            trial.kill()
-            return multiprocessing.get_context("spawn")
+    trial = context.Process(target=_try, args=(cuda,))
+    trial.start()
+    trial.join(timeout=90)
+    if trial.exitcode != 0:
+        trial.kill()
+        return multiprocessing.get_context("spawn")
     return context
 
 
-def _touch_gpu() -> None:
+def _try(cuda: bool) -> None:
     import torch
 
-    torch.zeros(1, device="cuda")
+    torch.zeros(1, device="cuda" if cuda else "cpu")
 
 
 def _work(function: str, size: Size, seconds: float, pipe: Any) -> None:

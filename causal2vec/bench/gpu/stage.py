@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from causal2vec.bench.gpu.shapes import Size
 from causal2vec.efficiency.machine import peak_mb, reset_peak, timed
+from causal2vec.hints import one_line
 
 GOOD, BAD, UNTRIED = "as expected", "NOT AS EXPECTED", "not tried"
 
@@ -101,6 +104,15 @@ class Stage:
     def check(self, subject: str, expected: str, found: str, good: bool | None) -> None:
         """Tell a check's outcome; None: it could not be tried."""
         self.tell(Check(subject, expected, found, UNTRIED if good is None else GOOD if good else BAD))
+
+    @contextmanager
+    def attempt(self, subject: str) -> Iterator[None]:
+        """A check within it that fails altogether is told as one that is not as expected; the next ones follow."""
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc()
+            self.check(subject, "no failure", f"{type(error).__name__}: {one_line(error)[:200]}", False)
 
     def close(self, subject: str, found: float, least: float, where: str = "") -> None:
         """Tell of a cosine that must be high."""
