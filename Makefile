@@ -7,7 +7,7 @@ CONFIG ?= config/demo.yaml
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: env demo bench test torture test-cluster fuzz audit verify lint format clean
+.PHONY: env demo bench gpu gpu-bundle test torture test-cluster fuzz audit verify lint format clean
 
 env: $(VENV)/.done
 
@@ -26,6 +26,14 @@ demo: env
 # This suite beside sentence-transformers and mteb, in one run; on a machine that does nothing else (docs/speed.md).
 bench: env
 	python -m causal2vec.bench --config $(CONFIG) --output results/bench
+
+# All that needs a GPU, checked and measured with random weights in eight minutes (docs/gpu.md).
+gpu: env
+	python -m causal2vec.bench --gpu --output results/gpu
+
+# The same for a machine without a network: dist/gpu-bundle.tar.gz, to be unpacked there.
+gpu-bundle: env
+	python -m causal2vec.bench.gpu.bundle --output dist/gpu-bundle
 
 test: env
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder

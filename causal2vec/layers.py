@@ -1,14 +1,16 @@
-"""The layers of transformers' models, as they are fastest where a processor embeds.
+"""The layers of transformers' models, as they are fastest where texts are embedded.
 
-Weights lie in the order that they are multiplied in (`causal2vec.linear`). In bfloat16, where multiplication is so fast
-that the rest shows, activations are computed within the product before them, and norms a few tokens at a time, so that
-what they write between is still in the cache when it is read (docs/speed.md).
+On a processor weights lie in the order that they are multiplied in (`causal2vec.linear`). In bfloat16, where
+multiplication is so fast that the rest shows, activations are computed within the product before them, and norms a few
+tokens at a time, so that what they write between is still in the cache when it is read (docs/speed.md). On a GPU norms,
+activations and rotations are each one kernel (`causal2vec.gpu_layers`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,11 @@ ACTIVATED = ("BertIntermediate", "RobertaIntermediate", "XLMRobertaIntermediate"
 
 NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm")
 """transformers' names of what divides each row by its root mean square (RMSNorm, Zhang and Sennrich 2019)."""
+
+ROTATING = ("LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention", "SmolLM3Attention")
+"""transformers' names of attention that rotates queries and keys by its file's function `ROTATION`."""
+
+ROTATION = "apply_rotary_pos_emb"
 
 ACTIVATIONS = {
     "SiLU": ("swish", ""), "SiLUActivation": ("swish", ""), "GELUActivation": ("gelu", "none"),
@@ -57,6 +64,22 @@ def fast_layers(model: Any) -> Iterator[None]:
         better = _better(module, products)
         if better is not None:
             forwards[module] = better
+    with _replaced(forwards), _fast_rotation(modules):
+        yield
+
+
+@contextmanager
+def fast_layers_in_training(model: Any) -> Iterator[None]:
+    """Within it layers that lie in 16 bits on a GPU compute norms, activations and rotations in one kernel each, there
+    and back; weights may change meanwhile."""
+    modules = [m for m in model.modules() if "forward" not in vars(m)]
+    better = {m: _on_gpu(m) for m in modules if type(m).__module__.startswith("transformers.") and _half_on_gpu(m)}
+    with _replaced({m: forward for m, forward in better.items() if forward}), _fast_rotation(modules):
+        yield
+
+
+@contextmanager
+def _replaced(forwards: dict[Any, Callable[..., Tensor]]) -> Iterator[None]:
     for module, forward in forwards.items():
         module.forward = forward
     try:
@@ -71,6 +94,8 @@ def _better(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Ten
     kind = type(module)
     if not kind.__module__.startswith("transformers."):
         return None
+    if _half_on_gpu(module):
+        return _on_gpu(module)
     if kind.__name__ in NORMS:
         return partial(_in_pieces, module.forward) if _half(module.weight) else None
     if kind.__name__ in GATED:
@@ -89,6 +114,52 @@ def _gated(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Tens
 def _activated(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], Tensor] | None:
     dense, then = products.get(module.dense), ACTIVATIONS.get(type(module.intermediate_act_fn).__name__)
     return (lambda states: dense(states, *then)) if dense and then and _half(dense.weight) else None
+
+
+def _on_gpu(module: Any) -> Callable[[Tensor], Tensor] | None:
+    from causal2vec.gpu_layers import gated, has_norm, has_triton, norm
+
+    name = type(module).__name__
+    if name in NORMS and has_norm():
+        return partial(_norm_on_gpu, norm, module.forward, module)
+    activated = name in GATED and ACTIVATIONS.get(type(module.act_fn).__name__, ("",))[0] == "swish"
+    if not (activated and has_triton()):
+        return None
+    return lambda states: module.down_proj(gated(module.gate_proj(states), module.up_proj(states)))
+
+
+def _norm_on_gpu(
+    norm: Callable[..., Tensor], before: Callable[[Tensor], Tensor], module: Any, states: Tensor
+) -> Tensor:
+    # The weight is asked for anew each time: FSDP exchanges it.
+    alike = states.dtype == module.weight.dtype and states.device.type == "cuda"
+    return norm(states, module.weight, module.variance_epsilon) if alike else before(states)
+
+
+@contextmanager
+def _fast_rotation(modules: list[Any]) -> Iterator[None]:
+    """Within it the files of attention layers on a GPU rotate in one kernel; all else they rotate as before."""
+    kinds = {type(m) for m in modules if type(m).__name__ in ROTATING and _half_on_gpu(m)}
+    files = [sys.modules[kind.__module__] for kind in kinds if kind.__module__.startswith("transformers.")]
+    with ExitStack() as stack:
+        for file in files:
+            before = getattr(file, ROTATION)
+            setattr(file, ROTATION, partial(_rotation, before))
+            stack.callback(setattr, file, ROTATION, before)
+        yield
+
+
+def _rotation(before: Callable[..., Any], query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, **options: Any) -> Any:
+    from causal2vec.gpu_layers import has_triton, rotated, rotates
+
+    if options or not (rotates(query, cos) and rotates(key, cos) and has_triton()):
+        return before(query, key, cos, sin, **options)
+    return rotated(query, cos, sin), rotated(key, cos, sin)
+
+
+def _half_on_gpu(module: Any) -> bool:
+    weight = next(module.parameters(), None)
+    return weight is not None and weight.device.type == "cuda" and weight.element_size() == 2
 
 
 def _in_pieces(norm: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Texts of a batch laid end to end: no padding is computed, and a beginning that all share is computed once.
 
 Everything in a decoder but attention treats each token alone, so the tokens of a batch can stand in one long row.
-Attention, the one part that must know where a text starts, is computed text by text (texts of like length together).
+Attention, the one part that must know where a text starts, is computed text by text (texts of like length together), or
+on a GPU for all texts in one call (`causal2vec.gpu_attention`).
 With causal attention the keys and values of a prefix do not depend on what follows: a prefix that all texts share,
 such as an instruction, is read once, and every text attends to it.
 
@@ -22,6 +23,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from causal2vec.attention import Blocks, pays_in_blocks
+from causal2vec.gpu_attention import Beginnings, attend_in_one_call, beginnings, in_one_call
 
 PACKED = "packed_sdpa"
 """Name of the attention below in transformers; without a `Layout` it is sdpa."""
@@ -112,6 +114,10 @@ class Layout:
         """Attention within each text: ``(1, heads, tokens, head width)`` each to ``(1, tokens, heads, head width)``."""
         if pays_in_blocks(query):
             return self._blocks(key.shape[1], prefix).attend(query, key, value, prefix, scale)
+        if in_one_call(query, key, value):
+            return attend_in_one_call(
+                query, key, value, self.texts, causal=self.causal, prefix=prefix, dropout=dropout, scale=scale
+            )
         result: list[Tensor] = []
         sources, places = self._evened
         shares = query.shape[1] != key.shape[1]  # several heads of the query share one of the keys
@@ -139,11 +145,14 @@ class Layout:
             self._made[heads, before] = Blocks(lengths, heads, before, causal=self.causal)
         return self._made[heads, before]
 
+    @cached_property
+    def texts(self) -> Beginnings:
+        """Where texts begin."""
+        return beginnings([length for group in self.groups for length in group.lengths], self.index.device)
+
     def beginnings(self) -> dict[str, Any]:
-        """Where texts begin, in the words of transformers' flash attention."""
-        lengths = [length for group in self.groups for length in group.lengths]
-        ends = torch.tensor([0, *lengths], device=self.index.device).cumsum(0).to(torch.int32)
-        longest = max(lengths)
+        """The same in the words of transformers' flash attention."""
+        ends, longest = self.texts
         return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
 
     def _mask(self, lengths: tuple[int, ...], before: int, device: torch.device) -> Tensor | None:
@@ -253,15 +262,15 @@ def shared_beginning(heads: Iterable[list[int]]) -> list[int]:
 
 def _groups(lengths: list[int]) -> list[Group]:
     """Texts, sorted by length, in groups of like length; a text without tokens is in none."""
-    groups: list[Group] = []
+    groups: list[tuple[int, list[int]]] = []
     start = 0
     for length in filter(None, lengths):
-        if groups and length * (1 - WASTE) <= groups[-1].lengths[0]:
-            groups[-1] = Group(groups[-1].start, (*groups[-1].lengths, length))
+        if groups and length * (1 - WASTE) <= groups[-1][1][0]:
+            groups[-1][1].append(length)
         else:
-            groups.append(Group(start, (length,)))
+            groups.append((start, [length]))
         start += length
-    return groups
+    return [Group(first, tuple(own)) for first, own in groups]
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:

@@ -19,7 +19,7 @@ _PAPERS = re.compile(
 )
 """Names of files for people, as a model's folder collects them when it is published or copied."""
 
-SHARED_CODE = ("embedder.py", "packing.py", "attention.py", "last_layer.py", "pieces.py")
+SHARED_CODE = ("embedder.py", "packing.py", "attention.py", "gpu_attention.py", "last_layer.py", "pieces.py")
 """What every method builds on; copied beside every saved model."""
 
 _OURS = Path(__file__).parent

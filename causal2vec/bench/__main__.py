@@ -113,25 +113,45 @@ SECTIONS = ("encoding", "limits", "training", "evaluation", "workflow", "scaling
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.bench", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("results/bench"), help="folder for tables and figures")
+    parser.add_argument("--output", type=Path, help="folder for tables and figures (results/bench, or results/gpu)")
     parser.add_argument(
         "--config", type=Path, default=Path("config/demo.yaml"), help="whose base, pairs, tasks, methods"
     )
-    parser.add_argument(
-        "--only", default=",".join(SECTIONS), help=f"sections, separated by commas: {', '.join(SECTIONS)}"
-    )
+    parser.add_argument("--only", help=f"sections, separated by commas: {', '.join(SECTIONS)}; of --gpu its stages")
     parser.add_argument("--short", action="store_true", help="a trial: hardly any texts, one repetition")
+    gpu = parser.add_argument_group("on a GPU (docs/gpu.md)")
+    gpu.add_argument("--gpu", action="store_true", help="check and measure all that needs a GPU, with random weights")
+    gpu.add_argument("--minutes", type=float, default=8.0, help="for all stages of --gpu together")
+    gpu.add_argument("--tiny", action="store_true", help="the same with small shapes on the processor, in seconds")
+    gpu.add_argument("--publish", type=Path, metavar="FOLDER", help="put a run's tables into docs/gpu.md; no run")
     options = parser.parse_args()
-    chosen = [name.strip() for name in options.only.split(",")]
+    if options.gpu:
+        _on_gpu(options)
+        return
+    chosen = list(SECTIONS) if options.only is None else [name.strip() for name in options.only.split(",")]
     if unknown := [name for name in chosen if name not in SECTIONS]:
         raise UserError(f"--only has '{unknown[0]}', which is no section; name some of {', '.join(SECTIONS)}")
     # Torch's profiler announces itself on the console; read when torch is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    bench = Bench(prepare(options.config), SHORT if options.short else FULL, options.output)
+    bench = Bench(prepare(options.config), SHORT if options.short else FULL, options.output or Path("results/bench"))
     for name in chosen:
         getattr(bench, name)()
-    say(f"done: {options.output}")
+    say(f"done: {bench.output}")
+
+
+def _on_gpu(options: argparse.Namespace) -> None:
+    from causal2vec.bench.gpu import shapes
+    from causal2vec.bench.gpu.report import publish
+    from causal2vec.bench.gpu.run import measure
+
+    if options.publish:
+        publish(options.publish)
+        return
+    output = options.output or Path("results/gpu")
+    size = shapes.TINY if options.tiny else shapes.SHORT if options.short else shapes.FULL
+    measure(output, options.only, options.minutes, size=size)
+    say(f"done: {output}")
 
 
 if __name__ == "__main__":

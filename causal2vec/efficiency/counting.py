@@ -151,12 +151,18 @@ def _watched(model: Any, batches: _Batches) -> Iterator[None]:
 
 
 def _flop_counter() -> Any:
-    """torch's counter, which does not know the attention and the linear layers that torch has for CPUs."""
+    """torch's counter, which does not know the attention and the linear layers that torch has for CPUs, nor on a GPU
+    several heads of the query that share one of the keys."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    known: dict[Any, Any] = {flash: _attention_flops}
+    aten = torch.ops.aten
+    whole = (
+        aten._scaled_dot_product_flash_attention_for_cpu, aten._scaled_dot_product_flash_attention,
+        aten._scaled_dot_product_efficient_attention, aten._scaled_dot_product_cudnn_attention,
+    )  # fmt: skip
+    known: dict[Any, Any] = dict.fromkeys(whole, _attention_flops)
+    known[aten._flash_attention_forward] = _row_flops
     if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         known[torch.ops.mkldnn._linear_pointwise] = _linear_flops
     return FlopCounterMode(display=False, custom_mapping=known)
@@ -171,3 +177,15 @@ def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **options: An
     """Queries by keys, and weights by values; as everywhere here, a causal mask does not halve it."""
     rows, heads, length, width = query
     return 2 * rows * heads * length * key[2] * (width + value[3])
+
+
+def _row_flops(query: Any, key: Any, value: Any, queries: Any, keys: Any, *args: Any, **options: Any) -> int:
+    """The same of texts that follow one another in a row, given where they begin (`causal2vec.gpu_attention`)."""
+    if queries is None:
+        rows, length, heads, width = query.shape
+        return 2 * rows * heads * length * key.shape[1] * (width + value.shape[-1])
+    pairs = int((queries.diff().long() * keys.diff().long()).sum())
+    return 2 * query.shape[1] * pairs * (query.shape[2] + value.shape[2])
+
+
+_row_flops._get_raw = True  # type: ignore[attr-defined] # it looks into the tensors, not only at their shapes

@@ -74,7 +74,7 @@ def measure_efficiency(
     made = {"dtype": dtype, "device": device, "threads": threads, "repeats": settings.repeats}
     made["batch_tokens"] = settings.batch_tokens or tokens_per_batch(device, dtype)
     rows = [
-        _row(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
+        row_of(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
         for model in models
         for place, workload in enumerate(workloads)
         if (model, place) in measured
@@ -170,7 +170,8 @@ def _ask(worker: Any, model: Model, question: Question) -> Any:
     return answer
 
 
-def _row(model: Model, workload: Workload, counts: Counts, timings: list[Timing]) -> dict[str, Any]:
+def row_of(model: Model, workload: Workload, counts: Counts, timings: list[Timing]) -> dict[str, Any]:
+    """What ``efficiency.csv`` says of a model on a workload, but for what is the same in all rows."""
     case, count = workload.case, len(workload.texts)
     seconds = [timing.seconds for timing in timings]
     joules = [timing.joules for timing in timings if timing.joules is not None]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
 
+from causal2vec.layers import fast_layers_in_training
 from causal2vec.training import divergence, sharding
 
 WEIGHTS = "trainable.safetensors"
@@ -50,6 +51,11 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card from the trainer: ours is written with the model, from its manifest."""
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """All steps, with the layers as they are fastest on a GPU."""
+        with fast_layers_in_training(self.model):
+            return super().train(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Loss and gradients of one step, refused if they are not finite."""

@@ -1,0 +1,1 @@
+"""``python -m causal2vec.bench --gpu``: whether all that needs a GPU works on this one, and how fast."""
