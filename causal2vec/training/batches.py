@@ -188,8 +188,8 @@ def _of_parquet(path: Path) -> dict[str, Dataset]:
     for (source, name), given in filled.items():
         if 0 < given < rows[source]:
             _warn(
-                f"{path}: {rows[source] - given} of the {rows[source]} pairs of {source} have no {name}, so that none of "
-                "them is read with it, as all of a batch need it; fill the column, or leave out these pairs"
+                f"{path}: {rows[source] - given} of the {rows[source]} pairs of {source} have no {name}, so that none "
+                "of them is read with it, as all of a batch need it; fill the column, or leave out these pairs"
             )
     columns = {s: ["query", "positive", *(n for n in negatives if filled[s, n] == rows[s])] for s in names}
     with tempfile.TemporaryDirectory(prefix="causal2vec-pairs-") as folder:
