@@ -99,8 +99,8 @@ CASES = [
         training,
         "--config {path}/c.yaml --method echo --output {path}/out",
         (
-            "{path}/c.yaml lacks models, bases, encoder, methods, pairs, budget, evaluation; if it only changes a study, "
-            "name that before it, as in snakemake --configfile config/demo.yaml {path}/c.yaml"
+            "{path}/c.yaml lacks models, bases, encoder, methods, pairs, budget, evaluation; if it only changes a "
+            "study, name that before it, as in snakemake --configfile config/demo.yaml {path}/c.yaml"
         ),
         c__yaml="title: x",
     ),
