@@ -191,6 +191,10 @@ SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
 """The names of the switches."""
 
 
+_OVERLAY = 2
+"""A file that lacks more sections than these is one that changes another."""
+
+
 def switches_of(config: dict[str, Any]) -> Switches:
     """The switches among the settings that Snakemake hands over.
 
@@ -232,6 +236,12 @@ def load_config(source: Path | dict[str, Any], where: str = "the configuration")
         return Config.model_validate(source)
     except ValidationError as error:
         faults = {_key(fault["loc"]): fault for fault in reversed(error.errors())}  # the first of each key
+        lacking = [key for key, fault in reversed(faults.items()) if fault["type"] == "missing" and "." not in key]
+        if len(lacking) > _OVERLAY:
+            raise UserError(
+                f"{where} lacks {', '.join(lacking)}; if it only changes a study, name that before it, as in "
+                f"snakemake --configfile config/demo.yaml {where}"
+            ) from error
         sentences = [
             fault_sentence(f, key, [*_fields_at(f["loc"][:-1]), *difflib.get_close_matches(key, SWITCHES)])
             for key, f in reversed(faults.items())

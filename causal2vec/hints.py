@@ -20,6 +20,15 @@ def one_line(error: Exception) -> str:
     return re.split(r"(?<=[\w)`'])\. (?=[A-Z])", text)[0][:400].removesuffix(".") or type(error).__name__
 
 
+_PATTERNS = {
+    r"^[0-9a-f]{40}$": "commit of 40 hexadecimal digits, which alone stays what it is; look it up on the hub, where "
+    "the history of a branch stands under 'Files and versions'",
+    r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "name (letters, digits and . _ + -); a model is named by its key under models, "
+    "and organisation/name belongs to its repository there",
+}
+"""What is meant by a pattern, in words."""
+
+
 def fault_sentence(fault: Any, key: str, known: list[str]) -> str:
     """One fault of pydantic's as 'key: what is wrong', with the nearest ``known`` key for a typing slip."""
     key = key if key.isprintable() else ascii(key)[1:-1]
@@ -30,6 +39,8 @@ def fault_sentence(fault: Any, key: str, known: list[str]) -> str:
     if fault["type"] == "value_error":  # our own words, which say what to do
         message = fault["msg"].removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
+    if fault["type"] == "string_pattern_mismatch" and (meant := _PATTERNS.get(fault["ctx"]["pattern"])):
+        return f"{key}: {_shown(fault['input'])} is no {meant}; correct it"
     if fault["type"] in ("dict_type", "model_type", "model_attributes_type"):
         message = "Input should be a mapping"
     else:

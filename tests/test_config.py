@@ -401,13 +401,29 @@ def test_a_misspelt_class_or_task_does_not_pass_a_dry_run(overlay, words, tmp_pa
 
 
 def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
-    code = "import sys; from causal2vec.config import load_config as l; "
-    code += "from causal2vec.preflight import check_names as c; from pathlib import Path; "
-    code += "c(l(Path('config/paper.yaml'))); c(l(Path('config/demo.yaml'))); "
-    code += "sys.exit(bool({'mteb', 'torch', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys; from pathlib import Path; from causal2vec.config import load_config\n"
+        "from causal2vec.preflight import check_names\n"
+        "for name in ('paper', 'demo'): check_names(load_config(Path(f'config/{name}.yaml')))\n"
+        "sys.exit(bool({'mteb', 'torch', 'pandas'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     monkeypatch.syspath_prepend(tmp_path)
     for number, text in enumerate(("from baselines.echo import Echo as Mine", "Mine = type('Mine', (), {})",
                                    "from baselines.echo import *", "def __getattr__(name): ...", "(")):  # fmt: skip
         (tmp_path / f"mine_{number}.py").write_text(text)
         check_names(load_config(changed("methods/echo/module", f"mine_{number}.Mine")))
+
+
+def test_patterns_are_told_in_words_and_an_overlay_alone_is_recognised():
+    source = {"kind": "llm", "source": "hub", "repository": "Qwen/Qwen3-0.6B", "revision": "main"}
+    with pytest.raises(
+        UserError, match=r"models.q.revision: 'main' is no commit of 40 hexadecimal digits, .*look it up"
+    ):
+        load_config(changed("models/q", source))
+    with pytest.raises(UserError, match=r"bases.0: 'Qwen/Qwen3' is no name .*its key under models.* repository there"):
+        load_config(changed("bases", ["Qwen/Qwen3"]))
+    with pytest.raises(
+        UserError, match=r"lacks title, models, .*; if it only changes a study, .*config/demo.yaml mine"
+    ):
+        load_config({"methods": {"mine": {"module": "baselines.echo.Echo"}}}, "mine.yaml")

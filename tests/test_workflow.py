@@ -199,6 +199,8 @@ def test_paper_tables_come_from_score_files_alone(finished, tmp_path):
     for name in SCORE_FILES:
         copy = shutil.copytree if (finished / "results" / name).is_dir() else shutil.copy
         copy(finished / "results" / name, folder / "results" / name)
+    for path in folder.rglob("*"):  # as in a clone that was made after the results
+        os.utime(path, (1.5e9, 1.5e9))
     done = snakemake(folder, "--cores", "2", "paper_tables")
     assert done.returncode == 0, done.stderr[-3000:]
     ran = set(re.findall(r"^(\w+) +\d+$", done.stdout + done.stderr, re.MULTILINE)) - {"total", "paper_tables"}
@@ -207,6 +209,16 @@ def test_paper_tables_come_from_score_files_alone(finished, tmp_path):
     made += [folder / "results" / "report.html", folder / "results" / "claims" / "claims.json"]
     for path in made:
         assert path.read_bytes() == (finished / path.relative_to(folder)).read_bytes(), path.name
+
+
+def test_tables_refuse_to_train_and_say_what_is_missing(finished, tmp_path):
+    model = "results/models/encoder_only/tiny-encoder/seed0"
+    done = snakemake(finished, "--cores", "2", "paper_tables", "--forcerun", "train_model")
+    assert done.returncode == 2 and "would run first; run 'snakemake' if that is meant" in done.stderr
+    assert (finished / model / "manifest.json").is_file()
+    shutil.copy(finished / "tiny.yaml", tmp_path)
+    done = snakemake(tmp_path, "--cores", "2", "paper_tables")
+    assert done.returncode == 2 and "results/scores.csv is missing, which paper_tables is made from" in done.stderr
 
 
 def test_strict_claims_stop_the_pipeline_and_keep_the_tables(finished):

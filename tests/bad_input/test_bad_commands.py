@@ -99,9 +99,8 @@ CASES = [
         training,
         "--config {path}/c.yaml --method echo --output {path}/out",
         (
-            "{path}/c.yaml: key 'models' is missing; add it; key 'bases' is missing; add it; key "
-            "'encoder' is missing; add it; key 'methods' is missing; add it; key 'pairs' is missing; "
-            "add it; key 'budget' is missing; add it; key 'evaluation' is missing; add it"
+            "{path}/c.yaml lacks models, bases, encoder, methods, pairs, budget, evaluation; if it only changes a "
+            "study, name that before it, as in snakemake --configfile config/demo.yaml {path}/c.yaml"
         ),
         c__yaml="title: x",
     ),

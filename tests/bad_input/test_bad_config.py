@@ -326,8 +326,9 @@ CASES = [
         "models/all-MiniLM-L6-v2/revision",
         "main",
         (
-            "the configuration: models.all-MiniLM-L6-v2.revision: String should match pattern "
-            "'^[0-9a-f]{40}$', but is 'main'; correct it"
+            "the configuration: models.all-MiniLM-L6-v2.revision: 'main' is no commit of 40 hexadecimal digits, which "
+            "alone stays what it is; look it up on the hub, where the history of a branch stands under 'Files and "
+            "versions'; correct it"
         ),
     ),
     slip(

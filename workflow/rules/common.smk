@@ -23,6 +23,7 @@ from causal2vec.fingerprint import fingerprint
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
 from causal2vec.preflight import check_names
+from causal2vec.reports import from_files
 from causal2vec.resume import begin_run, runs_jobs
 from causal2vec.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
@@ -53,6 +54,7 @@ try:
     if workflow.is_main_process and runs_jobs(sys.argv[1:]):
         begin_run(workflow.snakemake_tmp_dir)
     have_home()
+    FROM_FILES = from_files(workflow)
 except UserError as error:
     # A WorkflowError would go to stdout in a dry run.
     sys.stderr.write(f"error: {error}\n")

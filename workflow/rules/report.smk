@@ -7,83 +7,91 @@ SCORE_FILES = {
     "audit": "results/audit.json",
     "manifest": "results/manifest.json",
 }
+if FROM_FILES and not Path(SCORE_FILES["audit"]).is_file():
+    del SCORE_FILES["audit"]  # of a study from before there were audits
 STUDY = {**SCORE_FILES, "statistics": "results/statistics"}
 
 
-rule collect_scores:
-    input:
-        jobs=[
-            f"work/evaluation/{path}/shard{shard}" for path in RUNS for shard in SHARDS
-        ],
-    output:
-        scores="results/scores.csv",
-        per_item=directory("results/items"),
-        mteb=directory("results/mteb"),
-    log:
-        "work/logs/collect_scores.log",
-    benchmark:
-        "work/benchmarks/collect_scores.jsonl"
-    params:
-        code=code_of("collect_scores"),
-    message:
-        "Gathering all scores"
-    script:
-        "../scripts/collect_scores.py"
+# Where only these files were brought here, nothing can make them.
+if not FROM_FILES:
 
+    rule collect_scores:
+        input:
+            jobs=[
+                f"work/evaluation/{path}/shard{shard}"
+                for path in RUNS
+                for shard in SHARDS
+            ],
+        output:
+            scores="results/scores.csv",
+            per_item=directory("results/items"),
+            mteb=directory("results/mteb"),
+        log:
+            "work/logs/collect_scores.log",
+        benchmark:
+            "work/benchmarks/collect_scores.jsonl"
+        params:
+            code=code_of("collect_scores"),
+        message:
+            "Gathering all scores"
+        script:
+            "../scripts/collect_scores.py"
 
-rule collect_training:
-    input:
-        models=[f"results/models/{path}" for path, run in RUNS.items() if run.trained],
-    output:
-        "results/training.json",
-    log:
-        "work/logs/collect_training.log",
-    params:
-        code=code_of("collect_training"),
-    message:
-        "Gathering the training records"
-    script:
-        "../scripts/collect_training.py"
+    rule collect_training:
+        input:
+            models=[
+                f"results/models/{path}" for path, run in RUNS.items() if run.trained
+            ],
+        output:
+            "results/training.json",
+        log:
+            "work/logs/collect_training.log",
+        params:
+            code=code_of("collect_training"),
+        message:
+            "Gathering the training records"
+        script:
+            "../scripts/collect_training.py"
 
+    rule collect_audits:
+        input:
+            audits=[
+                f"work/audit/{path}.json" for path, run in RUNS.items() if run.trained
+            ],
+        output:
+            "results/audit.json",
+        log:
+            "work/logs/collect_audits.log",
+        params:
+            code=code_of("collect_audits"),
+        message:
+            "Gathering the audits"
+        script:
+            "../scripts/collect_audits.py"
 
-rule collect_audits:
-    input:
-        audits=[f"work/audit/{path}.json" for path, run in RUNS.items() if run.trained],
-    output:
-        "results/audit.json",
-    log:
-        "work/logs/collect_audits.log",
-    params:
-        code=code_of("collect_audits"),
-    message:
-        "Gathering the audits"
-    script:
-        "../scripts/collect_audits.py"
-
-
-rule write_manifest:
-    input:
-        scores="results/scores.csv",
-        models=[f"results/models/{path}" for path in RUNS],
-        sources=[f"work/models/{name}" for name in used_models()],
-        pairs="work/pairs",
-        hardware="work/hardware.json",
-        efficiency="results/efficiency.csv",  # so that its time is listed too
-    output:
-        report(
-            "results/manifest.json",
-            category="How it was run",
-            caption="../report/manifest.rst",
-        ),
-    log:
-        "work/logs/write_manifest.log",
-    params:
-        config=CONFIG.model_dump(),
-        code=code_of("write_manifest"),
-    message:
-        "Recording how everything was made"
-    script:
-        "../scripts/write_manifest.py"
+    rule write_manifest:
+        input:
+            scores="results/scores.csv",
+            models=[f"results/models/{path}" for path in RUNS],
+            sources=[f"work/models/{name}" for name in used_models()],
+            pairs="work/pairs",
+            hardware="work/hardware.json",
+            efficiency="results/efficiency.csv",  # so that its time is listed too
+        output:
+            report(
+                "results/manifest.json",
+                category="How it was run",
+                caption="../report/manifest.rst",
+            ),
+        log:
+            "work/logs/write_manifest.log",
+        params:
+            config=CONFIG.model_dump(),
+            code=code_of("write_manifest"),
+        message:
+            "Recording how everything was made"
+        script:
+            "../scripts/write_manifest.py"
 
 
 rule compute_statistics:
