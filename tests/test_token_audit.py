@@ -97,10 +97,10 @@ def test_the_whole_of_the_audit_is_the_models_own_vector(tiny, pairs):
     rows = pd.read_parquet(pairs)
     with torch.no_grad():
         vectors = {
-            side: module(module.preprocess(rows[side].tolist()))["sentence_embedding"] for side in ("query", "positive")
+            side: module(module.preprocess(list(rows[side])))["sentence_embedding"] for side in ("query", "positive")
         }
     first = rows["source"] == "a"
-    q, d = (torch.nn.functional.normalize(v[first.to_numpy()], dim=1) for v in vectors.values())
+    q, d = (torch.nn.functional.normalize(v[torch.tensor(first.tolist())], dim=1) for v in vectors.values())
     ranks = ((q @ d.T) > (q @ d.T).diag()[:, None] + 1e-6).sum(1) + 1
     mine = audit(module, pairs, PROMPTS)["mrr"]["own"]["whole"]
     assert mine == pytest.approx(100 * float((1 / ranks).mean()), abs=2)  # both sources hold the same pairs

@@ -67,6 +67,10 @@ def _compare(study: Study, first: Entry, second: Entry, group: Group, panel: Pan
     where = f"over all {len(study.summary.tasks)} tasks" if group == ALL else over(group)
     beginning = f"{names[0]} {100 * scores[0]:.2f}, {names[1]} {100 * scores[1]:.2f} {where}"
     difference = study.evidence.difference(first, second, group)
+    ignored = [f"{short(entry, panel)}: {study.ignored[entry]}" for entry in (first, second) if entry in study.ignored]
+    if ignored:
+        gap = 100 * (scores[0] - scores[1])
+        return Finding("void", f"{beginning}, difference {gap:+.2f} points; {'; '.join(ignored)}", gap)
     if difference is None:
         gap = 100 * (scores[0] - scores[1])
         text = f"{beginning}, difference {gap:+.2f} points; this pair was not tested, so there is no interval"
@@ -76,8 +80,6 @@ def _compare(study: Study, first: Entry, second: Entry, group: Group, panel: Pan
         reason = "neither is trained, so there is but one run of each" if reason == ONE_SEED else reason
     else:
         word = at_most(word, difference.seeds)
-    if reasons := [f"{short(e, panel)}: {study.ignored[e]}" for e in (first, second) if e in study.ignored]:
-        word, reason = "void", "; ".join(reasons)
     text = f"{beginning}, difference {100 * difference.difference:+.2f} points{_interval(difference)}; {reason}"
     low, high = (percent(end) for end in (difference.low, difference.high))
     return Finding(word, text, 100 * difference.difference, low, high)
