@@ -2,16 +2,19 @@
 
 A file of trials (``config/trials.yaml``) says what is tried, for every method as often. A trial is a training without
 a saved model, then its audit on the validation pairs (`causal2vec.evaluation.audit`): no evaluation task is looked at.
-Each trial is a file in the output folder; what is there already is not done again.
+Each trial is a file in the output folder; what is there already, or in the kept results (``docs/trials.jsonl``), is not
+done again. ``--write`` puts what was found into docs/trials.jsonl and docs/trials.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from causal2vec.config import Config, ModelSource, Section, load_config
 from causal2vec.errors import StoppedError, UserError, run_cli
-from causal2vec.files import read_json, read_yaml, sha256_json, write_json
+from causal2vec.files import read_json, read_yaml, sha256_json, write_json, write_text
 
 OF_RUN = ("settings", "budget", "encoder")
 """The first word of a key that a single run has; any other key is looked for in the whole configuration."""
@@ -223,9 +226,82 @@ def search(source: Trials, output: Path, jobs: int) -> None:
         raise UserError(f"{failed} of {len(wanted)} trials failed; their lines above say why; the same command goes on")
 
 
-def collect(source: Trials, output: Path) -> list[dict[str, Any]]:
-    """The results that are there, in the order of the trials."""
-    return [read_json(output / t.name) for t in trials_of(source) if (output / t.name).is_file()]
+def restore(kept: Path, output: Path) -> None:
+    """Put kept results into the folder of results, where they are not there."""
+    for line in kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []:
+        result = json.loads(line)
+        trial = Trial(**{key: result[key] for key in Trial.model_fields})
+        if not (output / trial.name).is_file():
+            write_json(output / trial.name, result)
+
+
+def write_results(source: Trials, output: Path, kept: Path) -> None:
+    """Write the results that are there to ``kept``, a line each in the order of the trials, and a table beside it."""
+    results = [read_json(output / t.name) for t in trials_of(source) if (output / t.name).is_file()]
+    write_text(kept, "".join(json.dumps(result) + "\n" for result in results))
+    write_text(kept.with_suffix(".md"), table_of(source, results))
+
+
+def table_of(source: Trials, results: list[dict[str, Any]]) -> str:
+    """All results as Markdown, best first within a method and scale, after a count of what was planned and done."""
+    planned = Counter((trial.scale, trial.method) for trial in trials_of(source))
+    done = Counter((result["scale"], result["method"]) for result in results)
+    lines = [
+        "# Every trial",
+        "",
+        "Made by `python -m causal2vec.training.search --write`; see [choices.md](choices.md).",
+        "",
+    ]
+    lines += ["| scale | method | trials planned | done |", "|---|---|--:|--:|"]
+    lines += [
+        f"| {scale} | `{method}` | {count} | {done[scale, method]} |" for (scale, method), count in planned.items()
+    ]
+    lines += [
+        "",
+        "MRR × 100 on validation pairs: of the whole embedding, of its parts, with the mean token or another text's. "
+        "*Loses*: points that h(EOS) loses with the mean token, and the 95 % interval over queries. *Cosine*: of "
+        "h(Contextual) between unrelated texts. *Attention*: the largest share of a layer's that EOS gives the token.",
+    ]
+    for scale, method in dict.fromkeys((result["scale"], result["method"]) for result in results):
+        own = [result for result in results if (result["scale"], result["method"]) == (scale, method)]
+        lines += ["", f"## {method}, {scale}", "", f"| {' | '.join(_HEADS)} |", "|---" * len(_HEADS) + "|"]
+        lines += [f"| {' | '.join(_cells(r))} |" for r in sorted(own, key=lambda r: -r["audit"]["mrr"]["own"]["whole"])]
+    return "\n".join(lines) + "\n"
+
+
+_HEADS = ("what is set", "seed", "whole", "h(C)", "h(EOS)", "mean token: whole", "h(EOS) loses", "other's: whole",
+          "cosine", "attention", "loss", "s", "on")  # fmt: skip
+
+
+def _cells(result: dict[str, Any]) -> list[str]:
+    audit, changes = result["audit"], []
+    for key, value in result["changes"].items():
+        if key == "alignment":
+            value = f"{value['objective']}, {value['steps']} steps, rate {value['learning_rate']:g}"
+        if not key.endswith(".alignment"):
+            changes.append(f"{key.removeprefix('settings.').removeprefix('budget.')}: {value}")
+    mrr = audit["mrr"]
+    token = [""] * 5
+    if "token_used" in audit:
+        loss = audit["loss_without"]
+        token = [
+            f"{mrr['mean']['whole']:.1f}",
+            f"{loss['points']:+.1f} ({loss['low']:+.1f} to {loss['high']:+.1f})" + " **used**" * audit["token_used"],
+            f"{mrr['other']['whole']:.1f}",
+            f"{audit['spread']['contextual']['cosine']:.2f}",
+            f"{max(audit['attention']['eos']):.0%}",
+        ]
+    parts = [f"{mrr['own'][part]:.1f}" if part in mrr["own"] else "" for part in ("whole", "contextual", "eos")]
+    seconds = sum(result["seconds"].values())
+    return [
+        "; ".join(changes),
+        str(result["seed"]),
+        *parts,
+        *token,
+        f"{result['loss']:.2f}",
+        f"{seconds:.0f}",
+        result["device"],
+    ]
 
 
 def main() -> None:
@@ -240,8 +316,17 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--kept", type=Path, default=Path("docs/trials.jsonl"), help="results of earlier searches")
+    parser.add_argument(
+        "--write", action="store_true", help="write what was found to --kept, and a table beside; no trial"
+    )
     options = parser.parse_args()
     source = load_trials(options.trials)
+    if not options.worker:
+        restore(options.kept, options.output)
+    if options.write:
+        write_results(source, options.output, options.kept)
+        return
     if not options.worker:
         search(source, options.output, options.jobs)
         return
