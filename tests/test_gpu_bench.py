@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from causal2vec.bench.gpu import bundle, report, run
 from causal2vec.bench.gpu.shapes import TINY
 from causal2vec.bench.gpu.stage import BAD, GOOD, UNTRIED
 from causal2vec.errors import UserError
+from causal2vec.plan.rates import TABLE
 
 # -- all stages, for real ----------------------------------------------------------------------------------
 
@@ -125,6 +127,57 @@ def test_unknown_stages_and_absent_gpus_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("causal2vec.gpus.local_gpus", lambda: 0)
     with pytest.raises(UserError, match=r"no NVIDIA GPU.*--tiny"):
         run.measure(tmp_path)
+
+
+# -- publishing --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def docs(tmp_path):
+    """Copies of what publishing changes: the page and the plan's rates."""
+    (tmp_path / "docs").mkdir()
+    page, table = tmp_path / "docs" / "gpu.md", tmp_path / "accelerators.yaml"
+    page.write_text((ROOT / "docs" / "gpu.md").read_text())
+    table.write_text(TABLE.read_text())
+    return page, table
+
+
+def results_of_a_gpu(folder, trial):
+    """A trial's files, with the rates of a GPU."""
+    shutil.copytree(trial[0], folder)
+    card = (
+        "{name: NVIDIA H100, training: 4.5e+14, encoding: 5.1e+14, memory: 8.5e+10, device: cuda, measured: 2026-11-28}"
+    )
+    (folder / "accelerators.yaml").write_text(f"H100: {card}\n")
+    return folder
+
+
+def test_publishing_puts_a_run_into_docs_and_plan(trial, docs, tmp_path):
+    page, table = docs
+    before = page.read_text()
+    results = results_of_a_gpu(tmp_path / "run", trial)
+    report.publish(results, page, table)
+    once = page.read_text()
+    assert once.startswith(before.split(report.BEGIN)[0]) and once.count(report.BEGIN) == once.count(report.END) == 1
+    assert "Not measured yet." not in once and "### Measured on a GPU" in once and "### Checked on a GPU" in once
+    assert (tmp_path / "docs" / "gpu" / "efficiency.csv").read_text() == (results / "efficiency.csv").read_text()
+    assert "training: 4.5000e+14, encoding: 5.1000e+14, memory: 8.5000e+10" in table.read_text()
+    report.publish(results, page, table)
+    assert page.read_text() == once, "the next run stands in the place of the last"
+
+
+def test_a_trial_on_a_processor_is_not_published(trial, docs):
+    page, table = docs
+    before = page.read_text(), table.read_text()
+    with pytest.raises(UserError, match="trial on a processor"):
+        report.publish(trial[0], page, table)
+    page.write_text(before[0].replace(report.END, ""))
+    with pytest.raises(UserError, match="lacks the lines"):
+        report.publish(trial[0], page, table)
+    with pytest.raises(UserError, match=r"holds no gpu\.md"):
+        report.publish(page.parent.parent, page, table)
+    assert (page.read_text(), table.read_text()) == (before[0].replace(report.END, ""), before[1])
+    assert not (page.parent / "gpu").exists()
 
 
 # -- a bare machine ----------------------------------------------------------------------------------------
