@@ -26,7 +26,10 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, p
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
-SLOW_FIRST = ("test_workflow.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py")
+SLOW_FIRST = (
+    "test_workflow.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py",
+    "test_gpu_bench.py",
+)  # fmt: skip
 """Files that start whole studies: last, they would keep one of two processes busy while the other is done."""
 
 TEXTS = [

@@ -22,7 +22,7 @@ from causal2vec.plan.build import make_plan, whole_number
 from causal2vec.plan.compare import compare, report
 from causal2vec.plan.flops import forward_flops, training_flops
 from causal2vec.plan.memory import Load, activations, bytes_per_token, training_memory
-from causal2vec.plan.rates import accelerators, choose
+from causal2vec.plan.rates import ASSUMED, accelerators, choose, merge
 from causal2vec.plan.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokenizer
 from causal2vec.plan.render import count, hours_text, write_plan
 from causal2vec.plan.schedule import Task, longest_path, makespan
@@ -373,11 +373,74 @@ def calibration(path: Path, **changes) -> Path:
 
 def test_a_calibration_is_taken_where_it_fits(tmp_path):
     path = calibration(tmp_path / "c.json")
-    assert choose(None, "cpu", path).name == "mine" and choose(None, "cpu", path).measured
+    assert choose(None, "cpu", path).name == "mine"
+    assert "calibrate" in choose(None, "cpu", path).training_source and choose("A100", "cpu").training_source == ASSUMED
     assert choose(None, "cuda", path).key == "H100", "a processor's rate says nothing of a GPU"
     assert choose("A100", "cpu", path).key == "A100"
     assert choose(None, "cpu", tmp_path / "none").key == "cpu"
     assert all(a.training > 0 and a.encoding > 0 for a in accelerators(path).values())
+
+
+RATES_ASSUMED = """# Of today.
+H100: {name: NVIDIA H100 80 GB SXM, peak: 989.0e+12, training: 0.35, encoding: 0.25, memory: 80.0e+9, device: cuda}
+A100: {name: NVIDIA A100 80 GB, peak: 312.0e+12, training: 0.40, encoding: 0.30, memory: 80.0e+9, device: cuda}
+"""
+MEASURED = "H100: {name: NVIDIA H100 80GB HBM3, training: 4.125e+14, encoding: null, memory: 8.5e+10, "
+MEASURED += "device: cuda, measured: 2026-11-28}\n"
+
+
+def merged(tmp_path: Path, entry: str) -> Path:
+    (tmp_path / "assumed.yaml").write_text(RATES_ASSUMED)
+    (tmp_path / "measured.yaml").write_text(entry)
+    (tmp_path / "table.yaml").write_text(merge(tmp_path / "measured.yaml", tmp_path / "assumed.yaml"))
+    return tmp_path / "table.yaml"
+
+
+def test_measured_rates_take_the_place_of_assumed_ones(tmp_path):
+    none, table = tmp_path / "none", merged(tmp_path, MEASURED)
+    before, after = accelerators(none, tmp_path / "assumed.yaml"), accelerators(none, table)
+    assert after["H100"].training == 4.125e14 and after["H100"].memory == 8.5e10
+    assert after["H100"].training_source == "measured on NVIDIA H100 80GB HBM3, 2026-11-28"
+    assert after["H100"].encoding == before["H100"].encoding and after["H100"].encoding_source == ASSUMED
+    assert {**after, "H100": before["H100"]} == before
+    old, new = RATES_ASSUMED.splitlines(), table.read_text().splitlines()
+    assert [a for a, b in zip(old, new, strict=True) if a != b] == [line for line in old if line.startswith("H100:")]
+    assert merge(tmp_path / "measured.yaml", table) == table.read_text()
+    (tmp_path / "measured.yaml").write_text(MEASURED.replace("null", "5.0e+14").replace("4.125e+14", "null"))
+    with pytest.raises(UserError, match="no rate of training"):  # another day's would bear this one's date
+        merge(tmp_path / "measured.yaml", table)
+
+
+def test_a_card_that_the_table_lacks_is_added(tmp_path):
+    entry = MEASURED.replace("H100", "B300").replace("null", "5e+14")
+    table = merged(tmp_path, entry)
+    assert accelerators(tmp_path / "none", table)["B300"].encoding == 5e14
+    assert table.read_text().startswith(RATES_ASSUMED)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("H100", "B300"), "no rate of encoding"),
+        (("cuda", "cpu"), "trial on a processor"),
+        (("4.125e+14", "quick"), "H100 is no accelerator"),
+        (("H100:", "- H100:"), "no single accelerator"),
+        ((", measured: 2026-11-28", ""), "H100 is no accelerator"),
+    ],
+)
+def test_bad_measured_rates_are_refused(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        merged(tmp_path, MEASURED.replace(*change))
+
+
+def test_the_plan_says_of_each_rate_where_it_is_from(tiny, tmp_path, monkeypatch):
+    table = merged(tmp_path, MEASURED)
+    known = accelerators(tmp_path / "none", table)
+    monkeypatch.setattr("causal2vec.plan.rates.accelerators", lambda path: known)
+    monkeypatch.setattr("causal2vec.plan.build.accelerators", lambda path: known)
+    text = write_plan(plan_of(tiny, tmp_path, accelerator="H100", compute={"device": "cuda"}), tmp_path / "plan")
+    assert "412 TFLOP/s in training (measured on NVIDIA H100 80GB HBM3, 2026-11-28), 247 in encoding (assumed)" in text
+    assert "NVIDIA A100 80 GB: 125 TFLOP/s in training (assumed)" in text
 
 
 @pytest.mark.parametrize(

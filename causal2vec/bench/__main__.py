@@ -123,7 +123,7 @@ def main() -> None:
     gpu.add_argument("--gpu", action="store_true", help="check and measure all that needs a GPU, with random weights")
     gpu.add_argument("--minutes", type=float, default=8.0, help="for all stages of --gpu together")
     gpu.add_argument("--tiny", action="store_true", help="the same with small shapes on the processor, in seconds")
-    gpu.add_argument("--publish", type=Path, metavar="FOLDER", help="put a run's tables into docs/gpu.md; no run")
+    gpu.add_argument("--publish", type=Path, metavar="FOLDER", help="put a run into docs/gpu.md and the plan's rates")
     options = parser.parse_args()
     if options.gpu:
         _on_gpu(options)

@@ -76,7 +76,7 @@ def make_plan(
             name: estimator.model(name).source
             for name in dict.fromkeys(j.base for j in jobs if j.stage == "prepare_model")
         },
-        notes=_notes(config, estimator, chosen, dtype, jobs),
+        notes=_notes(config, estimator, shown, dtype, jobs),
     )
 
 
@@ -156,11 +156,13 @@ def _fits(needed: float | None, there: float | None) -> str:
     return "yes" if needed <= there else "NO"
 
 
-def _notes(config: Config, estimator: Estimator, chosen: Accelerator, dtype: str, jobs: list[Job]) -> list[str]:
-    known = "measured by `snakemake calibrate`" if chosen.measured else "assumed"
+def _notes(config: Config, estimator: Estimator, shown: list[Accelerator], dtype: str, jobs: list[Job]) -> list[str]:
     notes = [
-        f"Achieved rate of {chosen.name}: {chosen.training / 1e12:.3g} TFLOP/s in training, "
-        f"{chosen.encoding / 1e12:.3g} in encoding ({known}), in {dtype}. Hours go as one over this number.",
+        *(
+            f"Achieved rate of {one.name}: {one.training / 1e12:.3g} TFLOP/s in training ({one.training_source}), "
+            f"{one.encoding / 1e12:.3g} in encoding ({one.encoding_source}), in {dtype}. Hours go as one over these."
+            for one in shown
+        ),
         "Text lengths of the training: "
         + ("assumed (no prepared pairs)." if estimator.sample.assumed else "a sample of work/pairs."),
         "4.2 characters per token are assumed; each evaluation text counts with its task's mean length, cut at the "

@@ -23,6 +23,7 @@ PYTHON = "3.12"
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)] + ["manylinux2014_x86_64"]
 PACKAGES = (
     "datasets", "dill", "multiprocess", "pydantic", "pydantic_core", "annotated-types", "typing-inspection",
+    "nvidia-ml-py",
 )  # fmt: skip
 SOURCES = ("causal2vec", "baselines", "config", "pyproject.toml", "LICENSE")
 MOST_MB = 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import re
@@ -18,6 +19,8 @@ from causal2vec.bench.gpu.stage import BAD, Check, Cost, Measured, Note, Rate, R
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_file, write_text
 from causal2vec.manifest import ROOT, git_state, today
+from causal2vec.plan.rates import TABLE
+from causal2vec.plan.rates import publish as merge_rates
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
 from causal2vec.reporting.tables.grid import GAP, format_number
 
@@ -151,13 +154,13 @@ class Report:
         """An entry for causal2vec/plan/accelerators.yaml."""
         known = {rate.kind: rate for rate in rates}
         training, encoding = (f"{known[k].flops:.4g}" if k in known else "null" for k in ("training", "encoding"))
-        card = self.about["Card"]
+        card, date, memory = self.about["Card"], self.about["Date"], _memory(self.size)
         key = next((name for name in ("H200", "H100", "A100", "L40S") if name in card), re.sub(r"\W+", "-", card))
         return (
-            f"# Measured on {card}, {self.about['Date']}, commit {self.about['Commit']}: put it into\n"
-            "# causal2vec/plan/accelerators.yaml in the place of the assumed entry of this name.\n"
-            f"{key}: {{name: {card}, training: {training}, encoding: {encoding}, memory: {_memory(self.size):.4g}, "
-            f"device: {self.size.device}, measured: {self.about['Date']}}}\n"
+            f"# Measured on {card}, {date}, commit {self.about['Commit']}; in FLOP/s, null: not measured.\n"
+            "# --publish puts it into causal2vec/plan/accelerators.yaml, in the place of the assumed rates.\n"
+            f"{key}: {{name: {json.dumps(card)}, training: {training}, encoding: {encoding}, "
+            f"memory: {f'{memory:.4g}' if memory else 'null'}, device: {self.size.device}, measured: {date}}}\n"
         )
 
 
@@ -213,11 +216,16 @@ def commit() -> str:
     return f"{(git['commit'] or 'unknown')[:7]}{' with changes' if git['dirty'] else ''}"
 
 
-def publish(results: Path, page: Path = Path("docs/gpu.md")) -> None:
-    """Put a run's tables into the docs, in the place of the last one's.
+def publish(results: Path, page: Path = Path("docs/gpu.md"), table: Path = TABLE) -> None:
+    """Put a run's tables into the docs in the place of the last one's, and its rates into the plan's table.
+
+    Args:
+        results: The run's folder.
+        page: A folder of its name gets the rows of the efficiency study.
+        table: The plan's accelerators.
 
     Raises:
-        UserError: There is no such run, or the page lacks its marks.
+        UserError: There is no such run, it was on a processor, or the page lacks its marks; nothing is written then.
     """
     missing = [name for name in ("gpu.md", "checks.md") if not (results / name).is_file()]
     if missing:
@@ -227,6 +235,11 @@ def publish(results: Path, page: Path = Path("docs/gpu.md")) -> None:
         raise UserError(f"{page} lacks the lines '{BEGIN}' and '{END}'; put them back")
     before, rest = text.split(BEGIN)
     parts = [(results / name).read_text(encoding="utf-8").replace("# ", "### ", 1) for name in ("gpu.md", "checks.md")]
+    rates, costs = results / "accelerators.yaml", results / "efficiency.csv"
+    if rates.is_file():
+        merge_rates(rates, table)
+    if costs.is_file():
+        write_text(page.with_suffix("") / costs.name, costs.read_text(encoding="utf-8"))
     write_text(page, "\n\n".join([before + BEGIN, *(part.strip() for part in parts), END + rest.split(END)[1]]))
 
 
