@@ -89,5 +89,5 @@ class InContext(DecoderEmbedder):
         """Examples and instruction of a prompt."""
         starts = [found.start() for found in re.finditer(re.escape(INSTRUCT), prompt)] or [0]
         shown = len(starts) - 1 if self.most_examples is None else min(self.most_examples, len(starts) - 1)
-        shown = shown if self.shows_examples else 0
-        return prompt[starts[0] : starts[shown]] if shown else "", prompt[starts[-1] :]
+        none = not self.shows_examples or self.most_examples == 0
+        return "" if none else prompt[: starts[shown]], prompt[starts[-1] :]

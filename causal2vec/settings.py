@@ -215,9 +215,9 @@ class Alignment(Section):
     batch_size: Positive
     max_length: Positive
     objective: Literal["swap", "state", "bag", "text"] = "swap"
-    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of the MLP")
-    encoder_rate: Annotated[float, Field(gt=0)] = 2e-5
-    temperature: Annotated[float, Field(gt=0)] = 0.05
+    learning_rate: Annotated[Number, Field(gt=0)] = Field(1e-3, description="of the MLP")
+    encoder_rate: Annotated[Number, Field(gt=0)] = 2e-5
+    temperature: Annotated[Number, Field(gt=0)] = 0.05
     texts: TextSource | None = Field(None, description="null: the training pairs' positives")
 
 

@@ -78,7 +78,7 @@ CONFIGURATIONS = {
 
 
 def test_every_file_in_config_is_tested():
-    texts = {"prompts.yaml", "prompts_paper.yaml", "examples.yaml", "tables.yaml", "claims.yaml"}
+    texts = {"prompts.yaml", "prompts_paper.yaml", "examples.yaml", "tables.yaml", "claims.yaml", "trials.yaml"}
     known = {*texts, *" ".join(CONFIGURATIONS).split()}
     assert {path.name for path in (ROOT / "config").glob("*.yaml")} == known
 

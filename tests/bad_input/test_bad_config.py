@@ -132,7 +132,7 @@ CASES = [
         1,
         (
             "the configuration: unknown key 'zzz' (known: title, scale_note, seeds, models, bases, "
-            "encoder, methods, pairs, budget, mntp, simcse, evaluation, efficiency, ablations, "
+            "encoder, methods, pairs, budget, mntp, simcse, alignment, evaluation, efficiency, ablations, "
             "statistics, reporting, compute, distributed, resources); remove it or correct its name"
         ),
     ),

@@ -24,7 +24,7 @@ def text(profile: str) -> str:
 
 def rules() -> set[str]:
     files = [ROOT / "workflow" / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
-    return set(re.findall(r"^rule (\w+):", "".join(path.read_text() for path in files), re.MULTILINE))
+    return set(re.findall(r"^ *rule (\w+):", "".join(path.read_text() for path in files), re.MULTILINE))
 
 
 @pytest.mark.parametrize("profile", PROFILES)
