@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.evaluation.audit import attention_to_token, audit, spread_of
 from causal2vec.evaluation.prompts import Prompts
+from causal2vec.export import save_model
 from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.reporting.audits import IGNORED, audit_table, ignored_tokens, read_audit
 from causal2vec.reporting.claims.ledger import check_claims, load_claims
@@ -126,6 +129,23 @@ def test_attention_is_the_llms_own(tiny):
     lengths = features["attention_mask"].sum(dim=1)
     assert shares["eos"] == pytest.approx([float((1 / lengths).mean())] * 2, abs=1e-4)
     assert module.llm.config._attn_implementation != "eager"
+
+
+def test_a_saved_model_is_audited_by_hand(tiny, pairs, tmp_path):
+    module = build("causal2vec", tiny)
+    save_model(
+        module, tmp_path / "model", manifest={"method": "m", "base": "b", "seed": 0, "trained": True}, records={}
+    )
+    (tmp_path / "prompts.yaml").write_text("sources: {a: '', b: ''}")
+    words = ["--model", tmp_path / "model", "--pairs", tmp_path, "--prompts", tmp_path / "prompts.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "causal2vec.evaluation.audit", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mrr"] == audit(module, pairs, PROMPTS)["mrr"]
 
 
 # ---- what reporting makes of it

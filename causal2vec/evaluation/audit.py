@@ -1,13 +1,16 @@
-"""Does a model use what its method gives it? An audit on held-back training pairs, for every trained model.
+"""``python -m causal2vec.evaluation.audit``: does a model use what its method gives it?
 
-It asks four questions. Are the kept states spread over texts, or the same for all (spread)? Does the LLM look at the
-Contextual token: what changes when every text gets another text's token, or the mean token (swap test)? How much
-attention goes to it? What does each part of the embedding find alone, and what the whole (MRR)? For a method without a
-Contextual token the spread and the whole are what applies.
+An audit on held-back training pairs, for every trained model. Are the kept states spread over texts, or the same for
+all (spread)? Does the LLM look at the Contextual token: what changes when every text gets another text's token, or the
+mean token (swap test)? How much attention goes to it? What does each part of the embedding find alone, and what the
+whole (MRR)? For a method without a Contextual token the spread and the whole are what applies.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal2vec.evaluation.prompts import Prompts
-from causal2vec.files import write_json
+from causal2vec.errors import UserError, run_cli
+from causal2vec.evaluation.prompts import Prompts, load_prompts
+from causal2vec.files import write_json, write_text
 from causal2vec.runs import Run
 
 if TYPE_CHECKING:
@@ -289,3 +293,28 @@ def _loss(differences: np.ndarray, frame: Any) -> dict[str, float]:
     low, high = np.percentile(drawn, [2.5, 97.5])
     points = float(np.mean([values.mean() for values in groups]))
     return {key: round(100 * float(value), 2) for key, value in (("points", points), ("low", low), ("high", high))}
+
+
+def main() -> None:
+    """Parse the command line and audit one saved model."""
+    parser = argparse.ArgumentParser(prog="python -m causal2vec.evaluation.audit", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the folder of a model of this suite")
+    parser.add_argument("--pairs", type=Path, default=Path("work/pairs"), help="folder with validation.parquet")
+    parser.add_argument("--prompts", type=Path, default=Path("config/prompts.yaml"), help="instructions by source")
+    parser.add_argument("--output", type=Path, help="a JSON file; default: standard output")
+    options = parser.parse_args()
+    from causal2vec.export import load_model
+
+    model = load_model(str(options.model), "cpu", "float32")
+    if not hasattr(model[0], "pieces") and not hasattr(model[0], "encoder_states"):
+        raise UserError(f"{options.model} is no model of this suite, whose kept states are known; name one of those")
+    found = audit(model[0], options.pairs / "validation.parquet", load_prompts(options.prompts))
+    text = json.dumps(found, indent=2)
+    if options.output:
+        write_text(options.output, text + "\n")
+    else:
+        sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    run_cli(main)
