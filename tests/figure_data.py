@@ -60,6 +60,7 @@ def make_study(
         costs=make_costs(entries),
         conditions=make_conditions(entries),
         training=make_training([e for e in entries if not is_untrained(e[0])]),
+        audit=make_audit([e for e in entries if not is_untrained(e[0])]),
         order=list(order),
         bases=list(bases),
         ablations=[make_ablation()] if pooling else [],
@@ -131,6 +132,27 @@ def make_conditions(entries):
         if reuse == "no" or method in REUSING
     ]
     return pd.DataFrame(rows, columns=list(EFFICIENCY_COLUMNS))
+
+
+def make_audit(entries):
+    """Of the methods with a Contextual token the swap test; of all, how spread their vectors are."""
+    rows = []
+    for method, base in entries:
+        for seed in (0, 1):
+            row = {
+                "method": method,
+                "base": base,
+                "seed": seed,
+                "token_used": None,
+                "layers": {},
+                "mrr_own_whole": 70.0,
+            }
+            if method.startswith("causal2vec"):
+                parts = [(swap, part) for swap in ("own", "mean", "other") for part in ("whole", "contextual", "eos")]
+                row |= {f"mrr_{swap}_{part}": 50.0 + place for place, (swap, part) in enumerate(parts)}
+                row |= {"token_used": True, "layers": {"eos": [0.1, 0.3, 0.2], "text": [0.2, 0.1, 0.1]}}
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def make_training(entries):

@@ -98,6 +98,7 @@ def tables(evidence):
     [
         ({"evidence": Evidence()}, {"forest", "ranks"}),
         ({"training": None}, {"loss_curves"}),
+        ({"audit": None}, {"audit"}),
         ({"costs": None}, {"score_vs_time", "score_vs_length", "throughput_vs_length", "cost_vs_length"}),
         ({"conditions": None}, {"prefix_reuse", "shorter_faster"}),
         ({"ablations": []}, {"ablations"}),
