@@ -30,6 +30,8 @@ def audit(study: Study, design: Design) -> Figure | None:
     if study.audit is None or "mrr_own_contextual" not in study.audit:
         return None
     frame = study.audit.dropna(subset=["mrr_own_contextual"])
+    if frame.empty:
+        return None
     entries: list[Entry] = sort_entries(list(dict.fromkeys(pairs(frame))), design.order)
     figure = Figure(figsize=(FULL_WIDTH, 0.5 + 1.3 * len(entries)), layout="constrained")
     grid = figure.subplots(len(entries), 2, squeeze=False, sharex="col")

@@ -81,6 +81,7 @@ def _without_variants(study: Study) -> Study:
         summary=replace(study.summary, entries=entries),
         costs=plain(study.costs),
         training=plain(study.training),
+        audit=None if study.audit is None or study.audit.empty else plain(study.audit),
     )
 
 
