@@ -38,6 +38,8 @@ if [ ! -f "$here/packages/.done" ]; then
     touch "$here/packages/.done"
 fi
 export PYTHONPATH="$here/source:$here/packages${{PYTHONPATH:+:$PYTHONPATH}}"
+# A checkout in the current folder, which Python would look into first, must not be what is measured.
+export PYTHONSAFEPATH=1
 exec python3 -m causal2vec.bench --gpu "$@"
 """
 
