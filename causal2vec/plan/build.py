@@ -157,10 +157,10 @@ def _fits(needed: float | None, there: float | None) -> str:
 
 
 def _notes(config: Config, estimator: Estimator, chosen: Accelerator, dtype: str, jobs: list[Job]) -> list[str]:
-    known = "measured by `snakemake calibrate`" if chosen.measured else "assumed"
+    training, encoding = chosen.sources
     notes = [
-        f"Achieved rate of {chosen.name}: {chosen.training / 1e12:.3g} TFLOP/s in training, "
-        f"{chosen.encoding / 1e12:.3g} in encoding ({known}), in {dtype}. Hours go as one over this number.",
+        f"Achieved rate of {chosen.name}: {chosen.training / 1e12:.3g} TFLOP/s in training ({training}), "
+        f"{chosen.encoding / 1e12:.3g} in encoding ({encoding}), in {dtype}. Hours go as one over this number.",
         "Text lengths of the training: "
         + ("assumed (no prepared pairs)." if estimator.sample.assumed else "a sample of work/pairs."),
         "4.2 characters per token are assumed; each evaluation text counts with its task's mean length, cut at the "

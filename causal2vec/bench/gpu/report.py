@@ -18,6 +18,7 @@ from causal2vec.bench.gpu.stage import BAD, Check, Cost, Measured, Note, Rate, R
 from causal2vec.errors import UserError
 from causal2vec.files import atomic_file, write_text
 from causal2vec.manifest import ROOT, git_state, today
+from causal2vec.plan.rates import TABLE, add_measured
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
 from causal2vec.reporting.tables.grid import GAP, format_number
 
@@ -150,14 +151,14 @@ class Report:
     def _accelerator(self, rates: list[Rate]) -> str:
         """An entry for causal2vec/plan/accelerators.yaml."""
         known = {rate.kind: rate for rate in rates}
-        training, encoding = (f"{known[k].flops:.4g}" if k in known else "null" for k in ("training", "encoding"))
+        training, encoding = (f"{known[k].flops:.3e}" if k in known else "null" for k in ("training", "encoding"))
         card = self.about["Card"]
         key = next((name for name in ("H200", "H100", "A100", "L40S") if name in card), re.sub(r"\W+", "-", card))
         return (
-            f"# Measured on {card}, {self.about['Date']}, commit {self.about['Commit']}: put it into\n"
-            "# causal2vec/plan/accelerators.yaml in the place of the assumed entry of this name.\n"
-            f"{key}: {{name: {card}, training: {training}, encoding: {encoding}, memory: {_memory(self.size):.4g}, "
-            f"device: {self.size.device}, measured: {self.about['Date']}}}\n"
+            "# For causal2vec/plan/accelerators.yaml, where --publish puts it.\n"
+            f"{key}: {{name: '{card}', memory: {_memory(self.size):.3e}, device: {self.size.device}, measured: "
+            f"{{card: '{card}', date: '{self.about['Date']}', commit: '{self.about['Commit']}', "
+            f"training: {training}, encoding: {encoding}}}}}\n"
         )
 
 
@@ -213,8 +214,9 @@ def commit() -> str:
     return f"{(git['commit'] or 'unknown')[:7]}{' with changes' if git['dirty'] else ''}"
 
 
-def publish(results: Path, page: Path = Path("docs/gpu.md")) -> None:
-    """Put a run's tables into the docs, in the place of the last one's.
+def publish(results: Path, page: Path = Path("docs/gpu.md"), table: Path = TABLE) -> None:
+    """Put a run's tables into the docs, in the place of the last one's: its rows of the efficiency study beside the
+    page, its rates into the plan's table.
 
     Raises:
         UserError: There is no such run, or the page lacks its marks.
@@ -227,6 +229,10 @@ def publish(results: Path, page: Path = Path("docs/gpu.md")) -> None:
         raise UserError(f"{page} lacks the lines '{BEGIN}' and '{END}'; put them back")
     before, rest = text.split(BEGIN)
     parts = [(results / name).read_text(encoding="utf-8").replace("# ", "### ", 1) for name in ("gpu.md", "checks.md")]
+    if (rows := results / "efficiency.csv").is_file():
+        write_text(page.with_suffix("") / rows.name, rows.read_text(encoding="utf-8"))
+    if (rates := results / "accelerators.yaml").is_file():
+        add_measured(rates, table)
     write_text(page, "\n\n".join([before + BEGIN, *(part.strip() for part in parts), END + rest.split(END)[1]]))
 
 
