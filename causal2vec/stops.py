@@ -26,10 +26,15 @@ _received: list[int] = []
 _ending: list[int] = []
 
 
-def end_with_parent() -> None:
-    """Let this process, a helper, end within a second of whoever started it, whatever it is computing."""
+def end_with_parent(parent: int | None = None) -> None:
+    """Let this process, a helper, end within a second of whoever started it, whatever it is computing.
+
+    Args:
+        parent: Process ID of the starter, where the helper is its own child. It may have ended before the helper gets
+            here, and then the helper's parent is another.
+    """
     if not _watched:
-        _watched.append(os.getppid())
+        _watched.append(parent or os.getppid())
         threading.Thread(target=_watch, daemon=True).start()
 
 

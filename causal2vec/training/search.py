@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 from causal2vec.config import Config, ModelSource, Section, load_config
 from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.files import read_json, read_yaml, sha256_json, write_json, write_text
+from causal2vec.stops import ends_with_us
 
 OF_RUN = ("settings", "budget", "encoder")
 """The first word of a key that a single run has; any other key is looked for in the whole configuration."""
@@ -213,8 +214,8 @@ def search(source: Trials, output: Path, jobs: int) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for claim in output.glob("*.claim"):
         claim.unlink()
-    workers = [subprocess.Popen([sys.executable, "-m", "causal2vec.training.search", *sys.argv[1:], "--worker"])]
-    workers += [subprocess.Popen(workers[0].args) for _ in range(jobs - 1)]
+    command = [sys.executable, "-m", "causal2vec.training.search", *sys.argv[1:], "--worker"]
+    workers = [subprocess.Popen(command, preexec_fn=ends_with_us) for _ in range(jobs)]
     try:
         for worker in workers:
             worker.wait()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,8 @@ def _run(jobs: list[tuple[Path, TaskScores, list[Pair], int, int]], workers: int
         # The largest first, so that no process starts it when the others are done.
         order = sorted(range(len(jobs)), key=lambda i: -jobs[i][0].stat().st_size)
         # loky does not import the calling script again, as a plain pool of spawned processes would.
-        with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, initializer=end_with_parent):
+        tie = partial(end_with_parent, os.getpid())
+        with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, initializer=tie):
             done = joblib.Parallel()(joblib.delayed(task_statistics)(*jobs[i]) for i in order)
     return [result for _, result in sorted(zip(order, done, strict=True), key=lambda both: both[0])]
 
