@@ -18,6 +18,7 @@ from causal2vec.bench.gpu.report import COMMIT, commit
 from causal2vec.errors import UserError, run_cli
 from causal2vec.files import write_text
 from causal2vec.manifest import LOCK, ROOT
+from causal2vec.stops import ends_with_us
 
 PYTHON = "3.12"
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)] + ["manylinux2014_x86_64"]
@@ -79,7 +80,9 @@ def download(folder: Path) -> None:
     words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder]
     words += ["--python-version", PYTHON, "--implementation", "cp"]
     words += [word for platform in PLATFORMS for word in ("--platform", platform)]
-    done = subprocess.run([*map(str, words), *pins()], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*map(str, words), *pins()], capture_output=True, text=True, check=False, preexec_fn=ends_with_us
+    )
     if done.returncode:
         reason = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))[:300]
         raise UserError(f"pip could not download the wheels for Python {PYTHON} ({reason}); try again with a network")

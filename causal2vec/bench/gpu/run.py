@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import time
 import traceback
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from causal2vec.bench.gpu.report import Report
 from causal2vec.bench.gpu.shapes import FULL, Size
 from causal2vec.bench.gpu.stage import Note, Record, Stage
+from causal2vec.compute import process_context
 from causal2vec.errors import UserError
 from causal2vec.hints import hint, one_line
 
@@ -115,14 +115,13 @@ def _context(cuda: bool) -> Any:
     """Stages start from a server that has imported the libraries once, unless one of these has spoken to the GPU there:
     then its children cannot, and every stage imports for itself."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else a question for a GPU speaks to it
-    context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = process_context(PRELOADED)
     trial = context.Process(target=_try, args=(cuda,))
     trial.start()
     trial.join(timeout=90)
     if trial.exitcode != 0:
         trial.kill()
-        return multiprocessing.get_context("spawn")
+        return process_context([], "cuda")
     return context
 
 
