@@ -82,6 +82,14 @@ PARTS = (
         first=(CLAIMS, NOT_RUN),
     ),
     Part(
+        "audit",
+        "Inside the vectors",
+        "Whether the vectors of unrelated texts lie apart, and whether the LLM uses its Contextual token: measured on "
+        "validation pairs. A verdict about Causal2Vec from a model that ignores the token is void.",
+        figures=("audit",),
+        rest=("audit",),
+    ),
+    Part(
         "cost",
         "What it costs",
         "All methods embed the same texts on the same machine.",
