@@ -1,0 +1,273 @@
+"""What an embedding costs, in closed form: tokens, FLOPs and seconds from lengths.
+
+How many tokens a method reads is linear in the lengths of a text and of what stands before it. The method's own code is
+asked for the coefficients (`law_of`), so that a new method has its law without a line of its own; everything else here
+are pure functions of them. FLOPs are those of `causal2vec.plan.flops`. Where a beginning is read once for all texts
+(`reuse`), its cost is shared out over them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from causal2vec.errors import UserError
+from causal2vec.last_layer import FEW, weights_left_out
+from causal2vec.packing import WORTHWHILE
+
+
+class Lengths(NamedTuple):
+    """One text and what stands before it, in tokens of the LLM's vocabulary."""
+
+    text: float
+    instruction: float = 0.0
+    examples: float = 0.0
+    """All that a prompt of examples adds before the instruction; read only by methods that show examples."""
+
+
+class Linear(NamedTuple):
+    """A number of tokens: ``fixed + text * lengths.text + instruction * lengths.instruction + examples * ...``."""
+
+    fixed: float = 0.0
+    text: float = 0.0
+    instruction: float = 0.0
+    examples: float = 0.0
+
+    def of(self, lengths: Lengths) -> float:
+        """Tokens at these lengths."""
+        return self.fixed + sum(a * b for a, b in zip(self[1:], lengths, strict=True))
+
+
+class Reading(NamedTuple):
+    """What a method makes of one text, in tokens."""
+
+    llm: Linear
+    encoder: Linear
+    """In tokens of the encoder's vocabulary, for a text of as many of these."""
+    head: Linear
+    """Of the LLM's tokens, the beginning that all texts share and that attention lets be read once."""
+    kept: Linear
+    """Of the LLM's tokens, those whose last states are looked at."""
+
+
+class Law(NamedTuple):
+    """How one method reads: a text behind a prompt, and a text on its own (a document)."""
+
+    prompted: Reading
+    bare: Reading
+
+    def reading(self, lengths: Lengths) -> Reading:
+        """Which of the two it is."""
+        return self.prompted if lengths.instruction or lengths.examples else self.bare
+
+
+class Part(NamedTuple):
+    """The shape of an LLM or encoder."""
+
+    weights: float
+    """Of the linear layers, which a token is multiplied with."""
+    layers: int
+    attention: int
+    """Width of all query heads together."""
+    last: float = 0.0
+    """Weights of the last layer that a token is not multiplied with where its state is not looked at."""
+
+
+class Shape(NamedTuple):
+    """The parts of a method's model; ``own`` are weights that a text is multiplied with once (a projection)."""
+
+    llm: Part | None
+    encoder: Part | None = None
+    own: float = 0.0
+
+
+class Cost(NamedTuple):
+    """Of one text, in the mean over those that share a beginning."""
+
+    llm_tokens: float
+    """Read by the LLM."""
+    encoder_tokens: float
+    computed_tokens: float
+    """Read, but for a beginning that is read once; in the LLM, where there is one."""
+    flops: float
+
+
+def cost(
+    law: Law,
+    shape: Shape,
+    lengths: Lengths,
+    *,
+    reuse: bool = False,
+    texts: float = 1.0,
+    per_batch: float = math.inf,
+    encoder_ratio: float = 1.0,
+) -> Cost:
+    """What one text costs.
+
+    Args:
+        law: How the method reads.
+        shape: What it reads with.
+        lengths: In tokens.
+        reuse: Whether a shared beginning is read once for all texts; it is done where that saves at least
+            `causal2vec.packing.WORTHWHILE` tokens per batch, and the method's attention allows it.
+        texts: Texts that share the beginning.
+        per_batch: Texts per batch.
+        encoder_ratio: Tokens of the encoder's vocabulary per token of the LLM's, of the same text.
+    """
+    reading = law.reading(lengths)
+    llm, head = reading.llm.of(lengths), reading.head.of(lengths)
+    encoder = reading.encoder.of(Lengths(*(encoder_ratio * length for length in lengths)))
+    saves = reuse and texts > 1 and head * (min(per_batch, texts) - 1) >= WORTHWHILE
+    skipped = head if saves else 0.0
+    flops = 2 * shape.own
+    if shape.encoder:
+        flops += _forward(shape.encoder, encoder, encoder)
+    if shape.llm:
+        flops += _forward(shape.llm, llm - skipped, llm) + _forward(shape.llm, skipped, skipped) / texts
+        flops -= 2 * shape.llm.last * _left_out(reading.kept.of(lengths), llm - skipped)
+    return Cost(llm, encoder, llm - skipped + skipped / texts, flops)
+
+
+def append_cost(law: Law, shape: Shape, lengths: Lengths, more: float, *, encoder_ratio: float = 1.0) -> Cost:
+    """What is computed anew when a text that was embedded before grows by ``more`` tokens at its end.
+
+    With causal attention the keys and values of all that stands before the new tokens stay as they are, unless a token
+    there depends on the whole text: then only the shared beginning stays. A method that reads the text twice keeps
+    its first copy.
+    """
+    reading, grown = law.reading(lengths), lengths._replace(text=lengths.text + more)
+    llm, encoder = reading.llm.of(grown), reading.encoder.of(Lengths(*(encoder_ratio * x for x in grown)))
+    head = reading.head.of(lengths)
+    causal = reading.head != Linear()
+    stays = head + lengths.text if causal and shape.encoder is None else head
+    flops = 2 * shape.own + (_forward(shape.encoder, encoder, encoder) if shape.encoder else 0.0)
+    if shape.llm:
+        flops += _forward(shape.llm, llm - stays, llm)
+        flops -= 2 * shape.llm.last * _left_out(reading.kept.of(grown), llm - stays)
+    return Cost(llm, encoder, llm - stays, flops)
+
+
+def seconds(flops: float, tokens: float, rate: Sequence[tuple[float, float]]) -> float:
+    """Time of so many FLOPs at a machine's measured rate.
+
+    Args:
+        flops: Of one text.
+        tokens: Computed for it, which the rate depends on.
+        rate: (computed tokens per text, FLOPs per second) of one method, measured, by rising tokens; in between it is
+            interpolated over the logarithm of the tokens, and beyond the ends it is that of the end.
+    """
+    points = sorted(rate)
+    below = [p for p in points if p[0] <= tokens] or points[:1]
+    above = [p for p in points if p[0] >= tokens] or points[-1:]
+    (t0, r0), (t1, r1) = below[-1], above[0]
+    share = 0.0 if t1 <= t0 else (math.log(tokens) - math.log(t0)) / (math.log(t1) - math.log(t0))
+    return flops / (r0 + share * (r1 - r0))
+
+
+def saving(ours: float, theirs: float) -> float:
+    """How much less ours is, in per cent of theirs; negative where it is more."""
+    return 100 * (1 - ours / theirs)
+
+
+def law_of(module: Any) -> Law:
+    """Ask a method's own code how it reads.
+
+    Args:
+        module: The first module of a SentenceTransformer of this suite.
+
+    Raises:
+        UserError: What it reads is not linear in the lengths, so that there is no such law.
+    """
+    return Law(_reading(module, prompted=True), _reading(module, prompted=False))
+
+
+def shape_of(module: Any) -> Shape:
+    """The shape of a loaded method."""
+    from torch import nn
+
+    own = sum(
+        layer.weight.numel()
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and name.split(".")[0] not in module.parts
+    )
+    parts = {name: _part(getattr(module, name)) for name in module.parts}
+    return Shape(parts.get("llm"), parts.get("encoder"), own)
+
+
+def _forward(part: Part, tokens: float, context: float) -> float:
+    """As `causal2vec.plan.flops.forward_flops`."""
+    return tokens * (2 * part.weights + 4 * part.layers * part.attention * context)
+
+
+def _left_out(kept: float, tokens: float) -> float:
+    """As `causal2vec.last_layer.left_out`, for one text of many like it."""
+    return tokens - kept if kept <= FEW * tokens else 0.0
+
+
+def _part(model: Any) -> Part:
+    from causal2vec.efficiency.machine import architecture
+
+    found = architecture(model)
+    return Part(found.linear, found.layers, found.attention, weights_left_out(model))
+
+
+_PROBES = ((8, 4, 0), (16, 4, 0), (8, 9, 0), (8, 4, 12), (21, 11, 30))
+"""Words of text, instruction and examples: four for the coefficients and one to check them."""
+
+
+def _reading(module: Any, *, prompted: bool) -> Reading:
+    import numpy as np
+
+    probes = [_probe(module, *words, prompted=prompted) for words in _PROBES]
+    found = []
+    for k in range(len(Reading._fields)):
+        rows = np.array([(1.0, *(probe.encoder if k == 1 else probe.llm)) for probe in probes])
+        counts = np.array([probe.counts[k] for probe in probes])
+        coefficients = np.linalg.lstsq(rows[:-1], counts[:-1], rcond=None)[0]
+        if abs(rows[-1] @ coefficients - counts[-1]) > 1.5:
+            raise UserError(
+                f"{type(module).__name__} does not read the same number of tokens more for each token more of a text, "
+                "so that its cost has no closed form; leave it out of the efficiency law"
+            )
+        found.append(Linear(*(round(float(c), 6) + 0.0 for c in coefficients)))
+    return Reading(*found)
+
+
+_WORDS = ["The", "fox", "and", "the", "dog", "of", "this", "house", "are", "old"]
+"""A text that starts as texts do: where two strings meet, a tokenizer may make one token of two."""
+
+
+class _Probe(NamedTuple):
+    llm: Lengths
+    encoder: Lengths
+    counts: tuple[float, float, float, float]
+
+
+def _probe(module: Any, text: int, instruction: int, examples: int, *, prompted: bool) -> _Probe:
+    """One text through the method's ``preprocess``, and how long everything is by itself."""
+    from baselines.in_context import INSTRUCT, RESPONSE
+
+    shows = hasattr(module, "examples_max_length")
+    start, ask = (INSTRUCT, "\n<query>") if shows else ("Instruct: ", "\nQuery: ")
+    words, task, example = (" ".join(_WORDS[k % len(_WORDS)] for k in range(n)) for n in (text, instruction, examples))
+    before = f"{start}{task}{ask}" if prompted else ""
+    shown = f"{before}{example}{RESPONSE}{example}\n\n" if prompted and shows and examples else ""
+    features = module.preprocess([words], prompt=shown + before or None)
+    read = float(features["attention_mask"].sum())
+    lengths = {
+        part: Lengths(
+            *(float(len(tokenizer(x, add_special_tokens=False)["input_ids"])) for x in (words, before, shown))
+        )
+        for part, tokenizer in module.tokenizers.items()
+    }
+    known = Lengths(0, 0, 0)
+    if "llm" not in module.parts:
+        return _Probe(known, lengths["encoder"], (0.0, read, 0.0, 0.0))
+    causal = getattr(module.llm.config, "is_causal", True) and hasattr(module, "reuses_prefix")
+    head = float(features["head"][0]) if causal and "head" in features else 0.0
+    kept = (
+        float((module.kept(features["roles"]) * features["attention_mask"]).sum()) if hasattr(module, "kept") else read
+    )
+    encoder = float(features["pre_mask"].sum()) if "pre_mask" in features else 0.0
+    return _Probe(lengths["llm"], lengths.get("encoder", known), (read, encoder, head, kept))
