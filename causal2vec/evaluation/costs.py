@@ -132,6 +132,13 @@ def _evaluated(task: Any, stats: Mapping[str, Any]) -> Iterator[tuple[str, str |
         yield from ((split, subset) for subset in chosen or [None])
 
 
+def evaluated_parts(task: Any) -> Iterator[Mapping[str, Any]]:
+    """The statistics that mteb ships, of each split and language subset that is evaluated."""
+    stats = task.metadata.descriptive_stats or {}
+    for split, subset in _evaluated(task, stats):
+        yield _part(stats, split, subset)
+
+
 def _split(task: Any, stats: Mapping[str, Any], split: str, subset: str | None) -> TaskCost:
     """One split: every kind of text in it, what mteb samples of it, and what a classifier learns from."""
     found = _texts(_part(stats, split, subset))
