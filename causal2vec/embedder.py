@@ -25,6 +25,7 @@ from causal2vec.packing import (
     Prefix,
     avoids,
     let_pack,
+    on_host,
     packs,
     run_packed,
     shared_beginning,
@@ -144,7 +145,7 @@ class Embedder(InputModule):
     def encoder_states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The last hidden states ``(batch, length, width)`` of the part ``encoder``; without padding where it is BERT's
         architecture, whose positions count from zero."""
-        padded = not bool(mask.all())
+        padded = not bool(on_host(mask).all())
         if padded and self.encoder.config.model_type == "bert":
             let_pack(self.encoder)
             if packs(self.encoder, ids.shape[1]):
@@ -249,7 +250,7 @@ class DecoderEmbedder(Embedder):
 
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` ``(batch, dim)``, in float32 whatever the model computes in."""
-        states = self.states(features, self.kept(features["roles"]))
+        states = self.states(features, self.kept(on_host(features["roles"])))
         features["sentence_embedding"] = self.pool(states, features["roles"]).float()
         return features
 
@@ -261,7 +262,7 @@ class DecoderEmbedder(Embedder):
         may be void.
         """
         mask, vectors = features["attention_mask"], self.embed(features)
-        padded = not bool(mask.all())  # without padding no mask is needed, and attention is faster
+        padded = not bool(on_host(mask).all())  # without padding no mask is needed, and attention is faster
         shared = self.shared_tokens(features)
         if (padded or shared) and packs(self.llm, mask.shape[1]):
             causal = getattr(self.llm.config, "is_causal", True)
@@ -288,14 +289,14 @@ class DecoderEmbedder(Embedder):
             and (self.learns_prefix or not self.training)
             and not avoids(self.llm, "prefix")
         )
-        head = int(features["head"][0]) if allowed and "head" in features else 0
+        head = int(on_host(features["head"])[0]) if allowed and "head" in features else 0
         saved = head * (len(features["attention_mask"]) - (0 if self.prefixes_read is not None else 1))
         return head if self.reuses_prefix and saved >= WORTHWHILE else 0
 
     def _prefix(self, features: dict[str, Tensor], vectors: Tensor, length: int) -> Prefix | None:
         """Keys and values of the first ``length`` tokens, which are the same in every row."""
-        start = int(features["attention_mask"][0].argmax())
-        ids = tuple(features["input_ids"][0, start : start + length].tolist())
+        start = int(on_host(features["attention_mask"])[0].argmax())
+        ids = tuple(on_host(features["input_ids"])[0, start : start + length].tolist())
         if self.prefixes_read is not None and ids in self.prefixes_read:
             return self.prefixes_read[ids]
         layout = Layout(features["attention_mask"].new_ones(1, length), causal=True, record=True)

@@ -8,7 +8,7 @@ layers are computed as is fastest on a processor (`causal2vec.layers`). The vect
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,12 @@ multiplies so fast that a call's own cost shows (measured, see docs/speed.md); o
 
 WINDOW = 2048
 """Texts tokenised at a time."""
+
+FIRST = 256
+"""Texts of the first window where a GPU waits for it."""
+
+AHEAD = 1
+"""Batches that a GPU is given while another is not done yet, so that it never waits for the next."""
 
 BESIDE = {"attention_mask": ("input_ids", "roles"), "pre_mask": ("pre_ids",)}
 """Masks, and the features of the same shape."""
@@ -64,18 +70,29 @@ def encode(
     import torch
     from tqdm.auto import tqdm
 
+    from causal2vec.packing import send
+
     budget = batch_tokens or tokens_per_batch(model.device.type, str(next(model.parameters()).dtype))
     # Longest first, so that a lack of memory shows at once; characters are near enough to sort the windows.
     order = np.argsort([-len(text) if isinstance(text, str) else 0 for text in texts], kind="stable")
     result = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)
     bar = tqdm(total=len(texts), desc="Texts", unit="text", disable=not progress)
+    waiting: list[tuple[np.ndarray, Callable[[], np.ndarray]]] = []
+
+    def take(most: int) -> None:
+        while len(waiting) > most:
+            rows, made = waiting.pop(0)
+            result[rows] = made()
+            bar.update(len(rows))
+
     model.eval()
     with torch.inference_mode(), fast_layers(model), _prefixes_kept(model[0]), bar:
         for places, features in _tokenised(model, texts, order, prompt):
             for rows in token_batches(_tokens(model[0], features), budget):
-                batch = {name: value.to(model.device) for name, value in select(features, rows).items()}
-                result[places[rows]] = model(batch)["sentence_embedding"].float().cpu().numpy()
-                bar.update(len(rows))
+                batch = {name: send(value, model.device) for name, value in select(features, rows).items()}
+                waiting.append((places[rows], _on_its_way(model(batch)["sentence_embedding"].float())))
+                take(AHEAD if model.device.type == "cuda" else 0)
+        take(0)
     return result
 
 
@@ -108,6 +125,22 @@ def select(features: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
     return chosen
 
 
+def _on_its_way(vectors: Tensor) -> Callable[[], np.ndarray]:
+    """What waits for vectors and gives them; from a GPU they are sent at once, in front of the next batch's work."""
+    if vectors.device.type != "cuda":
+        return vectors.cpu().numpy
+    import torch
+
+    sent, done = vectors.to("cpu", non_blocking=True), torch.cuda.Event()
+    done.record()
+
+    def arrived() -> np.ndarray:
+        done.synchronize()
+        return sent.numpy()
+
+    return arrived
+
+
 def _tokens(module: Any, features: dict[str, Tensor]) -> np.ndarray:
     """Tokens of each text that have to be computed."""
     shared = module.shared_tokens(features) if hasattr(module, "shared_tokens") else 0
@@ -121,7 +154,9 @@ def _tokenised(
 
     A processor is busy with the model: there a thread only makes Python wait for Python (docs/speed.md).
     """
-    windows = [order[start : start + WINDOW] for start in range(0, len(order), WINDOW)]
+    first = 0 if model.device.type == "cpu" else FIRST  # a GPU gets to work early
+    starts = sorted({0, *range(min(first, len(order)), len(order), WINDOW)})
+    windows = [order[start:end] for start, end in zip(starts, [*starts[1:], len(order)], strict=True) if start < end]
 
     def read(places: np.ndarray) -> dict[str, Tensor]:
         return model.preprocess([texts[place] for place in places], prompt=prompt)

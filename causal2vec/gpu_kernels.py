@@ -30,7 +30,7 @@ def gated_backward_kernel(gate, up, gradient, of_gate, of_up, count, BLOCK: tl.c
     tl.store(of_gate + places, (g * y * slope).to(of_gate.dtype.element_ty), mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])  # a row's length is another each time: one program for all
 def rotated_kernel(
     states, cos, sin, result, tokens, heads, half, by_text, by_token, by_head, ROWS: tl.constexpr, HALF: tl.constexpr
 ):

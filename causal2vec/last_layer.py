@@ -38,7 +38,8 @@ def only_for(model: Any, kept: Tensor | None) -> Iterator[None]:
     if kept is None or model.training or torch.is_grad_enabled() or not left_out(int(kept.sum()), kept.numel()):
         yield
         return
-    rows = kept.flatten().nonzero().squeeze(1)
+    rows = kept.flatten().nonzero().squeeze(1)  # `kept` may lie on the processor, where nobody waits for a GPU
+    rows = rows.to(next(model.parameters()).device)
     parts = tokenwise(model)
     before = [vars(part).get("forward") for part in parts]
     for part in parts:

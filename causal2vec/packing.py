@@ -78,13 +78,15 @@ class Layout:
         self.shape, self.causal, self.prefix, self.record = mask.shape, causal, prefix, record
         self.recorded: Prefix = {}
         self.layers: set[int] = set()
+        device, mask = mask.device, on_host(mask)
         rank = mask.cumsum(dim=1) - 1  # the how-manieth token of its text
         kept = mask.bool() & (rank >= skip)
         lengths = kept.sum(dim=1)
         order = torch.argsort(lengths, stable=True)
         rows, columns = kept[order].nonzero(as_tuple=True)  # row by row, so the shortest text stands first
-        self.index = order[rows] * mask.shape[1] + columns
-        self.positions = rank[order[rows], columns].unsqueeze(0)
+        self._places = order[rows] * mask.shape[1] + columns
+        self.index = send(self._places, device)
+        self.positions = send(rank[order[rows], columns].unsqueeze(0), device)
         self.longest = mask.shape[1]
         self.groups = _groups(lengths[order].tolist())
         self._masks: dict[tuple[int, ...], Tensor] = {}
@@ -101,7 +103,8 @@ class Layout:
 
     def pack(self, padded: Tensor) -> Tensor:
         """``(batch, width, ...)`` to ``(1, tokens, ...)``."""
-        return padded.flatten(0, 1).index_select(0, self.index).unsqueeze(0)
+        index = self.index if padded.device == self.index.device else self._places
+        return padded.flatten(0, 1).index_select(0, index).unsqueeze(0)
 
     def unpack(self, packed: Tensor) -> Tensor:
         """The way back; zero where there was padding or the shared prefix."""
@@ -201,6 +204,20 @@ AttentionMaskInterface.register(PACKED, sdpa_mask)
 def avoids(model: Any, way: str) -> bool:
     """Whether a model is read without one of the ways in `AVOIDS`."""
     return way in (getattr(getattr(model, "config", None), AVOIDS, None) or ())
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; from a processor to a GPU without waiting for what the GPU still has to do."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    sent = tensor.pin_memory().to(device, non_blocking=True)
+    sent.on_host = tensor  # type: ignore[attr-defined]
+    return sent
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """The copy that was sent, on the processor, where it can be asked without waiting; else the tensor itself."""
+    return getattr(tensor, "on_host", tensor)
 
 
 def let_pack(model: Any) -> None:
