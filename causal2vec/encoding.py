@@ -154,7 +154,7 @@ def _tokenised(
 
     A processor is busy with the model: there a thread only makes Python wait for Python (docs/speed.md).
     """
-    first = 0 if model.device.type == "cpu" else FIRST  # a GPU gets to work early
+    first = 0 if model.device.type == "cpu" else min(FIRST, WINDOW)  # a GPU gets to work early
     starts = sorted({0, *range(min(first, len(order)), len(order), WINDOW)})
     windows = [order[start:end] for start, end in zip(starts, [*starts[1:], len(order)], strict=True) if start < end]
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causal2vec.packing import avoids
+from causal2vec.packing import avoids, send
 
 TOKENWISE = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
 """Parts of a layer that make something of each token alone and do not make keys or values, by transformers' names; an
@@ -38,9 +38,9 @@ def only_for(model: Any, kept: Tensor | None) -> Iterator[None]:
     if kept is None or model.training or torch.is_grad_enabled() or not left_out(int(kept.sum()), kept.numel()):
         yield
         return
-    rows = kept.flatten().nonzero().squeeze(1)  # `kept` may lie on the processor, where nobody waits for a GPU
-    rows = rows.to(next(model.parameters()).device)
     parts = tokenwise(model)
+    device = next((weight.device for part in parts for weight in part.parameters()), kept.device)
+    rows = send(kept.flatten().nonzero().squeeze(1), device)  # `kept` may lie where nobody waits for a GPU
     before = [vars(part).get("forward") for part in parts]
     for part in parts:
         part.forward = partial(_for_rows, part.forward, rows)

@@ -49,6 +49,16 @@ def test_a_thread_reads_ahead_only_where_a_gpu_computes(device, elsewhere, monke
     assert threads == [elsewhere] * 3
 
 
+def test_a_gpu_gets_few_texts_first_and_every_text_once(monkeypatch):
+    monkeypatch.setattr(encoding, "WINDOW", 20)
+    monkeypatch.setattr(encoding, "FIRST", 3)
+    for amount, sizes in ((0, []), (2, [2]), (3, [3]), (30, [3, 20, 7])):
+        model = SimpleNamespace(device=torch.device("cuda"), preprocess=lambda texts, prompt: {"texts": texts})
+        found = list(encoding._tokenised(model, [str(i) for i in range(amount)], np.arange(amount), None))
+        assert [len(places) for places, _ in found] == sizes
+        assert [text for _, features in found for text in features["texts"]] == [str(i) for i in range(amount)]
+
+
 def test_no_texts_give_no_vectors(tiny):
     assert encode(model_of(tiny, "last_token"), []).shape == (0, 32)
 

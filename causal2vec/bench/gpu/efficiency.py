@@ -28,7 +28,7 @@ PAIRS = 400
 
 
 def study(stage: Stage) -> None:
-    """All methods on all workloads; those without a prompt first, then behind the longest examples."""
+    """All methods on all workloads, the most telling first."""
     size = stage.size
     models = _models(size)
     rate = matmul_rate(
@@ -38,9 +38,9 @@ def study(stage: Stage) -> None:
     meter = open_meter(size.device)
     made = {"matmul_gflops": round(rate, 3), "dtype": size.dtype, "device": size.device, "threads": 1}
     made |= {"repeats": REPEATS, "batch_tokens": tokens_per_batch(size.device, size.dtype)}
-    for base, workload in _workloads(size):
+    for workload in _workloads(size):
         for name, model in models:
-            values = _measured(name, base, model, workload, size, meter)
+            values = _measured(name, model, workload, size, meter)
             if values:
                 stage.tell(Row({**values, **made}))
 
@@ -51,9 +51,7 @@ def _models(size: shapes.Size) -> list[tuple[str, Any]]:
     return [(name, shapes.method(name, llm, encoder)) for name in shapes.METHODS]
 
 
-def _measured(
-    name: str, base: str, model: Any, workload: Workload, size: shapes.Size, meter: Any
-) -> dict[str, Any] | None:
+def _measured(name: str, model: Any, workload: Workload, size: shapes.Size, meter: Any) -> dict[str, Any] | None:
     """A row; None where there is nothing to measure."""
     elsewhere = _held_elsewhere(model, size)
 
@@ -66,7 +64,7 @@ def _measured(
         return None
     timings = [ask("time") for _ in range(REPEATS)]
     timings = [t._replace(peak_memory_mb=t.peak_memory_mb - elsewhere) for t in timings]
-    known = Model(name, base, "", _learning(model[0]))
+    known = Model(name, size.base, "", _learning(model[0]))
     return row_of(known, workload, counts, timings)
 
 
@@ -89,11 +87,10 @@ def _learning(module: Any) -> int:
     return adapters + others
 
 
-def _workloads(size: shapes.Size) -> list[tuple[str, Workload]]:
-    """Every condition with its base's name: rows with examples of another length than the first have one of their own,
-    as a table has one row for a method, a base and a condition."""
+def _workloads(size: shapes.Size) -> list[Workload]:
+    """Every condition, and once more with examples of every other length."""
     draw = random.Random(0)
-    found: list[tuple[int, str, Workload]] = []
+    found: list[tuple[int, Workload]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pairs = {key: [shapes.text(draw.randint(8, 80), draw) for _ in range(PAIRS)] for key in ("query", "positive")}
@@ -104,14 +101,15 @@ def _workloads(size: shapes.Size) -> list[tuple[str, Workload]]:
                 lengths=list(size.lengths), settings_lengths=None, example_tokens=tokens, texts=size.texts,
                 max_tokens=size.max_tokens, instruction="find the text that says the same", repeats=REPEATS,
             )  # fmt: skip
-            base = size.base if number == 0 else f"{size.base}, {tokens} tokens of examples"
             for workload in make_workloads(folder / "p", folder / "t", settings, None):
                 if number == 0 or workload.case.setting == EXAMPLES:
-                    found.append((_rank(number, workload), base, workload))
-    return [(base, workload) for _, base, workload in sorted(found, key=lambda entry: entry[0])]
+                    found.append((_rank(size, number, workload), workload))
+    return [workload for _, workload in sorted(found, key=lambda entry: entry[0])]
 
 
-def _rank(number: int, workload: Workload) -> int:
-    """First what stands alone, then behind examples, then behind an instruction; then the shorter examples."""
-    setting = workload.case.setting
-    return 10 * number + (0 if setting == PLAIN else 1 if setting == EXAMPLES else 2)
+def _rank(size: shapes.Size, number: int, workload: Workload) -> int:
+    """At the first length alone, then behind the longest examples; alone at all lengths; all else at the first."""
+    first, setting = workload.case.length == size.lengths[0], workload.case.setting
+    if setting == PLAIN:
+        return 0 if first else 2
+    return (1 if setting == EXAMPLES and number == 0 else 3) + (0 if first else 3)

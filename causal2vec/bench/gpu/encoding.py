@@ -185,14 +185,15 @@ def _foreseen(bench: Bench, texts: list[str]) -> None:
     reset_peak(size.device)
     our_encode(bench.ours)(texts)
     load = Load(architecture(bench.llm), bench.tokens, 1, frozen=True, decoder=True)
-    tell_foreseen(bench.stage, "memory of encoding, as planned", encoding_memory([load], size.dtype, "cuda").total)
+    planned = encoding_memory([load], size.dtype, "cuda").total
+    tell_foreseen(bench.stage, "memory of encoding, as planned", planned, peak_mb(size.device, 0.0))
 
 
-def tell_foreseen(stage: Stage, subject: str, planned: float) -> None:
-    """A plan's peak in bytes beside what has been allocated at most since `reset_peak`."""
+def tell_foreseen(stage: Stage, subject: str, planned: float, measured_mb: float) -> None:
+    """A plan's peak in bytes beside what was allocated at most."""
     from causal2vec.plan.memory import CONTEXT
 
-    measured = 1e6 * peak_mb(stage.size.device, 0.0) + CONTEXT  # torch does not count its context
+    measured = 1e6 * measured_mb + CONTEXT  # torch does not count its context
     found = f"planned {planned / 1e9:.1f} GB, measured {measured / 1e9:.1f} GB"
     stage.check(subject, f"within {FORESEEN:.0%}", found, abs(planned / measured - 1) <= FORESEEN)
 

@@ -32,13 +32,13 @@ class Plan(NamedTuple):
 
 
 STAGES = (
-    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 40),
+    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 50),
     Plan("learning", "causal2vec.bench.gpu.learning.steps", 40),
-    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 55),
-    Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 40),
-    Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 50),
-    Plan("training", "causal2vec.bench.gpu.training.step", 110),
-    Plan("efficiency", "causal2vec.bench.gpu.efficiency.study", 180),
+    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 30),
+    Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 20),
+    Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 22),
+    Plan("training", "causal2vec.bench.gpu.training.step", 75),
+    Plan("efficiency", "causal2vec.bench.gpu.efficiency.study", 55),
 )
 """The most telling first. What one does not need of its time is shared by those behind it, in proportion."""
 

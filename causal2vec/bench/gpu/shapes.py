@@ -78,7 +78,7 @@ class Size(NamedTuple):
     """Of a training step, of `trained` tokens each."""
     trained: int
     mini_batches: tuple[int, ...]
-    """Ours takes the first; the rival tries all."""
+    """Both sides try all."""
     lengths: tuple[int, ...]
     """Of the efficiency study."""
     examples: tuple[int, ...]
@@ -94,9 +94,8 @@ class Size(NamedTuple):
 FULL = Size(
     base="Mistral-7B-shape (random)", device="cuda", dtype="bfloat16", llm=MISTRAL_7B, encoder=BERT_BASE, small=SMALL,
     architectures=("llama", "mistral", "qwen3"), repetitions=5, stretches=4, batches=(32, 64, 128, 256),
-    long=512, long_texts=128, shared=1000, queries=192, pairs=512, trained=64, mini_batches=(128, 64), lengths=(16,
-    64, 256, 512), examples=(1200, 250),
-    texts=64, max_tokens=16384,
+    long=512, long_texts=64, shared=1000, queries=96, pairs=512, trained=64, mini_batches=(64, 128),
+    lengths=(64, 512, 16, 256), examples=(1200, 250), texts=256, max_tokens=8192,
 )  # fmt: skip
 SHORT = FULL._replace(
     repetitions=2, stretches=1, batches=(64,), long_texts=32, queries=48, pairs=64, mini_batches=(32,),

@@ -17,6 +17,10 @@ from causal2vec.hints import one_line
 GOOD, BAD, UNTRIED = "as expected", "NOT AS EXPECTED", "not tried"
 
 
+RESERVE = 4.0
+"""Seconds that a stage keeps for what follows its repetitions."""
+
+
 class Check(NamedTuple):
     """One line of ``checks.md``."""
 
@@ -155,7 +159,7 @@ def take_turns(stage: Stage, sides: list[Side]) -> list[Turn]:
             turns[place].seconds.append(timed(lambda: box.append(side.run(number)), device))  # noqa: B023
             turns[place].results.append(box[0])
             turns[place] = turns[place]._replace(peak_mb=max(turns[place].peak_mb, peak_mb(device, 0.0)))
-        if stage.left() < 2 * (time.monotonic() - start):
+        if stage.left() < 1.5 * (time.monotonic() - start) + RESERVE:
             break
     return turns
 

@@ -15,7 +15,7 @@ from causal2vec.bench.gpu.encoding import tell_foreseen
 from causal2vec.bench.gpu.profile import tell_costs
 from causal2vec.bench.gpu.stage import Rate, Share, Side, Stage, compare, take_turns
 from causal2vec.compute import attention_backend
-from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, reset_peak, timed
+from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
 from causal2vec.plan.architecture import lora_parameters
 from causal2vec.plan.flops import training_flops
 from causal2vec.plan.memory import Load, training_memory
@@ -41,8 +41,10 @@ def budget(size: shapes.Size, mini: int, *, steps: int = 1, **others: Any) -> Bu
     )  # fmt: skip
 
 
-def our_trainer(model: Any, texts: dict[str, list[str]], spent: Budget, state: Path, size: shapes.Size) -> Any:
-    """This suite's, on a model with adapters."""
+def our_trainer(
+    model: Any, texts: dict[str, list[str]], spent: Budget, state: Path, size: shapes.Size, *, keeps: bool = True
+) -> Any:
+    """This suite's, on a model with adapters; ``keeps``: it writes checkpoints."""
     from datasets import Dataset
     from transformers import PrinterCallback
 
@@ -51,6 +53,8 @@ def our_trainer(model: Any, texts: dict[str, list[str]], spent: Budget, state: P
 
     arguments = training_arguments(model[0], spent, {}, SEED, state, device=size.device, dtype=size.dtype)
     arguments.disable_tqdm = True
+    if not keeps:
+        arguments.save_strategy = "no"
     data = Dataset.from_dict(texts)
     trainer = EqualTermsTrainer(model=model, args=arguments, train_dataset=data, loss=make_loss(model, spent))
     trainer.remove_callback(PrinterCallback)
@@ -101,9 +105,12 @@ def _library_trainer(model: Any, texts: dict[str, list[str]], mini: int, state: 
     )
     loss = losses.CachedMultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE, mini_batch_size=mini)
     framed = {column: [f"{text} </s>" for text in own] for column, own in texts.items()}  # ours adds EOS by itself
-    trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=Dataset.from_dict(framed), loss=loss
-    )
+
+    class Trainer(SentenceTransformerTrainer):
+        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+            """None, as ours writes none while it trains: it would count as time."""
+
+    trainer = Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict(framed), loss=loss)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -141,9 +148,11 @@ def step(stage: Stage) -> None:
 
         first = {id(model): _learnt(model) for model in (ours, theirs)}
 
-        def run_ours(_: int) -> Outcome:
+        def run_ours(mini: int, pairs: int) -> Outcome:
             _forget(ours, first[id(ours)])
-            return _trained(our_trainer(ours, texts, spent, folder / "ours", size))
+            some = {column: own[:pairs] for column, own in texts.items()}
+            own = spent.model_copy(update={"batch_size": pairs, "mini_batch_size": mini})
+            return _trained(our_trainer(ours, some, own, folder / "ours", size, keeps=False))
 
         def run_theirs(mini: int, pairs: int) -> Outcome:
             _forget(theirs, first[id(theirs)])
@@ -152,21 +161,19 @@ def step(stage: Stage) -> None:
             return _trained(_library_trainer(theirs, some, mini, folder / "theirs", fitting))
 
         few = min(size.pairs, 2 * max(size.mini_batches))
-        run_theirs(size.mini_batches[0], few)
-        seconds = {m: timed(lambda: run_theirs(m, few), size.device) for m in size.mini_batches}  # noqa: B023
-        best = min(seconds, key=lambda mini: seconds[mini])
-        tried = "; ".join(f"mini-batch {mini}: {taken:.2f} s" for mini, taken in seconds.items())
-        warm = {column: own[:few] for column, own in texts.items()}
-        small = spent.model_copy(update={"batch_size": few})
-        _trained(our_trainer(ours, warm, small, folder / "ours", size))
+        rivals, own = (_fastest(run, size, few) for run in (run_theirs, run_ours))
+        best = min(rivals, key=lambda mini: rivals[mini])
+        # No larger than the rival's, as ours is not to take more memory.
+        mine = min((mini for mini in own if mini <= best), key=lambda mini: own[mini])
+        spent = spent.model_copy(update={"mini_batch_size": mine})
         sides = [
-            Side(f"trainer, {size.dtype}, mini-batch {size.mini_batches[0]}", run_ours),
+            Side(f"trainer, {size.dtype}, mini-batch {mine}", lambda _: run_ours(mine, size.pairs)),
             Side(
                 f"SentenceTransformerTrainer, {size.dtype}, mini-batch {best}, {attention}",
                 lambda _: run_theirs(best, size.pairs),
             ),
         ]
-        tokens_at_once = size.mini_batches[0] * size.trained
+        tokens_at_once = mine * size.trained
         layers = linear_layers(llm)
         rate = matmul_rate(layers, tokens_at_once, size.dtype, size.device, seconds=0.05)
         turns = take_turns(stage, sides)
@@ -176,7 +183,8 @@ def step(stage: Stage) -> None:
             f"a step of LoRA, rank {spent.lora.rank}, batch {size.pairs} of {size.trained}-token pairs", sides, turns,
             [float(size.pairs)] * len(turns[0].seconds), unit="pairs", goal=1.3,
             share=Share([flops] * len(turns[0].seconds), 0.5, rate),
-            note=_note(turns[0].results, turns[1].results, tried),
+            note=f"{_note(turns[0].results, turns[1].results)}; tried with {few} pairs: ours {_words(own)}; rival "
+            f"{_words(rivals)}",
         )  # fmt: skip
         stage.tell(found)
         lean = found.ours_mb <= 1.001 * found.rival_mb
@@ -185,10 +193,20 @@ def step(stage: Stage) -> None:
             f"{found.ours_mb / 1e3:.1f} GB, rival {found.rival_mb / 1e3:.1f} GB", lean if size.cuda else None,
         )  # fmt: skip
         stage.tell(Rate("training", flops * len(turns[0].seconds) / sum(turns[0].seconds), found.work))
-        _foreseen(stage, llm, spent, lambda: run_ours(0))
+        _foreseen(stage, llm, spent, found.ours_mb)
         if found.ratio < found.goal or found.share < found.share_goal:
-            half = spent.model_copy(update={"batch_size": few})
-            tell_costs(stage, found.work, lambda: _trained(our_trainer(ours, warm, half, folder / "ours", size)))
+            tell_costs(stage, found.work, lambda: run_ours(mine, few))
+
+
+def _fastest(run: Any, size: shapes.Size, pairs: int) -> dict[int, float]:
+    """Seconds of a smaller step by size of the mini-batch, after a warm-up."""
+    first = min(size.mini_batches)
+    run(first, min(pairs, 2 * first))
+    return {mini: timed(lambda: run(mini, pairs), size.device) for mini in size.mini_batches}  # noqa: B023
+
+
+def _words(seconds: dict[int, float]) -> str:
+    return ", ".join(f"mini-batch {mini} {taken:.2f} s" for mini, taken in seconds.items())
 
 
 def _learnt(model: Any) -> dict[str, torch.Tensor]:
@@ -221,25 +239,23 @@ def _flops(llm: Any, spent: Budget, size: shapes.Size) -> float:
     )  # fmt: skip
 
 
-def _note(ours: list[Outcome], theirs: list[Outcome], tried: str) -> str:
+def _note(ours: list[Outcome], theirs: list[Outcome]) -> str:
     apart = abs(ours[0].losses[0] - theirs[0].losses[0])
     agree = "the same" if apart <= AGREEMENT else f"MORE THAN {AGREEMENT} APART"
     return (
         f"gradient caching and checkpointing on both sides; losses {ours[0].losses[0]:.4f} and "
-        f"{theirs[0].losses[0]:.4f} ({agree}); tried for the rival: {tried}"
+        f"{theirs[0].losses[0]:.4f} ({agree})"
     )
 
 
-def _foreseen(stage: Stage, llm: Any, spent: Budget, run: Any) -> None:
+def _foreseen(stage: Stage, llm: Any, spent: Budget, measured_mb: float) -> None:
     """The plan's peak of memory beside the measured one."""
     size, subject = stage.size, "memory of a training step, as planned"
     if not size.cuda:
         stage.check(subject, "within 25 %", "no GPU's memory to measure", None)
         return
-    torch.cuda.empty_cache()
-    reset_peak(size.device)
-    run()
     shape = architecture(llm)
-    load = Load(shape, size.mini_batches[0], size.trained, frozen=True, decoder=True)
+    assert spent.mini_batch_size is not None
+    load = Load(shape, spent.mini_batch_size, size.trained, frozen=True, decoder=True)
     planned = training_memory([load], lora_parameters(shape, spent.lora), size.dtype, size.device, checkpointing=True)
-    tell_foreseen(stage, subject, planned.total)
+    tell_foreseen(stage, subject, planned.total, measured_mb)
