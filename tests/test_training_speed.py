@@ -15,6 +15,7 @@ from causal2vec.bench import training as bench
 from causal2vec.errors import UserError
 from causal2vec.plan.train import _llm_tokens, _Setting
 from causal2vec.settings import Budget
+from causal2vec.training.adapter import Adapter
 from causal2vec.training.arguments import make_loss
 from causal2vec.training.lora import attach_lora, learns_prefix
 
@@ -181,3 +182,12 @@ def test_the_plan_counts_the_tokens_that_training_computes(method, shared, tiny)
     setting = _Setting(reader.parts, [found], 0, {}, learns_prefix=True)
     assert _llm_tokens(setting, found, 8) == 8 * found.llm_real - (7 * found.head if shared else 0)
     assert _llm_tokens(setting._replace(learns_prefix=False), found, 8) == 8 * found.llm_real
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("changes", [{}, {"mini_batch_size": 5, "gradient_checkpointing": True}], ids=str)
+def test_adapters_that_write_over_frozen_results_learn_the_same(changes, autocast, tiny, monkeypatch):
+    expected = gradients("last_token", tiny, autocast=autocast, **changes)
+    monkeypatch.setattr(Adapter, "forward", lambda self, x: self.in_place(x, "default"))  # as on a GPU
+    found = gradients("last_token", tiny, autocast=autocast, **changes)
+    assert apart(found, expected) < (5e-2 if autocast else 1e-6)

@@ -26,6 +26,10 @@ AGREEMENT = 0.1
 """Losses of the same step, both in bfloat16, may part by so much."""
 
 
+AFTER = 8
+"""What follows a trial of a mini-batch's size takes up to so many times as long."""
+
+
 class Outcome(NamedTuple):
     """Losses and norms of the gradient by step."""
 
@@ -161,10 +165,10 @@ def step(stage: Stage) -> None:
             return _trained(_library_trainer(theirs, some, mini, folder / "theirs", fitting))
 
         few = min(size.pairs, 2 * max(size.mini_batches))
-        rivals, own = (_fastest(run, size, few) for run in (run_theirs, run_ours))
+        rivals, own = (_tried(stage, run, few) for run in (run_theirs, run_ours))
         best = min(rivals, key=lambda mini: rivals[mini])
         # No larger than the rival's, as ours is not to take more memory.
-        mine = min((mini for mini in own if mini <= best), key=lambda mini: own[mini])
+        mine = min((mini for mini in own if mini <= best), key=lambda mini: own[mini], default=best)
         spent = spent.model_copy(update={"mini_batch_size": mine})
         sides = [
             Side(f"trainer, {size.dtype}, mini-batch {mine}", lambda _: run_ours(mine, size.pairs)),
@@ -198,11 +202,16 @@ def step(stage: Stage) -> None:
             tell_costs(stage, found.work, lambda: run_ours(mine, few))
 
 
-def _fastest(run: Any, size: shapes.Size, pairs: int) -> dict[int, float]:
-    """Seconds of a smaller step by size of the mini-batch, after a warm-up."""
-    first = min(size.mini_batches)
+def _tried(stage: Stage, run: Any, pairs: int) -> dict[int, float]:
+    """Seconds of a smaller step by size of the mini-batch, largest first, after a warm-up; as many as time allows."""
+    first = min(stage.size.mini_batches)
     run(first, min(pairs, 2 * first))
-    return {mini: timed(lambda: run(mini, pairs), size.device) for mini in size.mini_batches}  # noqa: B023
+    seconds: dict[int, float] = {}
+    for mini in sorted(stage.size.mini_batches, reverse=True):
+        if seconds and stage.left() < AFTER * max(seconds.values()):
+            break
+        seconds[mini] = timed(lambda: run(mini, pairs), stage.size.device)  # noqa: B023
+    return seconds
 
 
 def _words(seconds: dict[int, float]) -> str:
