@@ -78,9 +78,7 @@ def _training(config: Config, shape: Architecture, folder: Path, device: str, dt
 
     budget = config.budget
     rows = _rows(2 * (budget.mini_batch_size or budget.batch_size), budget.max_length, device)
-    model = _model(shape, folder).to(device)
-    if device == "cuda":
-        model = model.to(getattr(torch, dtype))
+    model = _model(shape, folder, device, dtype if device == "cuda" else "float32")
     if budget.gradient_checkpointing:
         compute_twice(model)
     model = adapted(model, budget.lora).train()
@@ -113,7 +111,7 @@ def _encoding(config: Config, shape: Architecture, folder: Path, device: str, dt
 
     width = min(ENCODED_WIDTH, config.evaluation.max_length)
     rows = _rows(config.evaluation.batch_size, width, device)
-    model = _model(shape, folder).to(device, getattr(torch, dtype)).eval()
+    model = _model(shape, folder, device, dtype).eval()
     inputs = _inputs(shape, rows, width, device)
 
     def encode() -> None:
@@ -133,14 +131,17 @@ def _rows(wanted: int, width: int, device: str) -> int:
     return max(1, min(wanted, MOST_TOKENS[device] // width))
 
 
-def _model(shape: Architecture, folder: Path) -> Any:
+def _model(shape: Architecture, folder: Path, device: str, dtype: str) -> Any:
+    """A model folder's, or random weights drawn on the device: a 7B LLM in float32 is too much for many a host."""
     import torch
     from transformers import AutoModel
 
+    kind = getattr(torch, dtype)
     if (folder / "config.json").is_file():
-        return AutoModel.from_pretrained(folder, dtype=torch.float32)
+        return AutoModel.from_pretrained(folder, dtype=kind).to(device)
     torch.manual_seed(0)
-    return AutoModel.from_config(shape.model.config)
+    with torch.device(device):
+        return AutoModel.from_config(shape.model.config, dtype=kind)
 
 
 def _inputs(shape: Architecture, rows: int, width: int, device: str) -> dict[str, Any]:
