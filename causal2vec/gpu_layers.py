@@ -134,6 +134,6 @@ def _power(number: int) -> int:
 
 def _compiled() -> Any:
     """The kernels, which Triton compiles when they are called first; importing them needs Triton."""
-    from causal2vec import gpu_kernels
+    import causal2vec.gpu_kernels as kernels
 
-    return gpu_kernels
+    return kernels

@@ -108,8 +108,10 @@ def _workloads(size: shapes.Size) -> list[Workload]:
 
 
 def _rank(size: shapes.Size, number: int, workload: Workload) -> int:
-    """At the first length alone, then behind the longest examples; alone at all lengths; all else at the first."""
-    first, setting = workload.case.length == size.lengths[0], workload.case.setting
+    """At the first length alone, then behind the longest examples; alone at the second; all else at the first."""
+    length, setting = workload.case.length, workload.case.setting
     if setting == PLAIN:
-        return 0 if first else 2
-    return (1 if setting == EXAMPLES and number == 0 else 3) + (0 if first else 3)
+        return 0 if length == size.lengths[0] else 2 if length in size.lengths[:2] else 4
+    if length == size.lengths[0]:
+        return 1 if setting == EXAMPLES and number == 0 else 3
+    return 5
