@@ -32,13 +32,13 @@ class Plan(NamedTuple):
 
 
 STAGES = (
-    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 50),
-    Plan("learning", "causal2vec.bench.gpu.learning.steps", 40),
-    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 30),
-    Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 20),
-    Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 22),
-    Plan("training", "causal2vec.bench.gpu.training.step", 75),
-    Plan("efficiency", "causal2vec.bench.gpu.efficiency.study", 55),
+    Plan("vectors", "causal2vec.bench.gpu.checks.vectors", 60),
+    Plan("learning", "causal2vec.bench.gpu.learning.steps", 30),
+    Plan("encode", "causal2vec.bench.gpu.encoding.encode_drawn", 27),
+    Plan("long", "causal2vec.bench.gpu.encoding.encode_long", 18),
+    Plan("shared", "causal2vec.bench.gpu.encoding.encode_shared", 24),
+    Plan("training", "causal2vec.bench.gpu.training.step", 90),
+    Plan("efficiency", "causal2vec.bench.gpu.efficiency.study", 40),
 )
 """The most telling first. What one does not need of its time is shared by those behind it, in proportion."""
 

@@ -13,7 +13,7 @@ import torch
 from causal2vec.bench.gpu import shapes
 from causal2vec.bench.gpu.encoding import tell_foreseen
 from causal2vec.bench.gpu.profile import tell_costs
-from causal2vec.bench.gpu.stage import Rate, Share, Side, Stage, compare, take_turns
+from causal2vec.bench.gpu.stage import RESERVE, Rate, Share, Side, Stage, compare, take_turns
 from causal2vec.compute import attention_backend
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
 from causal2vec.plan.architecture import lora_parameters
@@ -164,12 +164,13 @@ def step(stage: Stage) -> None:
             fitting = size._replace(pairs=pairs)
             return _trained(_library_trainer(theirs, some, mini, folder / "theirs", fitting))
 
-        few = min(size.pairs, 2 * max(size.mini_batches))
+        few = min(size.pairs, max(size.mini_batches))
         rivals, own = (_tried(stage, run, few) for run in (run_theirs, run_ours))
         best = min(rivals, key=lambda mini: rivals[mini])
         # No larger than the rival's, as ours is not to take more memory.
         mine = min((mini for mini in own if mini <= best), key=lambda mini: own[mini], default=best)
-        spent = spent.model_copy(update={"mini_batch_size": mine})
+        size = size._replace(pairs=_fits(stage, rivals[best] + own.get(mine, rivals[best]), few))
+        spent = spent.model_copy(update={"batch_size": size.pairs, "mini_batch_size": mine})
         sides = [
             Side(f"trainer, {size.dtype}, mini-batch {mine}", lambda _: run_ours(mine, size.pairs)),
             Side(
@@ -212,6 +213,14 @@ def _tried(stage: Stage, run: Any, pairs: int) -> dict[int, float]:
             break
         seconds[mini] = timed(lambda: run(mini, pairs), stage.size.device)  # noqa: B023
     return seconds
+
+
+def _fits(stage: Stage, seconds: float, pairs: int) -> int:
+    """The batch that both sides' steps leave time for: the size's, or halved; ``seconds``: of both, at ``pairs``."""
+    batch = stage.size.pairs
+    while batch > pairs and 1.2 * seconds * batch / pairs + RESERVE > stage.left():
+        batch //= 2
+    return batch
 
 
 def _words(seconds: dict[int, float]) -> str:
