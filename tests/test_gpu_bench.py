@@ -14,9 +14,9 @@ import time
 import pytest
 from conftest import ROOT
 
-from causal2vec.bench.gpu import bundle, report, run
-from causal2vec.bench.gpu.shapes import TINY
-from causal2vec.bench.gpu.stage import BAD, GOOD, UNTRIED
+from causal2vec.bench.gpu import bundle, report, run, training
+from causal2vec.bench.gpu.shapes import FULL, TINY
+from causal2vec.bench.gpu.stage import BAD, GOOD, UNTRIED, Stage
 from causal2vec.errors import UserError
 from causal2vec.plan.rates import TABLE
 
@@ -129,6 +129,25 @@ def test_unknown_stages_and_absent_gpus_are_refused(tmp_path, monkeypatch):
         run.measure(tmp_path)
 
 
+# -- what time allows --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "batch"), [(100.0, 512), (16.0, 256), (3.0, 128)])
+def test_a_step_is_as_large_as_time_allows(seconds, batch, monkeypatch):
+    stage = Stage(FULL, lambda record: None, seconds)
+    monkeypatch.setattr(stage, "left", lambda: seconds)
+    assert training._fits(stage, 4.0, 128) == batch
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(1000.0, [64, 128]), (0.0, [128])])
+def test_mini_batches_are_tried_largest_first_as_time_allows(seconds, tried, monkeypatch):
+    stage = Stage(FULL._replace(device="cpu"), lambda record: None, seconds)
+    monkeypatch.setattr(stage, "left", lambda: seconds)
+    steps = []
+    found = training._tried(stage, lambda mini, pairs: steps.append((mini, pairs)), 128)
+    assert sorted(found) == tried and steps == [(64, 128), *((mini, 128) for mini in reversed(tried))]
+
+
 # -- publishing --------------------------------------------------------------------------------------------
 
 
@@ -161,7 +180,7 @@ def test_publishing_puts_a_run_into_docs_and_plan(trial, docs, tmp_path):
     assert once.startswith(before.split(report.BEGIN)[0]) and once.count(report.BEGIN) == once.count(report.END) == 1
     assert "Not measured yet." not in once and "### Measured on a GPU" in once and "### Checked on a GPU" in once
     assert (tmp_path / "docs" / "gpu" / "efficiency.csv").read_text() == (results / "efficiency.csv").read_text()
-    assert "training: 4.5000e+14, encoding: 5.1000e+14, memory: 8.5000e+10" in table.read_text()
+    assert "training: 4.5000e+14, encoding: 5.1000e+14, memory: 8.5000e+10}" in table.read_text()
     report.publish(results, page, table)
     assert page.read_text() == once, "the next run stands in the place of the last"
 

@@ -196,6 +196,14 @@ def test_layout_packs_and_unpacks():
     assert sum(len(group.lengths) for group in layout.groups) == 3
 
 
+def test_a_layout_asks_the_copy_on_the_processor():
+    real = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    there = torch.zeros_like(real)  # what a GPU would have to be waited for
+    there.on_host = real
+    found, expected = Layout(there, causal=True), Layout(real, causal=True)
+    assert torch.equal(found.index, expected.index) and torch.equal(found.positions, expected.positions)
+
+
 def test_groups_waste_no_more_than_allowed():
     lengths = sorted(np.random.default_rng(0).integers(1, 300, 200).tolist())
     groups = packing._groups(lengths)

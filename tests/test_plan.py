@@ -386,7 +386,7 @@ H100: {name: NVIDIA H100 80 GB SXM, peak: 989.0e+12, training: 0.35, encoding: 0
 A100: {name: NVIDIA A100 80 GB, peak: 312.0e+12, training: 0.40, encoding: 0.30, memory: 80.0e+9, device: cuda}
 """
 MEASURED = "H100: {name: NVIDIA H100 80GB HBM3, training: 4.125e+14, encoding: null, memory: 8.5e+10, "
-MEASURED += "device: cuda, measured: 2026-11-28}\n"
+MEASURED += "device: cuda, measured: 2026-11-28, commit: 0e12345}\n"
 
 
 def merged(tmp_path: Path, entry: str) -> Path:
@@ -396,19 +396,21 @@ def merged(tmp_path: Path, entry: str) -> Path:
     return tmp_path / "table.yaml"
 
 
-def test_measured_rates_take_the_place_of_assumed_ones(tmp_path):
+def test_measured_rates_stand_beside_assumed_ones(tmp_path):
     none, table = tmp_path / "none", merged(tmp_path, MEASURED)
     before, after = accelerators(none, tmp_path / "assumed.yaml"), accelerators(none, table)
     assert after["H100"].training == 4.125e14 and after["H100"].memory == 8.5e10
-    assert after["H100"].training_source == "measured on NVIDIA H100 80GB HBM3, 2026-11-28"
+    assert after["H100"].training_source == "measured on NVIDIA H100 80GB HBM3, 2026-11-28, commit 0e12345"
     assert after["H100"].encoding == before["H100"].encoding and after["H100"].encoding_source == ASSUMED
     assert {**after, "H100": before["H100"]} == before
     old, new = RATES_ASSUMED.splitlines(), table.read_text().splitlines()
     assert [a for a, b in zip(old, new, strict=True) if a != b] == [line for line in old if line.startswith("H100:")]
     assert merge(tmp_path / "measured.yaml", table) == table.read_text()
     (tmp_path / "measured.yaml").write_text(MEASURED.replace("null", "5.0e+14").replace("4.125e+14", "null"))
-    with pytest.raises(UserError, match="no rate of training"):  # another day's would bear this one's date
-        merge(tmp_path / "measured.yaml", table)
+    table.write_text(merge(tmp_path / "measured.yaml", table))
+    later = accelerators(none, table)["H100"]
+    assert later.encoding == 5e14 and "measured" in later.encoding_source
+    assert later.training == before["H100"].training and later.training_source == ASSUMED, "of another day"
 
 
 def test_a_card_that_the_table_lacks_is_added(tmp_path):
@@ -439,7 +441,8 @@ def test_the_plan_says_of_each_rate_where_it_is_from(tiny, tmp_path, monkeypatch
     monkeypatch.setattr("causal2vec.plan.rates.accelerators", lambda path: known)
     monkeypatch.setattr("causal2vec.plan.build.accelerators", lambda path: known)
     text = write_plan(plan_of(tiny, tmp_path, accelerator="H100", compute={"device": "cuda"}), tmp_path / "plan")
-    assert "412 TFLOP/s in training (measured on NVIDIA H100 80GB HBM3, 2026-11-28), 247 in encoding (assumed)" in text
+    source = "measured on NVIDIA H100 80GB HBM3, 2026-11-28, commit 0e12345"
+    assert f"412 TFLOP/s in training ({source}), 247 in encoding (assumed)" in text
     assert "NVIDIA A100 80 GB: 125 TFLOP/s in training (assumed)" in text
 
 
@@ -480,6 +483,13 @@ def test_calibrating_gives_back_the_measured_seconds(tiny, tmp_path, monkeypatch
     flops = training_flops(shape(tiny["llm"]), 16 * 64, 64, adapters=lora_parameters(shape(tiny["llm"]), LORA))
     assert facts["training_flops"] * facts["training_seconds"] == pytest.approx(flops, rel=0.05)
     assert choose(None, "cpu", tmp_path / "c.json").training == facts["training_flops"]
+
+
+def test_calibration_draws_weights_where_it_computes(tiny, tmp_path):
+    from causal2vec.plan.calibrate import _model
+
+    weights = list(_model(shape(tiny["llm"]), tmp_path, "meta", "bfloat16").parameters())
+    assert {(str(weight.device), str(weight.dtype)) for weight in weights} == {("meta", "torch.bfloat16")}
 
 
 # -- the plan ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,11 @@ from causal2vec.hints import hint
 TABLE = Path(__file__).with_name("accelerators.yaml")
 RATES = ("training", "encoding")
 ASSUMED, BY_CALIBRATION = "assumed", "measured by `snakemake calibrate`"
+
+FACTS = {"card": "name", "date": "measured", "commit": "commit"}
+"""What stands under ``measured`` in the table beside the rates, and its key in a run's entry."""
+
+MEASURED = re.compile(r", measured: \{[^}]*\}")
 
 CALIBRATED = "calibrated"
 CALIBRATION = Path("work/calibration.json")
@@ -53,46 +59,49 @@ def accelerators(calibration: Path = CALIBRATION, table: Path = TABLE) -> dict[s
 
 
 def _listed(key: str, row: dict[str, Any], table: Path) -> Accelerator:
-    """A line of the table: rates up to 1 are assumed shares of the peak, others were measured."""
+    """A line of the table: what stands under ``measured``, and of the rest assumed shares of the peak."""
     try:
-        given = [float(row[kind]) for kind in RATES]
-        rates = [rate if rate > 1 else rate * float(row["peak"]) for rate in given]
-        sources = [f"measured on {row['name']}, {row['measured']}" if rate > 1 else ASSUMED for rate in given]
-        memory = None if row["memory"] is None else float(row["memory"])
+        found = row.get("measured", {})
+        source = f"measured on {found['card']}, {found['date']}" if found else ASSUMED
+        if found and found.get("commit"):
+            source += f", commit {found['commit']}"
+        rates = [float(found[kind]) if kind in found else float(row[kind]) * float(row["peak"]) for kind in RATES]
+        training, encoding = (source if kind in found else ASSUMED for kind in RATES)
+        memory = found.get("memory", row["memory"])
+        memory = None if memory is None else float(memory)
         dtype = "bfloat16" if row["device"] == "cuda" else "float32"
         return Accelerator(
-            key, str(row["name"]), rates[0], rates[1], memory, str(row["device"]), sources[0], sources[1], dtype
+            key, str(row["name"]), rates[0], rates[1], memory, str(row["device"]), training, encoding, dtype
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{table}: {key} is no accelerator ({error!r} is wrong or missing); mend its line") from error
 
 
 def merge(measured: Path, table: Path = TABLE) -> str:
-    """The table's text with the entry that a run of `make gpu` wrote; what it has not measured stays as it is.
+    """The table's text with what a run of `make gpu` measured, in the place of an earlier run's; of a rate that it has
+    not measured the assumed share holds.
 
     Raises:
-        UserError: The entry is damaged, is of a processor, or lacks a rate of which the table assumes nothing.
+        UserError: The run's entry is damaged, is of a processor, or lacks a rate of which the table assumes nothing.
     """
     written = read_yaml(measured, "measure again")
     if not isinstance(written, dict) or len(written) != 1 or not isinstance(next(iter(written.values())), dict):
         raise UserError(f"{measured} holds no single accelerator; measure again")
-    [(key, row)] = written.items()
-    if row.get("device") != "cuda":
+    [(key, run)] = written.items()
+    if run.get("device") != "cuda":
         raise UserError(f"{measured} is of a trial on a processor; measure on a GPU")
-    old = read_yaml(table, "reinstall the suite").get(key, {})
-    new = {name: value for name, value in row.items() if value is not None}
-    merged = old | new
-    for kind in set(RATES) - set(new):
-        if merged.get(kind, 2) > 1:  # of another run, on another day
-            merged.pop(kind, None)
-    if lacking := [kind for kind in RATES if kind not in merged]:
-        raise UserError(f"{measured} has no rate of {lacking[0]}, nor {table} an assumed one; measure all stages")
-    _listed(key, merged, measured)
-    merged |= {name: float(merged[name]) for name in (*RATES, "memory")}
-    line = f"{key}: {{{', '.join(f'{name}: {_yaml(value)}' for name, value in merged.items())}}}"
     text = table.read_text(encoding="utf-8")
-    there = re.compile(rf"^{re.escape(key)}:.*$", re.MULTILINE)
-    return there.sub(lambda _: line, text) if there.search(text) else f"{text.rstrip()}\n{line}\n"
+    line = re.search(rf"^{re.escape(key)}:.*$", text, re.MULTILINE)
+    row = read_yaml(table, "reinstall the suite")[key] if line else {k: run.get(k) for k in ("name", "memory", "device")}
+    given = {kind: run[kind] for kind in (*RATES, "memory") if run.get(kind) is not None}
+    if lacking := [kind for kind in RATES if kind not in given and kind not in row]:
+        raise UserError(f"{measured} has no rate of {lacking[0]}, nor {table} an assumed one; measure all stages")
+    found = {new: str(run[old]) for new, old in FACTS.items() if run.get(old)} | given
+    _listed(key, {**row, "measured": found}, measured)
+    found |= {kind: float(value) for kind, value in given.items()}
+    there = line[0] if line else f"{key}: {_yaml(row)}"
+    new = f"{MEASURED.sub('', there).rstrip().removesuffix('}')}, measured: {_yaml(found)}}}"
+    return text.replace(there, new) if line else f"{text.rstrip()}\n{new}\n"
 
 
 def publish(measured: Path, table: Path = TABLE) -> None:
@@ -100,8 +109,10 @@ def publish(measured: Path, table: Path = TABLE) -> None:
     write_text(table, merge(measured, table))
 
 
-def _yaml(value: Any) -> str:
-    return f"{value:.4e}" if isinstance(value, float) and value > 1 else str(value)
+def _yaml(values: dict[str, Any]) -> str:
+    """On one line, as the table has it."""
+    words = {key: f"{value:.4e}" if isinstance(value, float) else json.dumps(value) for key, value in values.items()}
+    return f"{{{', '.join(f'{key}: {value}' for key, value in words.items())}}}"
 
 
 def choose(asked: str | None, device: str, calibration: Path = CALIBRATION) -> Accelerator:

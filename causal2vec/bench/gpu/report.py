@@ -157,10 +157,10 @@ class Report:
         card, date, memory = self.about["Card"], self.about["Date"], _memory(self.size)
         key = next((name for name in ("H200", "H100", "A100", "L40S") if name in card), re.sub(r"\W+", "-", card))
         return (
-            f"# Measured on {card}, {date}, commit {self.about['Commit']}; in FLOP/s, null: not measured.\n"
-            "# --publish puts it into causal2vec/plan/accelerators.yaml, in the place of the assumed rates.\n"
+            "# FLOP/s and bytes; null: not measured. --publish puts them into causal2vec/plan/accelerators.yaml.\n"
             f"{key}: {{name: {json.dumps(card)}, training: {training}, encoding: {encoding}, "
-            f"memory: {f'{memory:.4g}' if memory else 'null'}, device: {self.size.device}, measured: {date}}}\n"
+            f"memory: {f'{memory:.4g}' if memory else 'null'}, device: {self.size.device}, measured: {date}, "
+            f"commit: {json.dumps(self.about['Commit'])}}}\n"
         )
 
 
