@@ -182,12 +182,14 @@ class Switches:
     """``claims=strict``: fail where a claim is contradicted."""
     external_results: str | None = None
     """A folder of other models' results."""
+    external_efficiency: str | None = None
+    """A file of costs that were measured elsewhere."""
     gpus: Any = None
     accelerator: Any = None
     """For the plan, which checks them."""
 
 
-SWITCHES = ("validate", "claims", "external_results", "gpus", "accelerator")
+SWITCHES = ("validate", "claims", "external_results", "external_efficiency", "gpus", "accelerator")
 """The names of the switches."""
 
 
@@ -208,11 +210,17 @@ def switches_of(config: dict[str, Any]) -> Switches:
     claims = given.get("claims", "")
     if claims not in ("", "strict"):
         raise UserError(f"claims is {claims!r}; say --config claims=strict, or leave it out")
-    external = given.get("external_results")
-    external = str(Path(external).expanduser()) if isinstance(external, str) else external
-    if not (external is None or (isinstance(external, str) and Path(external).is_dir())):
-        raise UserError(f"external_results is {external!r}, which is no folder; name one with mteb's results")
-    return Switches(validate == "true", claims == "strict", external, given.get("gpus"), given.get("accelerator"))
+    results, costs = (_place(given.get(name)) for name in ("external_results", "external_efficiency"))
+    if not (results is None or (isinstance(results, str) and Path(results).is_dir())):
+        raise UserError(f"external_results is {results!r}, which is no folder; name one with mteb's results")
+    if not (costs is None or (isinstance(costs, str) and Path(costs).is_file())):
+        raise UserError(f"external_efficiency is {costs!r}, which is no file; name an efficiency.csv")
+    return Switches(validate == "true", claims == "strict", results, costs, given.get("gpus"), given.get("accelerator"))
+
+
+def _place(given: Any) -> Any:
+    """A path, with what ``~`` stands for; all else as it is."""
+    return str(Path(given).expanduser()) if isinstance(given, str) else given
 
 
 def load_config(source: Path | dict[str, Any], where: str = "the configuration") -> Config:

@@ -340,6 +340,7 @@ def test_snakemake_plans_nothing_from_a_file_that_says_two_things(overlay, words
         ("validate=1", "validate is 1"),
         ("external_results=/nowhere", "external_results is '/nowhere', which is no folder"),
         ("external_results=7", "external_results is 7, which is no folder"),
+        ("external_efficiency=/nowhere.csv", "external_efficiency is '/nowhere.csv', which is no file"),
         ("validat=true", "unknown key 'validat' (did you mean 'validate'?)"),
     ],
 )
@@ -352,8 +353,11 @@ def test_switches_are_understood_as_snakemake_and_yaml_write_them(tmp_path):
     assert not switches_of({}).validate and not switches_of({"validate": None, "claims": None}).strict
     for on in (True, "true", "True"):
         assert switches_of({"validate": on}).validate and not switches_of({"validate": False}).validate
-    asked = switches_of({"claims": "strict", "external_results": str(tmp_path), "gpus": 8, "accelerator": "A100"})
-    assert asked == Switches(False, True, str(tmp_path), 8, "A100")
+    costs = tmp_path / "efficiency.csv"
+    costs.touch()
+    places = {"external_results": str(tmp_path), "external_efficiency": str(costs)}
+    asked = switches_of({"claims": "strict", **places, "gpus": 8, "accelerator": "A100"})
+    assert asked == Switches(False, True, *places.values(), 8, "A100")
 
 
 def test_another_working_folder_finds_the_suites_configuration_and_goes_before_it(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from figure_data import make_study as make_figure_study
 from fixtures_reporting import cost_rows, make_study, write_frame
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from synthetic import REUSING, cost
+from synthetic import REUSING, cost, write_study
 from test_tables import build, named
 
 from causal2vec.errors import UserError
@@ -24,6 +24,7 @@ from causal2vec.reporting.figures.style import styled
 from causal2vec.reporting.render.plain import to_csv, to_latex, to_markdown
 from causal2vec.reporting.report.answers_cost import cost_clauses
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS, read_efficiency
+from causal2vec.reporting.study import load_study
 
 BASE = "llm"
 METHODS = ["causal2vec", "last_token", "echo", "bidirectional", "in_context"]
@@ -211,7 +212,7 @@ def test_conditions_are_told_apart_and_checked(tmp_path):
     frame = read_efficiency(path)
     assert len(frame) == len(conditions()) and len(plain_rows(frame)) == 2 * len(METHODS)
     twice = pd.concat([conditions(), conditions().iloc[[3]]])
-    with pytest.raises(UserError, match="same method, base, setting, reuse, text_tokens"):
+    with pytest.raises(UserError, match="same method, base, setting, prompt_tokens, reuse, text_tokens"):
         read_efficiency(write_frame(twice, tmp_path / "twice.csv"))
     for column, value in (("setting", "none"), ("reuse", "maybe"), ("text_tokens", "task:")):
         with pytest.raises(UserError, match=f"column '{column}'"):
@@ -301,3 +302,49 @@ def test_figures_of_conditions_stay_readable_on_several_bases():
             canvas.draw()
             page, (width, height) = figure.get_tightbbox(canvas.get_renderer()), figure.get_size_inches()
             assert page.x0 > -0.03 and page.x1 < width + 0.03 and page.y1 < height + 0.03, name
+
+
+FAR = "Mistral-7B-shape (random)"
+
+
+def far_rows(**changes):
+    return conditions(["causal2vec", "echo", "in_context"]).assign(base=FAR, device="cuda", **changes)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return write_study(
+        tmp_path_factory.mktemp("study"), methods=("causal2vec", "echo"), tasks=3, items=20, control=False
+    )
+
+
+def test_costs_of_another_machine_stand_beside_ours_in_tables_figures_and_claims(results, tmp_path):
+    path = write_frame(far_rows(), tmp_path / "far.csv")
+    near, both = load_study(results), load_study(results, external_efficiency=path)
+    table = build(both, "efficiency_conditions")
+    assert any(FAR in title for title in named(table)) and any("base-a" in title for title in named(table))
+    assert any(FAR in note and "elsewhere" in note for note in table.notes)
+    assert to_csv(build(both, "main")) == to_csv(build(near, "main")), "scores are not touched"
+    wanted = [claim("echo")]
+    verdicts = {found.base: found for found in check_claims(both, wanted)}
+    assert verdicts[FAR].verdict != "not run" and list(verdicts) == ["base-a", FAR]
+    assert [found.base for found in check_claims(near, wanted)] == ["base-a"]
+    with styled():
+        drawn = draw_plots(both)["shorter_faster"].findobj(Text)
+    assert any(FAR in text.get_text() for text in drawn)
+
+
+def test_rows_on_our_own_base_are_not_taken_from_elsewhere(results, tmp_path):
+    path = write_frame(far_rows().assign(base="base-a"), tmp_path / "far.csv")
+    with pytest.raises(UserError, match=r"far\.csv has rows on base-a.*remove them"):
+        load_study(results, external_efficiency=path)
+
+
+def test_prompts_of_two_lengths_are_two_rows_of_which_tables_take_the_longer(tmp_path):
+    long = conditions()
+    short = long[long.setting == "examples"].assign(prompt_tokens=250, llm_tokens=lambda rows: rows.llm_tokens - 750)
+    frame = read_efficiency(write_frame(pd.concat([long, short]), tmp_path / "both.csv"))
+    assert len(frame) == len(long) + len(short)
+    for rows in (frame, frame.iloc[::-1].reset_index(drop=True)):
+        found = Measured(rows).own(("echo", BASE), "examples", "no", "64")
+        assert found["prompt_tokens"] == max(long.prompt_tokens) > 250

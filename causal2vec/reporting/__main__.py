@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--seed", type=int, default=0)
             continue
         command.add_argument("--output", type=Path, required=True, help="folder (report: file) to write")
+        _add_costs(command)
         if name in ("tables", "report"):
             command.add_argument("--external", type=Path, metavar="DIR", help="other models, in mteb's results layout")
             command.add_argument("--layout", type=Path, default=LAYOUT, metavar="FILE")
@@ -50,6 +51,7 @@ def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify = commands.add_parser("verify", help="check a finished results folder: checksums, scores, tables, all files")
     verify.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="wherever it was copied")
     verify.add_argument("--external", type=Path, metavar="DIR", help="the imported results that its tables show")
+    _add_costs(verify)
     verify.add_argument("--layout", type=Path, default=LAYOUT, metavar="FILE")
     verify.add_argument("--claims", type=Path, default=CLAIMS, metavar="FILE")
     verify.add_argument("--without-models", action="store_true", help="for a copy without the models")
@@ -57,6 +59,11 @@ def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     runs = commands.add_parser("compare-runs", help="what differs between two runs, and whether it explains the scores")
     runs.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="one results folder")
     runs.add_argument("--other", type=Path, required=True, metavar="DIR", help="the other one")
+
+
+def _add_costs(command: argparse.ArgumentParser) -> None:
+    text = "an efficiency.csv measured elsewhere, on other bases"
+    command.add_argument("--external-efficiency", type=Path, metavar="FILE", help=text)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -116,21 +123,26 @@ def _tables(given: argparse.Namespace) -> None:
     from causal2vec.reporting.tables.build import write_tables
     from causal2vec.reporting.tables.layout import load_layout
 
-    write_tables(load_study(given.results, external=given.external), given.output, load_layout(given.layout))
+    write_tables(
+        load_study(given.results, external=given.external, external_efficiency=given.external_efficiency),
+        given.output,
+        load_layout(given.layout),
+    )
 
 
 def _plots(given: argparse.Namespace) -> None:
     from causal2vec.reporting.figures.draw import write_plots
     from causal2vec.reporting.study import load_study
 
-    write_plots(load_study(given.results), given.output)
+    write_plots(load_study(given.results, external_efficiency=given.external_efficiency), given.output)
 
 
 def _claims(given: argparse.Namespace) -> None:
     from causal2vec.reporting.claims.ledger import claims_text, load_claims, refuse_contradicted, write_claims
     from causal2vec.reporting.study import load_study
 
-    verdicts = write_claims(load_study(given.results), load_claims(given.claims), given.output)
+    study = load_study(given.results, external_efficiency=given.external_efficiency)
+    verdicts = write_claims(study, load_claims(given.claims), given.output)
     sys.stdout.write(claims_text(verdicts))
     if given.strict:
         refuse_contradicted(given.output / "claims.json")
@@ -143,7 +155,7 @@ def _report(given: argparse.Namespace) -> None:
     from causal2vec.reporting.report.page import report_study
     from causal2vec.reporting.study import load_study
 
-    study = load_study(given.results, external=given.external)
+    study = load_study(given.results, external=given.external, external_efficiency=given.external_efficiency)
     with tempfile.TemporaryDirectory() as folder:
         write_plots(study, Path(folder))
         report_study(study, given.layout, given.claims, Path(folder), given.output)
@@ -157,6 +169,7 @@ def _verify(given: argparse.Namespace) -> None:
         layout=given.layout,
         claims=given.claims,
         external=given.external,
+        external_efficiency=given.external_efficiency,
         models=not given.without_models,
         workers=given.workers,
     )

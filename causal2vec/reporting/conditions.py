@@ -73,7 +73,7 @@ def text_words(text: str) -> str:
 
 
 class Measured:
-    """The rows of ``efficiency.csv`` by entry and condition.
+    """The rows of ``efficiency.csv`` by entry and condition; of several lengths of a prompt the longest.
 
     Attributes:
         entries: Every measured method with its base.
@@ -82,9 +82,10 @@ class Measured:
 
     def __init__(self, costs: pd.DataFrame) -> None:
         names = list(costs.columns)
+        costs = costs.sort_values("prompt_tokens", kind="stable", na_position="first")
         records = [dict(zip(names, row, strict=True)) for row in costs.itertuples(index=False, name=None)]
         self._rows = {(r["method"], r["base"], r["setting"], r["reuse"], r["text_tokens"]): r for r in records}
-        self.entries: list[Entry] = list(dict.fromkeys(pairs(costs)))
+        self.entries: list[Entry] = list(dict.fromkeys(pairs(costs.sort_index())))
         order = list(SETTINGS)
         found = {(setting, text) for *_, setting, _, text in self._rows}
         self.cases: list[tuple[str, str]] = sorted(found, key=lambda case: (order.index(case[0]), text_rank(case[1])))
@@ -196,6 +197,8 @@ def kind_words(setting: str, own_setting: str, reuse: str) -> str:
 def measured_on(costs: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     """The machine and the number format of some rows, in words; several are all named."""
     hardware = manifest.get("hardware") or {}
+    own = costs[costs["device"] == hardware.get("device", "")]
+    costs = own if len(own) else costs  # others were measured elsewhere, as `load_study` notes
     cores = f"{hardware['cores']} cores of " if hardware.get("device") == "cpu" and "cores" in hardware else ""
     name = f"{cores}{hardware['device_name']}" if "device_name" in hardware else ""
     formats, devices = (sorted({value for value in costs[key] if value}) for key in ("dtype", "device"))

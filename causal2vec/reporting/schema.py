@@ -146,7 +146,7 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
 }
 """Columns of ``efficiency.csv``, in order, with what reads each."""
 
-EFFICIENCY_KEY = ["method", "base", "setting", "reuse", "text_tokens"]
+EFFICIENCY_KEY = ["method", "base", "setting", "prompt_tokens", "reuse", "text_tokens"]
 """The columns of ``efficiency.csv`` that name one measurement."""
 
 _NEWER = list(EFFICIENCY_COLUMNS)[list(EFFICIENCY_COLUMNS).index("setting") :]

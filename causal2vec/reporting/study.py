@@ -91,7 +91,12 @@ class Study:
         return ignored_tokens(self.audit)
 
 
-def load_study(folder: Path, statistics: Path | None = None, external: str | Path | None = None) -> Study:
+def load_study(
+    folder: Path,
+    statistics: Path | None = None,
+    external: str | Path | None = None,
+    external_efficiency: str | Path | None = None,
+) -> Study:
     """Read a results folder: ``scores.csv``, and where they are there the other files.
 
     Args:
@@ -99,6 +104,7 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
             ``manifest.json`` and ``statistics/``.
         statistics: The folder of the statistics, if it is another one.
         external: A folder in mteb's results layout whose models stand beside ours.
+        external_efficiency: An ``efficiency.csv`` of another machine whose rows, on other bases, stand beside ours.
 
     Raises:
         UserError: A file does not hold what it should, or ``scores.csv`` is missing.
@@ -113,6 +119,9 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
     statistics = statistics or folder / "statistics"
     efficiency, training = folder / "efficiency.csv", folder / "training.json"
     conditions = read_efficiency(efficiency) if efficiency.is_file() else None
+    elsewhere: list[str] = []
+    if external_efficiency:
+        conditions, elsewhere = _with_rows_of(Path(external_efficiency), conditions)
     return Study(
         title=config.get("title", "Comparison of embedding methods"),
         summary=summary,
@@ -125,12 +134,29 @@ def load_study(folder: Path, statistics: Path | None = None, external: str | Pat
         audit=read_audit(folder / "audit.json") if (folder / "audit.json").is_file() else None,
         external=read_external(Path(external), ours=evaluated(scores)) if external else None,
         order=order,
-        bases=bases,
+        bases=[*bases, *elsewhere] if bases else bases,
         ablations=ablations_of(config),
-        notes=closing_notes(manifest),
+        notes=[
+            *closing_notes(manifest),
+            *(f"Costs on {base} were measured elsewhere and read from a file (docs/gpu.md)." for base in elsewhere),
+        ],
         stamp=figure_stamp(manifest),
         manifest=manifest,
     )
+
+
+def _with_rows_of(path: Path, own: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a file behind our own, and the bases that only it has.
+
+    Raises:
+        UserError: The file is none, or has rows on one of our bases, of which it would be unknown which machine they
+            are from.
+    """
+    found = read_efficiency(path)
+    bases = list(dict.fromkeys(found["base"]))
+    if both := [base for base in bases if own is not None and base in set(own["base"])]:
+        raise UserError(f"{path} has rows on {both[0]}, as this study has itself; remove them, or rename their base")
+    return (found if own is None else pd.concat([own, found], ignore_index=True)), bases
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

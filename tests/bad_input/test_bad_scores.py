@@ -200,7 +200,7 @@ CASES = [
     costs(
         "twice the same",
         (
-            "{path}/efficiency.csv, line 3: the same method, base, setting, reuse, text_tokens was "
+            "{path}/efficiency.csv, line 3: the same method, base, setting, prompt_tokens, reuse, text_tokens was "
             "already given; keep one of them"
         ),
         text_tokens="32",

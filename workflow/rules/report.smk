@@ -133,6 +133,7 @@ rule make_tables:
         "work/benchmarks/make_tables.jsonl"
     params:
         external=ASKED.external_results,
+        external_efficiency=ASKED.external_efficiency,
         code=code_of("make_tables"),
     message:
         "Writing the tables"
@@ -156,6 +157,7 @@ rule make_plots:
     benchmark:
         "work/benchmarks/make_plots.jsonl"
     params:
+        external_efficiency=ASKED.external_efficiency,
         code=code_of("make_plots"),
     message:
         "Drawing the figures"
@@ -178,6 +180,7 @@ rule check_claims:
     log:
         "work/logs/check_claims.log",
     params:
+        external_efficiency=ASKED.external_efficiency,
         code=code_of("check_claims"),
     message:
         "Holding the papers' claims against the numbers"
@@ -212,6 +215,7 @@ rule write_report:
         "work/logs/write_report.log",
     params:
         external=ASKED.external_results,
+        external_efficiency=ASKED.external_efficiency,
         code=code_of("write_report"),
     message:
         "Writing the report"
@@ -255,6 +259,7 @@ rule verify:
         layout=str(located(CONFIG.reporting.tables)),
         claims=str(located(CONFIG.reporting.claims)),
         external=ASKED.external_results,
+        external_efficiency=ASKED.external_efficiency,
     message:
         "Checking the results: checksums, scores, tables, all files"
     script:

@@ -7,7 +7,11 @@ from causal2vec.workflow import job
 
 with job(snakemake) as s:
     write_tables(
-        load_study(Path(s.input.scores).parent, external=s.params.external),
+        load_study(
+            Path(s.input.scores).parent,
+            external=s.params.external,
+            external_efficiency=s.params.external_efficiency,
+        ),
         Path(s.output[0]),
         load_layout(Path(s.input.layout)),
     )

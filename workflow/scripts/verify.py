@@ -10,6 +10,7 @@ with job(snakemake) as s:
         layout=Path(s.params.layout),
         claims=Path(s.params.claims),
         external=Path(s.params.external) if s.params.external else None,
+        external_efficiency=Path(s.params.external_efficiency) if s.params.external_efficiency else None,
         workers=s.threads,
     )
     sys.stdout.write("".join(f"{line}\n" for line in found.lines()))

@@ -6,7 +6,11 @@ from causal2vec.workflow import job
 
 with job(snakemake) as s:
     report_study(
-        load_study(Path(s.input.scores).parent, external=s.params.external),
+        load_study(
+            Path(s.input.scores).parent,
+            external=s.params.external,
+            external_efficiency=s.params.external_efficiency,
+        ),
         Path(s.input.layout),
         Path(s.input.claims),
         Path(s.input.plots),

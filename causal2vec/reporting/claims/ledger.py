@@ -33,6 +33,7 @@ from causal2vec.reporting.claims.schema import (
 )
 from causal2vec.reporting.claims.sides import NotRunError, other_base
 from causal2vec.reporting.compare import Panel, compare
+from causal2vec.reporting.conditions import Measured
 from causal2vec.reporting.evidence import ENOUGH_SEEDS
 from causal2vec.reporting.render.latex import to_latex
 from causal2vec.reporting.render.plain import escape_markdown, to_markdown
@@ -64,7 +65,16 @@ def check_claims(study: Study, claims: Sequence[Claim]) -> list[Verdict]:
     controls there is a verdict on each.
     """
     panels = compare(study.summary.entries, study.bases)
-    return [verdict for claim in claims for panel in panels for verdict in _check(study, claim, panel)]
+    scored = {base for _, base in study.summary.entries}
+    costs = [] if study.conditions is None else Measured(study.conditions).entries
+    # Where costs were measured on a base without scores, claims about costs can be held against them.
+    costly = [panel for panel in compare(costs, study.bases) if panel.base not in scored] if costs else []
+    return [
+        verdict
+        for claim in claims
+        for panel in [*panels, *(costly if isinstance(claim, Reduction) else [])]
+        for verdict in _check(study, claim, panel)
+    ]
 
 
 def _check(study: Study, claim: Claim, panel: Panel) -> list[Verdict]:

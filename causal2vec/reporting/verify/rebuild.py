@@ -27,8 +27,8 @@ STATISTICS_TOLERANCE = 1e-9
 last of them otherwise. On the machine that made them they are equal."""
 
 RERUN = (
-    "run snakemake again, or name the layout, claims and imported results that the run had (--layout, --claims, "
-    "--external)"
+    "run snakemake again, or name the layout, claims, imported results and costs that the run had (--layout, --claims, "
+    "--external, --external-efficiency)"
 )
 
 
@@ -40,6 +40,7 @@ def check_made(
     layout: Path,
     claims: Path,
     external: Path | None = None,
+    external_efficiency: Path | None = None,
     workers: int = 1,
 ) -> None:
     """Make statistics, tables, claims and report again, and compare each file with the one that is there.
@@ -53,10 +54,11 @@ def check_made(
         layout: The file that says which tables there are.
         claims: The file of the papers' claims.
         external: The imported results that stand beside ours, if there are any.
+        external_efficiency: The costs that were measured elsewhere, if there are any.
         workers: Processes for the statistics.
 
     Raises:
-        UserError: ``layout``, ``claims`` or ``external`` cannot be read.
+        UserError: ``layout``, ``claims`` or a file of ``external`` cannot be read.
     """
     bad = findings.failed(*SCORE_FILES)
     if bad:
@@ -67,7 +69,9 @@ def check_made(
         made = Path(temporary)
         try:
             statistics = _statistics(results, made, findings, manifest, workers)
-            study = load_study(results, statistics=statistics, external=external)
+            study = load_study(
+                results, statistics=statistics, external=external, external_efficiency=external_efficiency
+            )
         except UserError as error:
             findings.add("statistics", str(error).replace(f"{results}/", ""))
             return

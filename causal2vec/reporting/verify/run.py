@@ -20,6 +20,7 @@ def verify_results(
     layout: Path,
     claims: Path,
     external: Path | None = None,
+    external_efficiency: Path | None = None,
     models: bool = True,
     workers: int = 1,
 ) -> Findings:
@@ -34,6 +35,7 @@ def verify_results(
         layout: The file that says which tables there are.
         claims: The file of the papers' claims.
         external: The imported results that the tables show beside ours, if they do.
+        external_efficiency: The costs that were measured elsewhere, if tables show any.
         models: Whether to check the models; without, a copy without them can be checked.
         workers: Files that are read at once, and processes for the statistics.
 
@@ -53,7 +55,10 @@ def verify_results(
     check_filed(results, findings, manifest)
     check_scores(results, findings)
     before = len(findings.failures)
-    check_made(results, findings, manifest, layout=layout, claims=claims, external=external, workers=workers)
+    check_made(
+        results, findings, manifest, layout=layout, claims=claims, external=external,
+        external_efficiency=external_efficiency, workers=workers,
+    )  # fmt: skip
     if len(findings.failures) > before:
         _note_commit(findings, manifest)
     return findings
