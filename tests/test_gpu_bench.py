@@ -19,6 +19,7 @@ from causal2vec.bench.gpu.shapes import FULL, TINY
 from causal2vec.bench.gpu.stage import BAD, GOOD, UNTRIED, Stage
 from causal2vec.errors import UserError
 from causal2vec.plan.rates import TABLE
+from causal2vec.reporting.schema import read_efficiency
 
 # -- all stages, for real ----------------------------------------------------------------------------------
 
@@ -55,9 +56,10 @@ def test_a_trial_leaves_tables(trial):
     page = (trial[0] / "gpu.md").read_text()
     assert "- Card: none: the processor" in page and "- Commit: " in page
     assert all(row["work"] in page for row in rows) and "What each method costs" in page
-    with (trial[0] / "efficiency.csv").open() as file:
-        methods = {row["method"] for row in csv.DictReader(file)}
-    assert len(methods) == 6
+    costs = read_efficiency(trial[0] / "efficiency.csv")  # as a study reads it beside its own
+    assert len(set(costs.method)) == 6 and set(costs.base) == {TINY.base}
+    behind = costs[(costs.method == "echo") & (costs.setting == "examples") & (costs.reuse == "no")]
+    assert behind.prompt_tokens.nunique() == 2, "examples of two lengths are two rows"
 
 
 # -- stages that fail --------------------------------------------------------------------------------------

@@ -38,9 +38,10 @@ def study(stage: Stage) -> None:
     meter = open_meter(size.device)
     made = {"matmul_gflops": round(rate, 3), "dtype": size.dtype, "device": size.device, "threads": 1}
     made |= {"repeats": REPEATS, "batch_tokens": tokens_per_batch(size.device, size.dtype)}
+    told: set[tuple[Any, ...]] = set()
     for workload in _workloads(size):
         for name, model in models:
-            values = _measured(name, model, workload, size, meter)
+            values = _measured(name, model, workload, size, meter, told)
             if values:
                 stage.tell(Row({**values, **made}))
 
@@ -51,8 +52,11 @@ def _models(size: shapes.Size) -> list[tuple[str, Any]]:
     return [(name, shapes.method(name, llm, encoder)) for name in shapes.METHODS]
 
 
-def _measured(name: str, model: Any, workload: Workload, size: shapes.Size, meter: Any) -> dict[str, Any] | None:
-    """A row; None where there is nothing to measure."""
+def _measured(
+    name: str, model: Any, workload: Workload, size: shapes.Size, meter: Any, told: set[tuple[Any, ...]]
+) -> dict[str, Any] | None:
+    """A row; None where there is nothing to measure, or where the row is among those ``told``: without an LLM
+    examples have no tokens, whatever their length."""
     elsewhere = _held_elsewhere(model, size)
 
     def ask(task: str) -> Any:
@@ -60,8 +64,10 @@ def _measured(name: str, model: Any, workload: Workload, size: shapes.Size, mete
             return answer(model, Question(task, workload, None), size.device, size.dtype, 0.0, meter)
 
     counts = ask("count")
-    if counts is None:
+    key = (name, *workload.case, counts.prompt_tokens) if counts else ()
+    if counts is None or key in told:
         return None
+    told.add(key)
     timings = [ask("time") for _ in range(REPEATS)]
     timings = [t._replace(peak_memory_mb=t.peak_memory_mb - elsewhere) for t in timings]
     known = Model(name, size.base, "", _learning(model[0]))

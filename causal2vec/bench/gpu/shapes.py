@@ -111,7 +111,7 @@ TINY = Size(
     small={**SMALL, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2,
            "num_key_value_heads": 1},
     architectures=("qwen3",), repetitions=2, stretches=1, batches=(4, 8), long=32,
-    long_texts=8, shared=100, queries=8, pairs=4, trained=16, mini_batches=(2,), lengths=(16,), examples=(60,),
+    long_texts=8, shared=100, queries=8, pairs=4, trained=16, mini_batches=(2,), lengths=(16,), examples=(60, 20),
     texts=4, max_tokens=256,
 )  # fmt: skip
 
