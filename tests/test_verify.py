@@ -13,6 +13,11 @@ from verify_data import BARE, edit_json, finished_results
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.__main__ import main
+from causal2vec.reporting.claims.ledger import load_claims, write_claims
+from causal2vec.reporting.report.page import report_study
+from causal2vec.reporting.study import load_study
+from causal2vec.reporting.tables.build import write_tables
+from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.reporting.verify import verify_results, write_checksums
 from causal2vec.reporting.verify.checksums import read_checksums
 
@@ -281,3 +286,18 @@ def test_the_command_line_prints_and_exits(results, finished, capsys):
     assert out[0].startswith("FAILED report.html: line 1 is 'other' but should be ") and out[-1].endswith("; 1 failure")
     with pytest.raises(UserError, match="is no finished results folder"):
         main(["verify", "--results", str(results / "tables"), *files])
+
+
+def test_costs_of_another_machine_are_checked_with_their_file(results, finished, tmp_path, capsys):
+    costs = tmp_path / "far.csv"
+    pd.read_csv(results / "efficiency.csv").assign(base="far (random)").to_csv(costs, index=False)
+    files = {"layout": finished.parent / "tables.yaml", "claims": finished.parent / "claims.yaml"}
+    study = load_study(results, external_efficiency=costs)
+    write_tables(study, results / "tables", load_layout(files["layout"]))
+    write_claims(study, load_claims(files["claims"]), results / "claims")
+    report_study(study, *files.values(), results / "plots", results / "report.html")
+    write_checksums(results)
+    words = ["verify", "--results", str(results), "--external-efficiency", str(costs)]
+    main([*words, *(word for name, path in files.items() for word in (f"--{name}", str(path)))])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("verified: ")
+    assert any("--external-efficiency" in line for line in failures(results, finished)), "the remedy"

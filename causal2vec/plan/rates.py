@@ -92,7 +92,8 @@ def merge(measured: Path, table: Path = TABLE) -> str:
         raise UserError(f"{measured} is of a trial on a processor; measure on a GPU")
     text = table.read_text(encoding="utf-8")
     line = re.search(rf"^{re.escape(key)}:.*$", text, re.MULTILINE)
-    row = read_yaml(table, "reinstall the suite")[key] if line else {k: run.get(k) for k in ("name", "memory", "device")}
+    listed = read_yaml(table, "reinstall the suite")
+    row = listed[key] if line else {name: run.get(name) for name in ("name", "memory", "device")}
     given = {kind: run[kind] for kind in (*RATES, "memory") if run.get(kind) is not None}
     if lacking := [kind for kind in RATES if kind not in given and kind not in row]:
         raise UserError(f"{measured} has no rate of {lacking[0]}, nor {table} an assumed one; measure all stages")
