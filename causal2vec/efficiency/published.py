@@ -62,7 +62,7 @@ class Condition(NamedTuple):
     examples: float
 
 
-def characters_per_token(examples: pd.DataFrame) -> float:
+def characters_per_token(examples: Any) -> float:
     """Of the published examples: measured with SmolLM2's tokenizer on English text of the same kind."""
     return float(examples["characters"].sum() / (examples["query_tokens"] + examples["response_tokens"]).sum())
 
@@ -75,7 +75,7 @@ def conditions(prompts: Prompts) -> tuple[list[Condition], float]:
     """
     import mteb
 
-    examples = pd.read_csv(EXAMPLES).set_index("task")
+    examples: Any = pd.read_csv(EXAMPLES).set_index("task")
     ratio = characters_per_token(examples)
     found = []
     for task in mteb.get_benchmark(BENCHMARK).tasks:
@@ -201,7 +201,8 @@ def quantiles(table: pd.DataFrame, least: Mapping[str, float]) -> pd.DataFrame:
         least: Column of savings -> the claim's per cent.
     """
     rows = []
-    for (part, rival, reuse), own in table.groupby(["part", "rival", "reuse"], sort=False):
+    groups: Any = table.groupby(["part", "rival", "reuse"], sort=False)
+    for (part, rival, reuse), own in groups:
         for column, claimed in least.items():
             saved = own[column]
             best = own.loc[saved.idxmax()]
