@@ -39,7 +39,7 @@ PARTLY_NAMED = {"CQADupstackRetrieval": "CQADupstack"}
 class Texts(NamedTuple):
     """Some texts of a task: how many, and their mean length."""
 
-    count: float
+    number: float
     characters: float
 
     @staticmethod
@@ -101,7 +101,8 @@ def conditions(prompts: Prompts) -> tuple[list[Condition], float]:
 
 def _texts(task: Any) -> tuple[Texts, Texts]:
     parts = list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
-    queries, documents = [], []
+    queries: list[Mapping[str, Any]] = []
+    documents: list[Mapping[str, Any]] = []
     for part in (statistics for one in parts for statistics in evaluated_parts(one)):
         for name, kind in part.items():
             if isinstance(kind, dict) and {"unique_texts", "average_text_length"} <= kind.keys():
@@ -147,7 +148,7 @@ def savings(
                     if mine is None or theirs is None:
                         continue
                     texts = {"queries": condition.queries, "documents": condition.documents}.get(part)
-                    count = texts.count if texts else condition.queries.count + condition.documents.count
+                    count = texts.number if texts else condition.queries.number + condition.documents.number
                     rows.append(
                         {
                             "task": condition.task,
@@ -174,7 +175,7 @@ def _costs(
     """Tokens and FLOPs of all texts, by part."""
     made: dict[str, tuple[float, float]] = {}
     for part, texts in (("queries", condition.queries), ("documents", condition.documents)):
-        if not texts.count:
+        if not texts.number:
             continue
         length = min(texts.characters / ratio, MAX_TEXT)
         before = (condition.instruction, condition.examples) if part == "queries" else (0.0, 0.0)
@@ -183,12 +184,12 @@ def _costs(
             shape,
             Lengths(length, *before),
             reuse=reuse,
-            texts=texts.count,
+            texts=texts.number,
             per_batch=TEXTS_PER_BATCH,
             encoder_ratio=encoder_ratio,
         )
         tokens = one.computed_tokens if shape.llm else one.encoder_tokens
-        made[part] = (tokens * texts.count, one.flops * texts.count)
+        made[part] = (tokens * texts.number, one.flops * texts.number)
     made["whole task"] = (sum(tokens for tokens, _ in made.values()), sum(flops for _, flops in made.values()))
     return made
 
