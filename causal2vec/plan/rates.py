@@ -16,7 +16,6 @@ RATES = ("training", "encoding")
 ASSUMED, BY_CALIBRATION = "assumed", "measured by `snakemake calibrate`"
 
 CALIBRATED = "calibrated"
-CALIBRATION = Path("work/calibration.json")
 IMPORTS = 9.0
 """Seconds that a job takes to import torch, transformers and mteb on one core, until it is measured."""
 
@@ -40,14 +39,14 @@ class Accelerator(NamedTuple):
     imports: float = IMPORTS
 
 
-def accelerators(calibration: Path = CALIBRATION, table: Path = TABLE) -> dict[str, Accelerator]:
+def accelerators(calibration: Path | None = None, table: Path = TABLE) -> dict[str, Accelerator]:
     """All known accelerators by key; ``calibrated`` among them where a calibration has been written.
 
     Raises:
         UserError: One of the files is damaged.
     """
     found = {key: _listed(key, row, table) for key, row in read_yaml(table, "reinstall the suite").items()}
-    if calibration.is_file():
+    if calibration and calibration.is_file():
         found[CALIBRATED] = _calibrated(calibration)
     return found
 
@@ -104,7 +103,7 @@ def _yaml(value: Any) -> str:
     return f"{value:.4e}" if isinstance(value, float) and value > 1 else str(value)
 
 
-def choose(asked: str | None, device: str, calibration: Path = CALIBRATION) -> Accelerator:
+def choose(asked: str | None, device: str, calibration: Path | None = None) -> Accelerator:
     """The accelerator that a plan is made for.
 
     Args:
@@ -121,7 +120,7 @@ def choose(asked: str | None, device: str, calibration: Path = CALIBRATION) -> A
         measured = known.get(CALIBRATED)
         return measured if measured and measured.device == kind else known["H100" if kind == "cuda" else "cpu"]
     if asked == CALIBRATED and asked not in known:
-        raise UserError(f"accelerator is '{asked}', but {calibration} does not exist; run `snakemake calibrate` first")
+        raise UserError(f"accelerator is '{asked}', but there is no {calibration}; run `snakemake calibrate` first")
     if asked not in known:
         raise UserError(
             f"accelerator: '{asked}' is not known{hint(asked, list(known))}; name a known one, or run "
