@@ -120,7 +120,7 @@ def choose(asked: str | None, device: str, calibration: Path | None = None) -> A
         measured = known.get(CALIBRATED)
         return measured if measured and measured.device == kind else known["H100" if kind == "cuda" else "cpu"]
     if asked == CALIBRATED and asked not in known:
-        raise UserError(f"accelerator is '{asked}', but there is no {calibration}; run `snakemake calibrate` first")
+        raise UserError(f"accelerator is '{asked}', but {calibration} does not exist; run `snakemake calibrate` first")
     if asked not in known:
         raise UserError(
             f"accelerator: '{asked}' is not known{hint(asked, list(known))}; name a known one, or run "

@@ -84,7 +84,9 @@ def of_rule(found: list[dict[str, str]], rule: str) -> list[dict[str, str]]:
 
 def shell_log(folder: Path) -> str:
     """What the long training has printed."""
-    return "".join(path.read_text() for path in folder.glob("work/tiny/logs/slurm/rule_train_model/causal2vec*/*.log"))
+    return "".join(
+        path.read_text() for path in folder.glob("work/shared/logs/slurm/rule_train_model/causal2vec*/*.log")
+    )
 
 
 def wait_for(what, process: subprocess.Popen, seconds: float = 150):
@@ -167,7 +169,7 @@ def test_nothing_runs_beside_a_measurement(finished):
 
 
 def test_logs_of_failed_jobs_are_kept_and_named(finished, folder):
-    [log] = folder.glob(f"work/tiny/logs/slurm/**/{finished['stopped']}.log")
+    [log] = folder.glob(f"work/shared/logs/slurm/**/{finished['stopped']}.log")
     assert str(log) in finished["said"]
 
 
