@@ -252,8 +252,20 @@ def test_imported_models_stand_beside_ours(finished, tmp_path):
         ]
         assert found, "the imported model is in some table"
         assert "their-model" in (results_of(finished) / "report.html").read_text()
+        checked = snakemake(finished, "--cores", "2", "verify")
+        assert checked.returncode == 0 and "; 0 failures" in checked.stdout, checked.stdout
+        elsewhere = tmp_path / "elsewhere"  # a whole folder, without what it was made from
+        shutil.copytree(results_of(finished), results_of(elsewhere))
+        shutil.copy(finished / "tiny.yaml", elsewhere)
     finally:
         assert snakemake(finished, "--cores", "2").returncode == 0
+    assert not (results_of(finished) / "external.json").exists()
+    assert snakemake(finished, "--cores", "2", "verify").returncode == 0
+    shutil.rmtree(tmp_path / "results")
+    done = snakemake(elsewhere, "--cores", "2", "paper_tables", "--forcerun", "make_tables")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "their-model" in (results_of(elsewhere) / "report.html").read_text(), "kept without its source"
+    assert snakemake(elsewhere, "--cores", "2", "verify").returncode == 0
 
 
 def test_changed_setting_reruns_what_it_touches_and_no_more(finished):

@@ -168,7 +168,7 @@ def _notes(config: Config, estimator: Estimator, shown: list[Accelerator], dtype
             for one in shown
         ),
         "Text lengths of the training: "
-        + ("assumed (no prepared pairs)." if estimator.sample.assumed else "a sample of work/pairs."),
+        + ("assumed (no prepared pairs)." if estimator.sample.assumed else "a sample of the prepared pairs."),
         "4.2 characters per token are assumed; each evaluation text counts with its task's mean length, cut at the "
         "limit, in mteb's descriptive statistics.",
         "Not counted: downloading, reading data sets, tokenising, searching and classifying beside the embedding, "

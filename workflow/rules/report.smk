@@ -10,6 +10,17 @@ SCORE_FILES = {
 if FROM_FILES and not (FOLDERS.results / "audit.json").is_file():
     del SCORE_FILES["audit"]  # of a study from before there were audits
 STUDY = {**SCORE_FILES, "statistics": "<results>/statistics"}
+# Imported results that tables and report show: asked for now, or brought here with the score files.
+BROUGHT = FROM_FILES and (FOLDERS.results / "external.json").is_file()
+EXTERNAL = (
+    ["<results>/external.json"] if ASKED.external_results is not None or BROUGHT else []
+)
+# Checksums follow what is made, where all that they are of is there.
+WHOLE = all(
+    (FOLDERS.results / part).is_dir()
+    for part in ("mteb", *(f"models/{path}" for path in RUNS))
+)
+SUMS = ["<results>/SHA256SUMS"] if WHOLE else []
 
 
 # Where only these files were brought here, nothing can make them.
@@ -117,9 +128,28 @@ rule compute_statistics:
         "../scripts/compute_statistics.py"
 
 
+if ASKED.external_results is not None:
+
+    rule import_results:
+        input:
+            scores="<results>/scores.csv",
+        output:
+            "<results>/external.json",
+        log:
+            "<work>/logs/import_results.log",
+        params:
+            folder=ASKED.external_results,
+            code=code_of("import_results"),
+        message:
+            "Importing other models' results"
+        script:
+            "../scripts/import_results.py"
+
+
 rule make_tables:
     input:
         **STUDY,
+        external=EXTERNAL,
         layout=str(located(CONFIG.reporting.tables)),
     output:
         report(
@@ -134,7 +164,6 @@ rule make_tables:
     benchmark:
         "<work>/benchmarks/make_tables.jsonl"
     params:
-        external=ASKED.external_results,
         code=code_of("make_tables"),
     message:
         "Writing the tables"
@@ -205,6 +234,7 @@ rule enforce_claims:
 rule write_report:
     input:
         **STUDY,
+        external=EXTERNAL,
         layout=str(located(CONFIG.reporting.tables)),
         claims=str(located(CONFIG.reporting.claims)),
         plots="<results>/plots",
@@ -215,7 +245,6 @@ rule write_report:
     log:
         "<work>/logs/write_report.log",
     params:
-        external=ASKED.external_results,
         code=code_of("write_report"),
     message:
         "Writing the report"
@@ -224,30 +253,33 @@ rule write_report:
 
 
 # Last of all, over what the default target makes; what stands in the folder besides is not listed.
-rule write_checksums:
-    input:
-        **STUDY,
-        mteb="<results>/mteb",
-        models=[f"<results>/models/{path}" for path in RUNS],
-        made=[
-            "<results>/tables",
-            "<results>/plots",
-            "<results>/claims",
-            "<results>/report.html",
-        ],
-    output:
-        "<results>/SHA256SUMS",
-    log:
-        "<work>/logs/write_checksums.log",
-    threads: ALL_CORES
-    resources:
-        mem_mb=1000,  # files of any size are read piece by piece
-    params:
-        code=code_of("write_checksums"),
-    message:
-        "Writing the checksum of every result"
-    script:
-        "../scripts/write_checksums.py"
+if WHOLE or not FROM_FILES:
+
+    rule write_checksums:
+        input:
+            **STUDY,
+            mteb="<results>/mteb",
+            models=[f"<results>/models/{path}" for path in RUNS],
+            made=[
+                "<results>/tables",
+                "<results>/plots",
+                "<results>/claims",
+                "<results>/report.html",
+                *EXTERNAL,
+            ],
+        output:
+            "<results>/SHA256SUMS",
+        log:
+            "<work>/logs/write_checksums.log",
+        threads: ALL_CORES
+        resources:
+            mem_mb=1000,  # files of any size are read piece by piece
+        params:
+            code=code_of("write_checksums"),
+        message:
+            "Writing the checksum of every result"
+        script:
+            "../scripts/write_checksums.py"
 
 
 # Neither input nor output: what is there is checked as it is, whenever it is asked.

@@ -1,13 +1,13 @@
 from pathlib import Path
 
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.study import EXTERNAL, load_study
 from causal2vec.reporting.tables.build import write_tables
 from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    write_tables(
-        load_study(Path(s.input.scores).parent, external=s.params.external),
-        Path(s.output[0]),
-        load_layout(Path(s.input.layout)),
-    )
+    results = Path(s.input.scores).parent
+    if not s.input.external:  # of tables that another run has made
+        (results / EXTERNAL).unlink(missing_ok=True)
+    study = load_study(results, external=s.input.external[0] if s.input.external else None)
+    write_tables(study, Path(s.output[0]), load_layout(Path(s.input.layout)))

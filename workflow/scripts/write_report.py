@@ -6,7 +6,7 @@ from causal2vec.workflow import job
 
 with job(snakemake) as s:
     report_study(
-        load_study(Path(s.input.scores).parent, external=s.params.external),
+        load_study(Path(s.input.scores).parent, external=s.input.external[0] if s.input.external else None),
         Path(s.input.layout),
         Path(s.input.claims),
         Path(s.input.plots),
