@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 CONFIG ?= config/demo.yaml
+# The name of the study, which the last file that names one decides.
+STUDY = $(or $(lastword $(shell sed -n 's/^study: *\([^ ]*\).*/\1/p' $(CONFIG))),demo)
 
 export PATH := $(BIN):$(PATH)
 
@@ -21,7 +23,7 @@ $(VENV)/.done: requirements.lock pyproject.toml
 
 demo: env
 	snakemake --cores all --configfile $(CONFIG)
-	@echo "Done. Everything on one page: results/report.html (tables: results/tables/, figures: results/plots/, claims: results/claims/)"
+	@echo "Done. Everything on one page: results/$(STUDY)/report.html (tables/, figures in plots/ and claims/ beside it)"
 
 # This suite beside sentence-transformers and mteb, in one run; on a machine that does nothing else (docs/speed.md).
 bench: env

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from causal2vec.errors import UserError
 from causal2vec.files import read_yaml
+from causal2vec.folders import RESERVED, UNNAMED
 from causal2vec.hints import fault_sentence, hint, module_exists
 from causal2vec.parsing import fault_of
 from causal2vec.settings import (
@@ -73,6 +74,9 @@ class Config(Section):
     """A whole experiment."""
 
     title: str
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
+        UNNAMED, description="its results are in results/STUDY, its working files in work/STUDY"
+    )
     scale_note: str = Field("", description="printed under every table and figure")
     seeds: list[Annotated[Whole, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
     models: dict[Name, ModelSource]
@@ -105,6 +109,8 @@ class Config(Section):
         for key, values in lists.items():
             if twice := [value for place, value in enumerate(values) if value in values[:place]]:
                 raise ValueError(f"{key} holds {twice[0]!r} twice; remove one")
+        if self.study.lower() in RESERVED:
+            raise ValueError(f"study is '{self.study}', which is a folder for all studies; choose another name")
         if not self.pairs.sources:
             raise ValueError("pairs.sources names no source; name at least one with its number of pairs")
         if self.budget.warmup_steps >= self.budget.steps:

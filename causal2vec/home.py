@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-HOME = Path("work/home")
+from causal2vec.folders import SHARED
+
+HOME = SHARED / "home"
 
 
 def have_home() -> None:
-    """Let this process and its children live in ``work/home`` if the home folder cannot be written.
+    """Let this process and its children live in ``work/shared/home`` if the home folder cannot be written.
 
     What the model hub's cache in the real one holds is still read from there. Call before libraries are imported.
     """

@@ -47,7 +47,7 @@ def write_manifest(
     machine = read_json(hardware)
     identity = mask_values(
         {
-            "config": config,
+            "config": {key: value for key, value in config.items() if key != "study"},
             "order": list(config["methods"]),  # JSON keeps lists in order, keys it sorts
             "versions": installed_versions(),
             "dtype": machine["dtype"],
@@ -62,6 +62,7 @@ def write_manifest(
     manifest = {
         "id": sha256_json(identity)[:12],
         "created": today(),
+        "study": config.get("study"),
         **identity,
         "git": git_state(),
         "lock_sha256": sha256_file(LOCK) if LOCK.is_file() else None,

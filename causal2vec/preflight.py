@@ -31,7 +31,7 @@ def check_names(config: Config) -> None:
             )
     if doubtful := [name for name in config.evaluation.tasks if name not in _known_tasks()]:
         try:
-            get_tasks(doubtful, Path("work/tasks"))  # imports mteb, which knows them all
+            get_tasks(doubtful)  # imports mteb, which knows them all
         except UserError as error:
             raise UserError(f"evaluation.tasks: {error}") from error
 

@@ -265,7 +265,9 @@ class Evaluation(Section):
     max_length: Positive
     batch_size: Positive = Field(default=32, description="texts, for models that are none of this suite's")
     batch_tokens: Positive | None = Field(None, description="tokens, for this suite's models; null: by device")
-    cache_gb: Annotated[Number, Field(ge=0)] = Field(default=2, description="vectors kept in work/vectors; 0: none")
+    cache_gb: Annotated[Number, Field(ge=0)] = Field(
+        default=2, description="vectors kept in work/shared/vectors; 0: none"
+    )
     shards: Positive = 1
     prompts: str = "config/prompts.yaml"
 

@@ -20,6 +20,7 @@ from typing import Any
 from causal2vec import seals
 from causal2vec.errors import UserError
 from causal2vec.faults import explained
+from causal2vec.folders import Folders
 from causal2vec.gpus import claim_gpus
 from causal2vec.locks import alone
 from causal2vec.masking import MaskingFormatter, mask
@@ -37,6 +38,11 @@ LESS_MEMORY = {
 """What a job of a rule can be told to take less memory."""
 
 
+def folders_of(snakemake: Any) -> Folders:
+    """The folders of the study that a job is of."""
+    return Folders(snakemake.config["study"])
+
+
 @contextlib.contextmanager
 def job(snakemake: Any, *imports: str) -> Iterator[Any]:
     """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
@@ -51,8 +57,9 @@ def job(snakemake: Any, *imports: str) -> Iterator[Any]:
         imports: Large modules that the job will need, see `import_fast`.
     """
     log, outputs = Path(snakemake.log[0]), [Path(path) for path in snakemake.output]
+    folders = folders_of(snakemake)
     what = f"{snakemake.rule} of {outputs[0]}" if outputs else snakemake.rule
-    with ending_on_signals(what), _explaining(log, outputs, snakemake.rule), alone(log, lambda: _say_waiting(what)):
+    with ending_on_signals(what), _explaining(snakemake, folders), alone(log, lambda: _say_waiting(what)):
         handler = logging.FileHandler(log, mode="w", encoding="utf-8")
         handler.setFormatter(MaskingFormatter("%(asctime)s %(name)s %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -65,17 +72,18 @@ def job(snakemake: Any, *imports: str) -> Iterator[Any]:
             with claim_gpus(int(snakemake.resources.get("gpu", 0) or 0)):
                 yield snakemake
         for path in outputs:
-            if path.exists():
+            if path.exists() and not seals.is_sealed(path):
                 seals.seal(path)
 
 
 @contextlib.contextmanager
-def _explaining(log: Path, outputs: list[Path], rule: str) -> Iterator[None]:
+def _explaining(snakemake: Any, folders: Folders) -> Iterator[None]:
     """End an error with a sentence where there is one for it."""
+    log, rule = Path(snakemake.log[0]), snakemake.rule
     try:
         yield
     except Exception as error:
-        places = [*(path.parent for path in outputs), Path("work/state"), Path(tempfile.gettempdir())]
+        places = [*(Path(path).parent for path in snakemake.output), folders.state, Path(tempfile.gettempdir())]
         known = error if isinstance(error, UserError) else explained(error, places, memory=LESS_MEMORY.get(rule, ""))
         asked = bool(os.environ.get("CAUSAL2VEC_TRACEBACK"))
         with contextlib.suppress(OSError):  # the disk may be full
@@ -83,7 +91,7 @@ def _explaining(log: Path, outputs: list[Path], rule: str) -> Iterator[None]:
         if known is None:  # Python's own words would not be masked
             sys.stderr.write(mask(traceback.format_exc()))
             sys.exit(1)
-        note_failure(f"error: {mask(str(known))} (log: {log})")
+        note_failure(folders.study, f"error: {mask(str(known))} (log: {log})")
         # A progress bar may stand on the line.
         sys.stderr.write(f"\nerror: {mask(str(known))} (log: {log})\n")
         sys.exit(known.status or 1)

@@ -26,6 +26,9 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, p
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
+STUDY = "tiny"
+"""The name of the studies that tests run."""
+
 SLOW_FIRST = (
     "test_workflow.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py",
     "test_gpu_bench.py",
@@ -48,6 +51,16 @@ METHODS = {
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
     "in_context": ("baselines.in_context.InContext", {}),
 }
+
+
+def results_of(folder: Path, study: str = STUDY) -> Path:
+    """Where a study's results lie in a working folder."""
+    return folder / "results" / study
+
+
+def work_of(folder: Path, study: str = STUDY) -> Path:
+    """Where a study's own working files lie."""
+    return folder / "work" / study
 
 
 def pytest_collection_modifyitems(items):

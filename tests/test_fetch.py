@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import SHARED, TEXTS, mirrored
+from conftest import SHARED, TEXTS, mirrored, results_of, work_of
 from test_workflow import configuration, snakemake
 
 from causal2vec.backbone import prepare_model
@@ -296,8 +296,7 @@ def test_experiment_runs_offline_after_fetch(tiny, packages_folder, tmp_path, mo
     for part in ("llm", "encoder"):
         shutil.copytree(tiny[part], root / "models" / "org" / part)
     folder = tmp_path / "run"
-    (folder / "work").mkdir(parents=True)
-    shutil.copytree(packages_folder, folder / "work" / "packages")
+    shutil.copytree(packages_folder, work_of(folder) / "packages")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(_official(tiny)))
     hidden = root / "datasets" / "mteb" / "sts12-sts"
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
@@ -308,11 +307,11 @@ def test_experiment_runs_offline_after_fetch(tiny, packages_folder, tmp_path, mo
         broken = snakemake(folder, "--cores", "1", "--retries", "0", "fetch")
         assert broken.returncode == 1
         assert "error: evaluation.tasks: STS12: mteb/sts12-sts@" in broken.stdout + broken.stderr
-        assert len(list((folder / "work/state/fetch_tasks").glob("STSBenchmark_*.json"))) == 1, "is remembered"
+        assert len(list((work_of(folder) / "state/fetch_tasks").glob("STSBenchmark_*.json"))) == 1, "is remembered"
         (tmp_path / "away").rename(hidden)
         done = snakemake(folder, "--cores", "1", "fetch")
         assert done.returncode == 0, done.stderr[-4000:]
-    manifest = read_json(folder / "work/fetched/manifest.json")
+    manifest = read_json(work_of(folder) / "fetched/manifest.json")
     assert set(manifest["models"]) == {"tiny-llm", "tiny-encoder"}
     assert set(manifest["tasks"]) == {"STSBenchmark", "STS12"}
     part = manifest["tasks"]["STS12"]["STS12"]
@@ -322,13 +321,13 @@ def test_experiment_runs_offline_after_fetch(tiny, packages_folder, tmp_path, mo
     monkeypatch.setenv("HF_HOME", str(tmp_path / "moved"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    done = snakemake(folder, "--cores", "2", "results/scores.csv")
+    done = snakemake(folder, "--cores", "2", "results/tiny/scores.csv")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     import pandas as pd
 
-    scores = pd.read_csv(folder / "results" / "scores.csv")
+    scores = pd.read_csv(results_of(folder) / "scores.csv")
     assert set(scores.task) == {"STSBenchmark", "STS12", "WordSim353STS"}
-    [record] = (folder / "work/evaluation/encoder_only").rglob("shard0/record.json")
+    [record] = (work_of(folder) / "evaluation/encoder_only").rglob("shard0/record.json")
     record = json.loads(record.read_text())
     assert record["tasks"] and record["attention"]
 

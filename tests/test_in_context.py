@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import METHODS, ROOT, TEXTS, build
+from conftest import METHODS, ROOT, STUDY, TEXTS, build, work_of
 from test_plan import study
 
 from causal2vec.config import Method, load_config
@@ -284,7 +284,7 @@ def test_an_edited_example_concerns_only_the_method_that_is_shown_it(tiny, tmp_p
         "llm": {"kind": "llm", "source": "local", "path": str(tiny["llm"])},
         "encoder": {"kind": "encoder", "source": "local", "path": str(tiny["encoder"])},
     }
-    config |= {"bases": ["llm"], "encoder": "encoder", "ablations": {}, "efficiency": {}}
+    config |= {"study": STUDY, "bases": ["llm"], "encoder": "encoder", "ablations": {}, "efficiency": {}}
     examples = tmp_path / "examples.yaml"
     examples.write_text(FILE.read_text())
     shown = {"module": METHODS["in_context"][0], "examples": str(examples), "zero_shot": True, "trained": False}
@@ -293,7 +293,7 @@ def test_an_edited_example_concerns_only_the_method_that_is_shown_it(tiny, tmp_p
     config["evaluation"] |= {"prompts": str(ROOT / "config" / "prompts.yaml")}
     config["reporting"] = {name: str(ROOT / "config" / f"{name}.yaml") for name in ("tables", "claims")}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    made = [f"results/models/{name}-zero_shot/llm/seed0" for name in ("in_context", "last_token")]
+    made = [f"results/tiny/models/{name}-zero_shot/llm/seed0" for name in ("in_context", "last_token")]
 
     def snakemake(*words: str) -> str:
         command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
@@ -302,9 +302,9 @@ def test_an_edited_example_concerns_only_the_method_that_is_shown_it(tiny, tmp_p
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout + done.stderr
 
-    for folder in ("work/pairs", "work/models/llm", "work/models/encoder", *made):
+    for folder in ("work/tiny/pairs", "work/tiny/models/llm", "work/tiny/models/encoder", *made):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "work" / "hardware.json").write_text("{}")
+    (work_of(tmp_path) / "hardware.json").write_text("{}")
     snakemake("--touch")
     assert "Nothing to be done" in snakemake("--dry-run")
     examples.write_text(FILE.read_text().replace("violin", "oboe"))

@@ -618,8 +618,8 @@ def test_snakemake_plan_prints_and_writes_a_plan_each_time(tiny, tmp_path):
     done = snakemake(tmp_path, config, "plan", "--config", "gpus=2")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("# Plan: tiny") and "| jobs at once" in done.stdout
-    assert len(pd.read_csv(tmp_path / "work" / "plan" / "plan.csv")) > 10
-    assert not (tmp_path / "work" / "models").exists(), "nothing is prepared for a plan"
+    assert len(pd.read_csv(tmp_path / "work" / "default" / "plan" / "plan.csv")) > 10
+    assert not (tmp_path / "work" / "default" / "models").exists(), "nothing is prepared for a plan"
     again = snakemake(tmp_path, config, "plan", "--config", "gpus=0")
     assert again.returncode != 0
     assert "error: gpus is 0, but at least one is needed; set it to a positive number" in again.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from causal2vec import seals
+from causal2vec.folders import Folders
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def artefact(chance: random.Random) -> Path:
-    folder = Path("work/things/one")
+    folder = Path("work/tiny/things/one")
     for name in ("a.bin", "deep/er/b.json", "empty"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def test_every_flipped_bit_is_found(here):
     chance = random.Random(0)
     folder = artefact(chance)
     seals.seal(folder)
-    assert seals.damage(folder) is None and list(seals.sealed()) == [folder]
+    assert seals.damage(folder) is None and list(seals.sealed(Folders("tiny"))) == [folder]
     for path in (folder / "a.bin", folder / "deep/er/b.json"):
         whole = path.read_bytes()
         for place in range(len(whole)):
@@ -77,18 +78,18 @@ def test_touched_or_copied_is_not_damaged(here):
 
 
 def test_damaged_seal_is_no_proof(here):
-    Path("results").mkdir()
-    Path("results/scores.csv").write_text("a\n")
-    seals.seal(Path("results/scores.csv"))
-    [place] = seals.SEALS.rglob("*.seal")
+    Path("results/tiny").mkdir(parents=True)
+    Path("results/tiny/scores.csv").write_text("a\n")
+    seals.seal(Path("results/tiny/scores.csv"))
+    [place] = Folders("tiny").seals.rglob("*.seal")
     content = place.read_bytes()
     for place_of_byte in range(len(content)):
         flipped = bytearray(content)
         flipped[place_of_byte] ^= 1
         place.write_bytes(bytes(flipped))
-        assert seals.damage(Path("results/scores.csv")) is not None or flipped.isspace()
+        assert seals.damage(Path("results/tiny/scores.csv")) is not None or flipped.isspace()
     place.write_bytes(content)
-    assert seals.damage(Path("results/scores.csv")) is None
+    assert seals.damage(Path("results/tiny/scores.csv")) is None
 
 
 def test_set_aside_keeps_the_damaged_bytes_and_forgets_the_seal(here):
@@ -96,6 +97,6 @@ def test_set_aside_keeps_the_damaged_bytes_and_forgets_the_seal(here):
     seals.seal(folder)
     for _ in range(2):  # a second time it takes the first one's place
         aside = seals.set_aside(folder)
-        assert aside == Path("work/damaged/work__things__one") and (aside / "a.bin").is_file()
+        assert aside == Path("work/tiny/damaged/work__tiny__things__one") and (aside / "a.bin").is_file()
         assert not folder.exists() and not seals.is_sealed(folder) and seals.damage(folder) is None
         artefact(random.Random(4))

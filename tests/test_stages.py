@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from conftest import TEXTS, build, make_tokenizer, mirrored
+from conftest import TEXTS, build, make_tokenizer, mirrored, work_of
 from safetensors.torch import load_file, save_file
 
 from causal2vec.config import Lora, Mntp, Simcse, TextSource
@@ -410,11 +410,11 @@ def test_workflow_runs_both_stages_with_their_texts_and_wrapper(tiny, packages_f
     config["mntp"] |= {"texts": texts, "bases": {"tiny-llm": {"mask_probability": 0.8, "all_mask": True}}}
     config["simcse"] = {"steps": 2, "batch_size": 4, "max_length": 32, "texts": texts}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    target = "results/models/bidirectional/tiny-llm/seed0"
+    target = "results/tiny/models/bidirectional/tiny-llm/seed0"
     done = snakemake(folder, "--cores", "1", target)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     mntp, simcse = (
-        record(folder / "work" / path / "tiny-llm" / "seed0", path.partition("/")[0])
+        record(work_of(folder) / path / "tiny-llm" / "seed0", path.partition("/")[0])
         for path in ("mntp", "simcse/mntp")
     )
     assert (mntp["mask_probability"], mntp["all_mask"], mntp["texts_read"]) == (0.8, True, 8)

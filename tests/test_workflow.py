@@ -15,7 +15,7 @@ import killer
 import pandas as pd
 import pytest
 import yaml
-from conftest import METHODS, ROOT
+from conftest import METHODS, ROOT, STUDY, results_of, work_of
 from safetensors.torch import load_file
 
 TABLES = [
@@ -36,6 +36,7 @@ def configuration(tiny: dict[str, Path]) -> dict:
 
     return {
         "title": "tiny",
+        "study": STUDY,
         "scale_note": "random tiny models: these scores mean nothing",
         "models": {
             "tiny-llm": {"kind": "llm", "source": "local", "path": str(tiny["llm"]), "keep_layers": 1},
@@ -74,8 +75,8 @@ def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
 def prepared(folder: Path, tiny: dict[str, Path], packages: Path) -> Path:
     folder.mkdir()
     (folder / "tiny.yaml").write_text(yaml.safe_dump(configuration(tiny)))
-    (folder / "work").mkdir()
-    shutil.copytree(packages, folder / "work" / "packages")
+    work_of(folder).mkdir(parents=True)
+    shutil.copytree(packages, work_of(folder) / "packages")
     return folder
 
 
@@ -89,7 +90,7 @@ def finished(tiny, packages_folder, tmp_path_factory) -> Path:
 
 
 def test_everything_promised_comes_out(finished):
-    results = finished / "results"
+    results = results_of(finished)
     for table in TABLES:
         for ending in ("md", "csv", "tex", "html"):
             assert (results / "tables" / f"{table}.{ending}").stat().st_size > 50
@@ -118,16 +119,16 @@ def test_everything_promised_comes_out(finished):
 def test_scores_are_in_mtebs_own_layout(finished):
     from mteb.cache import ResultCache
 
-    found = ResultCache(finished / "results" / "mteb").load_results()
+    found = ResultCache(results_of(finished) / "mteb").load_results()
     names = {result.model_name for result in found.model_results}
     assert "causal2vec-suite/causal2vec__tiny-llm__seed0" in names
     revisions = {result.model_revision for result in found.model_results}
-    manifest = json.loads((finished / "results/models/causal2vec/tiny-llm/seed0/manifest.json").read_text())
+    manifest = json.loads((finished / "results/tiny/models/causal2vec/tiny-llm/seed0/manifest.json").read_text())
     assert manifest["revision"] in revisions
 
 
 def test_manifest_says_how_it_was_made(finished):
-    manifest = json.loads((finished / "results" / "manifest.json").read_text())
+    manifest = json.loads((results_of(finished) / "manifest.json").read_text())
     assert manifest["dtype"] == "float32"
     assert len(manifest["models"]) == 5 and len(manifest["pairs"]["train.parquet"]) == 64
     assert manifest["versions"]["mteb"] and manifest["seconds"]["train_model/causal2vec/tiny-llm/seed0"] > 0
@@ -151,13 +152,14 @@ def test_second_run_gives_the_same_bytes_killed_and_in_other_surroundings(finish
     )
     assert sorted(kill.waited_for for kill in kills) == sorted(planned)
     assert not killer.strays(again, temporary)
-    same = ["results/scores.csv", "work/pairs/train.parquet", "work/task_texts.parquet"]
-    same += [f"results/tables/{table}.{ending}" for table in ("main", "tasks") for ending in ("md", "csv", "tex")]
-    same += [f"results/plots/{plot}.{ending}" for plot in ("scores_by_type", "forest") for ending in ("svg", "png")]
-    same += [f"results/statistics/{name}.csv" for name in ("estimates", "differences", "standings")]
+    same = ["results/tiny/scores.csv", "work/tiny/pairs/train.parquet", "work/tiny/task_texts.parquet"]
+    same += [f"results/tiny/tables/{table}.{ending}" for table in ("main", "tasks") for ending in ("md", "csv", "tex")]
+    plots = ("scores_by_type", "forest")
+    same += [f"results/tiny/plots/{plot}.{ending}" for plot in plots for ending in ("svg", "png")]
+    same += [f"results/tiny/statistics/{name}.csv" for name in ("estimates", "differences", "standings")]
     for name in same:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
-    weights = sorted(path.relative_to(finished) for path in (finished / "results/models").rglob("*.safetensors"))
+    weights = sorted(path.relative_to(finished) for path in (finished / "results/tiny/models").rglob("*.safetensors"))
     assert len(weights) == 9
     for name in weights:
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
@@ -171,12 +173,12 @@ def test_a_finished_folder_verifies_and_a_changed_score_does_not(finished):
         return lines
 
     [verdict] = verify()
-    manifest = json.loads((finished / "results" / "manifest.json").read_text())
-    scores = pd.read_csv(finished / "results" / "scores.csv")
+    manifest = json.loads((results_of(finished) / "manifest.json").read_text())
+    scores = pd.read_csv(results_of(finished) / "scores.csv")
     main = len(scores[scores["metric"] == "main_score"])
     assert verdict.endswith("; 0 failures") and f"{len(manifest['models'])} models" in verdict
     assert f"{len(scores):,} scores ({main} of {main} main scores recomputed from items" in verdict
-    path = finished / "results" / "scores.csv"
+    path = results_of(finished) / "scores.csv"
     whole = path.read_text()
     times = path.stat()
     try:
@@ -194,40 +196,40 @@ def test_a_finished_folder_verifies_and_a_changed_score_does_not(finished):
 
 def test_paper_tables_come_from_score_files_alone(finished, tmp_path):
     folder = tmp_path / "elsewhere"
-    (folder / "results").mkdir(parents=True)
+    results_of(folder).mkdir(parents=True)
     shutil.copy(finished / "tiny.yaml", folder)
     for name in SCORE_FILES:
-        copy = shutil.copytree if (finished / "results" / name).is_dir() else shutil.copy
-        copy(finished / "results" / name, folder / "results" / name)
+        copy = shutil.copytree if (results_of(finished) / name).is_dir() else shutil.copy
+        copy(results_of(finished) / name, results_of(folder) / name)
     for path in folder.rglob("*"):  # as in a clone that was made after the results
         os.utime(path, (1.5e9, 1.5e9))
     done = snakemake(folder, "--cores", "2", "paper_tables")
     assert done.returncode == 0, done.stderr[-3000:]
     ran = set(re.findall(r"^(\w+) +\d+$", done.stdout + done.stderr, re.MULTILINE)) - {"total", "paper_tables"}
     assert ran == {"compute_statistics", "make_tables", "make_plots", "check_claims", "write_report"}
-    made = [*(folder / "results" / "tables").iterdir(), *(folder / "results" / "plots").iterdir()]
-    made += [folder / "results" / "report.html", folder / "results" / "claims" / "claims.json"]
+    made = [*(results_of(folder) / "tables").iterdir(), *(results_of(folder) / "plots").iterdir()]
+    made += [results_of(folder) / "report.html", results_of(folder) / "claims" / "claims.json"]
     for path in made:
         assert path.read_bytes() == (finished / path.relative_to(folder)).read_bytes(), path.name
 
 
 def test_tables_refuse_to_train_and_say_what_is_missing(finished, tmp_path):
-    model = "results/models/encoder_only/tiny-encoder/seed0"
+    model = "results/tiny/models/encoder_only/tiny-encoder/seed0"
     done = snakemake(finished, "--cores", "2", "paper_tables", "--forcerun", "train_model")
     assert done.returncode == 2 and "would run first; run 'snakemake' if that is meant" in done.stderr
     assert (finished / model / "manifest.json").is_file()
     shutil.copy(finished / "tiny.yaml", tmp_path)
     done = snakemake(tmp_path, "--cores", "2", "paper_tables")
-    assert done.returncode == 2 and "results/scores.csv is missing, which paper_tables is made from" in done.stderr
+    assert done.returncode == 2 and "results/tiny/scores.csv is missing, which paper_tables is made from" in done.stderr
 
 
 def test_strict_claims_stop_the_pipeline_and_keep_the_tables(finished):
-    verdicts = json.loads((finished / "results" / "claims" / "claims.json").read_text())["verdicts"]
+    verdicts = json.loads((results_of(finished) / "claims" / "claims.json").read_text())["verdicts"]
     contradicted = [verdict["claim_id"] for verdict in verdicts if verdict["verdict"] == "contradicted"]
     done = snakemake(finished, "--cores", "2", "paper_tables", "--config", "claims=strict")
     assert (done.returncode != 0) == bool(contradicted), done.stderr[-3000:]
     assert all(f"claim {name}" in done.stderr for name in contradicted)
-    assert (finished / "results" / "tables" / "main.md").is_file()
+    assert (results_of(finished) / "tables" / "main.md").is_file()
 
 
 def test_snakemakes_own_report_has_tables_figures_and_captions(finished, tmp_path):
@@ -240,18 +242,30 @@ def test_snakemakes_own_report_has_tables_figures_and_captions(finished, tmp_pat
 
 def test_imported_models_stand_beside_ours(finished, tmp_path):
     """A results folder as the leaderboard has it: here our own, under another name."""
-    [source] = (finished / "results" / "mteb" / "results").glob("causal2vec-suite__encoder_only__*")
+    [source] = (results_of(finished) / "mteb" / "results").glob("causal2vec-suite__encoder_only__*")
     shutil.copytree(source, tmp_path / "results" / "somebody__their-model")
     done = snakemake(finished, "--cores", "2", "paper_tables", "--config", f"external_results={tmp_path}")
     try:
         assert done.returncode == 0, done.stderr[-3000:]
         found = [
-            path.name for path in (finished / "results" / "tables").glob("*.md") if "their-model" in path.read_text()
+            path.name for path in (results_of(finished) / "tables").glob("*.md") if "their-model" in path.read_text()
         ]
         assert found, "the imported model is in some table"
-        assert "their-model" in (finished / "results" / "report.html").read_text()
+        assert "their-model" in (results_of(finished) / "report.html").read_text()
+        checked = snakemake(finished, "--cores", "2", "verify")
+        assert checked.returncode == 0 and "; 0 failures" in checked.stdout, checked.stdout
+        elsewhere = tmp_path / "elsewhere"  # a whole folder, without what it was made from
+        shutil.copytree(results_of(finished), results_of(elsewhere))
+        shutil.copy(finished / "tiny.yaml", elsewhere)
     finally:
         assert snakemake(finished, "--cores", "2").returncode == 0
+    assert not (results_of(finished) / "external.json").exists()
+    assert snakemake(finished, "--cores", "2", "verify").returncode == 0
+    shutil.rmtree(tmp_path / "results")
+    done = snakemake(elsewhere, "--cores", "2", "paper_tables", "--forcerun", "make_tables")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "their-model" in (results_of(elsewhere) / "report.html").read_text(), "kept without its source"
+    assert snakemake(elsewhere, "--cores", "2", "verify").returncode == 0
 
 
 def test_changed_setting_reruns_what_it_touches_and_no_more(finished):
@@ -309,7 +323,7 @@ def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
     config["methods"] = {"last_token": {"module": METHODS["last_token"][0], "settings": {"pooling": "mean"}}}
     del config["ablations"]
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    model = "results/models/last_token/tiny-llm/seed0"
+    model = "results/tiny/models/last_token/tiny-llm/seed0"
     done = snakemake(folder, "--cores", "2", model)
     assert done.returncode != 0
     assert "error: baselines.last_token.LastToken has no setting 'pooling'" in done.stderr
@@ -319,5 +333,5 @@ def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
 
 
 def test_models_weights_are_what_the_loader_reads(finished):
-    own = load_file(finished / "results/models/causal2vec/tiny-llm/seed0/own.safetensors")
+    own = load_file(finished / "results/tiny/models/causal2vec/tiny-llm/seed0/own.safetensors")
     assert {name.split(".")[0] for name in own} == {"projection"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from causal2vec.bench.materials import FULL, SHORT, Effort, Materials, prepare, say
 from causal2vec.errors import UserError, run_cli
+from causal2vec.folders import RESULTS, Folders
 
 if TYPE_CHECKING:
     from causal2vec.bench.timing import Row
@@ -89,7 +90,7 @@ class Bench:
         from causal2vec.bench.workflow import compare_workflow
 
         say("workflow")
-        self._add(compare_workflow(repetitions=self.effort.repetitions))
+        self._add(compare_workflow(Folders(self.materials.config.study), repetitions=self.effort.repetitions))
 
     def scaling(self) -> None:
         """How cost grows with texts, lengths, batches and jobs."""
@@ -134,7 +135,7 @@ def main() -> None:
     # Torch's profiler announces itself on the console; read when torch is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    bench = Bench(prepare(options.config), SHORT if options.short else FULL, options.output or Path("results/bench"))
+    bench = Bench(prepare(options.config), SHORT if options.short else FULL, options.output or RESULTS / "bench")
     for name in chosen:
         getattr(bench, name)()
     say(f"done: {bench.output}")
@@ -148,7 +149,7 @@ def _on_gpu(options: argparse.Namespace) -> None:
     if options.publish:
         publish(options.publish)
         return
-    output = options.output or Path("results/gpu")
+    output = options.output or RESULTS / "gpu"
     size = shapes.TINY if options.tiny else shapes.SHORT if options.short else shapes.FULL
     measure(output, options.only, options.minutes, size=size)
     say(f"done: {output}")

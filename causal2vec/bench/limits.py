@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from causal2vec.bench.materials import WORK, Effort, Materials, draw_pairs, draw_texts, say
+from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
 from causal2vec.efficiency.counting import tokens_left_out
 from causal2vec.efficiency.machine import Layers, architecture, linear_layers, matmul_rate
 from causal2vec.encoding import tokens_per_batch
@@ -133,7 +133,7 @@ def base_rates(materials: Materials) -> dict[str, float]:
 def base_layers(materials: Materials) -> Layers:
     """The linear layers of the base, which is not loaded for it."""
     name = materials.base.name
-    return linear_layers(load_architecture(name, materials.config.models[name], WORK).model)
+    return linear_layers(load_architecture(name, materials.config.models[name], materials.work).model)
 
 
 def encoding_job(materials: Materials, method: str, texts: list[str]) -> Job:

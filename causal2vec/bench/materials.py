@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from causal2vec.config import Config, load_config
 from causal2vec.errors import UserError
 from causal2vec.files import read_json
+from causal2vec.folders import Folders
 from causal2vec.runs import Run, runs_of
 from causal2vec.stops import ends_with_us
-
-WORK = Path("work")
 
 BEGINNING = 80
 """Characters that tell texts apart, also once they are cut to the shortest length of the training comparison."""
@@ -85,6 +84,11 @@ class Materials(NamedTuple):
         """Processor threads of both sides: as many as the efficiency study has, which is alone on the machine, too."""
         return self.config.efficiency.threads or self.config.compute.threads
 
+    @property
+    def work(self) -> Path:
+        """The study's folder, in which all of these lie."""
+        return self.pairs.parent
+
     def run(self, method: str) -> Run:
         """A method's trained run of the first seed.
 
@@ -99,24 +103,25 @@ class Materials(NamedTuple):
     def folders(self, run: Run) -> dict[str, Path]:
         """The model folder of each part that a run is built from."""
         if self.config.models[run.base].kind == "encoder":
-            return {"encoder": WORK / "models" / run.base}
-        return {"llm": WORK / "models" / run.base, "encoder": WORK / "models" / run.encoder}
+            return {"encoder": self.work / "models" / run.base}
+        return {"llm": self.work / "models" / run.base, "encoder": self.work / "models" / run.encoder}
 
 
 def prepare(config: Path) -> Materials:
-    """Read a configuration, and let Snakemake make in `WORK` whatever of its inputs is not there yet.
+    """Read a configuration, and let Snakemake make in the study's folder whatever of its inputs is not there yet.
 
     Raises:
         UserError: The configuration is faulty, or something cannot be made.
     """
     settings = load_config(config)
+    work = Folders(settings.study).work
     found = Materials(
         settings,
-        base=WORK / "models" / settings.bases[0],
-        encoder=WORK / "models" / settings.encoder,
-        pairs=WORK / "pairs",
-        tasks=WORK / "tasks",
-        hardware=WORK / "hardware.json",
+        base=work / "models" / settings.bases[0],
+        encoder=work / "models" / settings.encoder,
+        pairs=work / "pairs",
+        tasks=work / "tasks",
+        hardware=work / "hardware.json",
     )
     missing = [str(path) for path in found[1:] if not path.exists()]
     if missing:

@@ -19,6 +19,7 @@ from causal2vec.bench.planning import compare_planning
 from causal2vec.bench.timing import Row
 from causal2vec.errors import UserError, run_cli
 from causal2vec.files import read_json
+from causal2vec.folders import RESULTS, Folders, the_only
 from causal2vec.manifest import ROOT
 
 GOAL_SHARE = 0.85
@@ -71,11 +72,11 @@ class Share(NamedTuple):
         return self.wall * self.cores - self.jobs - self.others
 
 
-def compare_workflow(results: Path = Path("results"), work: Path = Path("work"), *, repetitions: int = 5) -> list[Row]:
-    """The planning's row, and that of the share where ``results`` and ``work`` hold a finished run."""
+def compare_workflow(folders: Folders, *, repetitions: int = 5) -> list[Row]:
+    """The planning's row, and that of the share where the study's folders hold a finished run."""
     found, none = [compare_planning(repetitions)], float("nan")
     try:
-        share = share_of_run(results, work)
+        share = share_of_run(folders.results, folders.work)
     except UserError:  # nothing has been run yet
         return found
     return [
@@ -181,11 +182,12 @@ def _recorded(path: Path) -> float:
 def main() -> None:
     """Say where a finished run's time went."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.bench.workflow", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--results", type=Path, help="default: the one study's in results/")
+    parser.add_argument("--work", type=Path, help="default: the same study's in work/")
     parser.add_argument("--repetitions", type=int, default=5, help="of importing libraries")
     options = parser.parse_args()
-    share = share_of_run(options.results, options.work)
+    results = options.results or the_only(RESULTS, "scores.csv", "--results")
+    share = share_of_run(results, options.work or Folders(results.name).work)
     described = describe(share, statistics.median(time_imports(options.repetitions)))
     sys.stdout.write(f"{share.share:.1%} of the cores' time in model computation ({described})\n")
 

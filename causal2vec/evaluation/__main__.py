@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.config import Compute
 from causal2vec.errors import UserError, run_cli
+from causal2vec.folders import SHARED, WORK
 
 if TYPE_CHECKING:
     from causal2vec.evaluation.prompts import Prompts, Study
@@ -47,11 +48,14 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, help="in-context examples before the prompts, for in_context models")
     parser.add_argument("--revision", help="40-digit commit of a hub model")
     parser.add_argument(
-        "--data", type=Path, default=Path("work/tasks"), help="data of the packaged tasks (made when absent)"
+        "--data",
+        type=Path,
+        help="data of the packaged tasks, made when absent; default: any study's",
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
     _check(options)
+    options.data = options.data or _task_data()
     evaluate_from_command_line(options)
 
 
@@ -181,6 +185,12 @@ def scores_table(output: Path) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     rows = [f"{task:<{widths[0]}}  {metric:<{widths[1]}}  {score:>{widths[2]}}\n" for task, metric, score in lines]
     return "".join([*rows, f"in {output}: results/ in mteb's format, items/, record.json\n"])
+
+
+def _task_data() -> Path:
+    """The newest data of the packaged tasks that a study has, or a folder for them."""
+    made = sorted(WORK.glob("*/tasks/report.json"), key=lambda path: path.stat().st_mtime)
+    return made[-1].parent if made else SHARED / "tasks"
 
 
 def _ensure_task_data(data: Path) -> None:

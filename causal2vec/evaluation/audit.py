@@ -21,6 +21,7 @@ import numpy as np
 from causal2vec.errors import UserError, run_cli
 from causal2vec.evaluation.prompts import Prompts, load_prompts
 from causal2vec.files import write_json, write_text
+from causal2vec.folders import WORK, the_only
 from causal2vec.runs import Run
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ def main() -> None:
     """Parse the command line and audit one saved model."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.evaluation.audit", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the folder of a model of this suite")
-    parser.add_argument("--pairs", type=Path, default=Path("work/pairs"), help="folder with validation.parquet")
+    parser.add_argument("--pairs", type=Path, help="folder with validation.parquet; default: the one study's")
     parser.add_argument("--prompts", type=Path, default=Path("config/prompts.yaml"), help="instructions by source")
     parser.add_argument("--output", type=Path, help="a JSON file; default: standard output")
     options = parser.parse_args()
@@ -308,7 +309,8 @@ def main() -> None:
     model = load_model(str(options.model), "cpu", "float32")
     if not hasattr(model[0], "pieces") and not hasattr(model[0], "encoder_states"):
         raise UserError(f"{options.model} is no model of this suite, whose kept states are known; name one of those")
-    found = audit(model[0], options.pairs / "validation.parquet", load_prompts(options.prompts))
+    pairs = options.pairs or the_only(WORK, "pairs", "--pairs") / "pairs"
+    found = audit(model[0], pairs / "validation.parquet", load_prompts(options.prompts))
     text = json.dumps(found, indent=2)
     if options.output:
         write_text(options.output, text + "\n")

@@ -63,7 +63,7 @@ def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] 
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
 
     counted: dict[str, TaskCost | None] = {}
-    found: Iterable[Any] = get_tasks(names, data or Path("work/tasks")) if tasks is None else tasks
+    found: Iterable[Any] = get_tasks(names, data) if tasks is None else tasks
     for task in found:
         name = task.metadata.name
         if name in PACKAGED_TASKS:

@@ -30,7 +30,7 @@ def fetch_tasks(names: list[str], output: Path, state: Path) -> None:
     official = [name for name in names if name not in PACKAGED_TASKS]
     tasks = {
         task.metadata.name: {part.metadata.name: _fetch_part(part, state) for part in parts_of(task)}
-        for task in get_tasks(official, Path("work/tasks"))
+        for task in get_tasks(official)
     }
     write_json(output, {"mteb": mteb.__version__, "tasks": tasks})
     shutil.rmtree(state, ignore_errors=True)

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 from causal2vec.errors import run_cli
-from causal2vec.plan.rates import CALIBRATION
-
-PLAN = Path("work/plan")
+from causal2vec.folders import WORK, Folders, the_only
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,10 +22,10 @@ def main(arguments: list[str] | None = None) -> None:
     make.add_argument("--config", type=Path, default=Path("config/demo.yaml"), metavar="FILE")
     make.add_argument("--gpus", type=int, help="devices that work at once")
     make.add_argument("--accelerator", help="H100, A100, ... or calibrated")
-    make.add_argument("--output", type=Path, default=PLAN, metavar="DIR")
+    make.add_argument("--output", type=Path, metavar="DIR", help="default: work/STUDY/plan")
     compared = commands.add_parser("compare", help="predicted against measured time and memory")
-    compared.add_argument("--plan", type=Path, default=PLAN / "plan.csv", metavar="FILE")
-    compared.add_argument("--benchmarks", type=Path, default=Path("work/benchmarks"), metavar="DIR")
+    compared.add_argument("--plan", type=Path, metavar="FILE", help="default: the one study's in work/")
+    compared.add_argument("--benchmarks", type=Path, metavar="DIR", help="default: the same study's")
     given = parser.parse_args(arguments)
     sys.stdout.write(_compare(given) if given.command == "compare" else _make(given))
 
@@ -40,14 +38,15 @@ def _make(given: argparse.Namespace) -> str:
 
     config = load_config(given.config)
     prompts = load_prompts(Path(config.evaluation.prompts))
-    plan = make_plan(config, prompts, gpus=given.gpus, accelerator=given.accelerator, calibration=CALIBRATION)
-    return write_plan(plan, given.output)
+    plan = make_plan(config, prompts, gpus=given.gpus, accelerator=given.accelerator)
+    return write_plan(plan, given.output or Folders(config.study).plan)
 
 
 def _compare(given: argparse.Namespace) -> str:
     from causal2vec.plan.compare import compare, report
 
-    return report(compare(given.plan, given.benchmarks))
+    plan = given.plan or the_only(WORK, "plan/plan.csv", "--plan") / "plan" / "plan.csv"
+    return report(compare(plan, given.benchmarks or plan.parents[1] / "benchmarks"))
 
 
 if __name__ == "__main__":

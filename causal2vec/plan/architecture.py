@@ -33,10 +33,10 @@ class Architecture(NamedTuple):
     weight_bytes: int
 
 
-def load_architecture(name: str, source: ModelSource, work: Path = Path("work")) -> Architecture:
+def load_architecture(name: str, source: ModelSource, work: Path) -> Architecture:
     """The shape of a configured model, blocks cut as ``keep_layers`` says.
 
-    Taken from the first of these that there is: the prepared model in ``work/models``, a local folder, the hub's
+    Taken from the first of these that there is: the prepared model in ``work``'s ``models``, a local folder, the hub's
     cache, the built-in table ``architectures.yaml``, the hub (config.json alone is fetched; last, as without a network
     its client tries for half a minute).
 

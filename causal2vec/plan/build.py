@@ -10,9 +10,10 @@ import pandas as pd
 from causal2vec.config import Config
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
+from causal2vec.folders import Folders
 from causal2vec.plan.estimate import Estimator
 from causal2vec.plan.jobs import Job, jobs_of
-from causal2vec.plan.rates import CALIBRATION, PRINTED, Accelerator, accelerators, choose
+from causal2vec.plan.rates import PRINTED, Accelerator, accelerators, choose
 from causal2vec.plan.schedule import Task, longest_path, makespan
 from causal2vec.plan.storage import Amount, disk, downloads
 
@@ -39,8 +40,8 @@ def make_plan(
     *,
     gpus: int | None = None,
     accelerator: str | None = None,
-    work: Path = Path("work"),
-    calibration: Path = CALIBRATION,
+    work: Path | None = None,
+    calibration: Path | None = None,
 ) -> Plan:
     """Estimate a study without loading a weight.
 
@@ -48,14 +49,17 @@ def make_plan(
         config, prompts: The study.
         gpus: Devices that work at once (on a processor: jobs at once); None: several numbers are tried.
         accelerator: Key of the device; see `causal2vec.plan.rates.choose`.
-        work: Where prepared models, pairs and tasks lie; what is not there is taken from elsewhere or assumed.
-        calibration: What `snakemake calibrate` wrote.
+        work: Where prepared models, pairs and tasks lie; what is not there is taken from elsewhere or
+            assumed. None: the study's.
+        calibration: What `snakemake calibrate` wrote. None: the study's.
 
     Raises:
         UserError: No such accelerator, no such number of devices, or a model whose shape cannot be had.
     """
     if gpus is not None and gpus < 1:
         raise UserError(f"gpus is {gpus}, but at least one is needed; set it to a positive number")
+    folders = Folders(config.study)
+    work, calibration = work or folders.work, calibration or folders.calibration
     chosen = choose(accelerator, config.compute.device, calibration)
     dtype = config.compute.dtype if config.compute.dtype != "auto" else chosen.dtype
     estimator = Estimator(config, prompts, chosen.device, dtype, work, chosen.imports)
@@ -164,7 +168,7 @@ def _notes(config: Config, estimator: Estimator, shown: list[Accelerator], dtype
             for one in shown
         ),
         "Text lengths of the training: "
-        + ("assumed (no prepared pairs)." if estimator.sample.assumed else "a sample of work/pairs."),
+        + ("assumed (no prepared pairs)." if estimator.sample.assumed else "a sample of the prepared pairs."),
         "4.2 characters per token are assumed; each evaluation text counts with its task's mean length, cut at the "
         "limit, in mteb's descriptive statistics.",
         "Not counted: downloading, reading data sets, tokenising, searching and classifying beside the embedding, "

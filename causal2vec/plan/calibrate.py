@@ -28,7 +28,7 @@ ENCODED_WIDTH = 64
 MIN_SECONDS, MIN_ROUNDS = 4.0, 3
 
 
-def calibrate(config: Config, output: Path, *, device: str, dtype: str, work: Path = Path("work")) -> dict[str, Any]:
+def calibrate(config: Config, output: Path, *, device: str, dtype: str, work: Path) -> dict[str, Any]:
     """Measure the first base's achieved FLOP/s and write them to ``output`` (JSON).
 
     The base is the prepared one, or one of its shape with random weights: that takes the same time. FLOPs are those

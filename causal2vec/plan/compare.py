@@ -67,7 +67,9 @@ def report(table: pd.DataFrame) -> str:
 def _measured(folder: Path) -> pd.DataFrame:
     rows = [row for path in sorted(folder.rglob("*.jsonl")) for row in _records(path, folder)]
     if not rows:
-        raise UserError(f"{folder} holds no benchmark files (*.jsonl); run the study first or name its work/benchmarks")
+        raise UserError(
+            f"{folder} holds no benchmark files (*.jsonl); run the study first or name its work/STUDY/benchmarks"
+        )
     grouped = pd.DataFrame(rows).groupby(["stage", "method", "base"], sort=False, as_index=False)
     return grouped.agg(seconds=("s", "mean"), gigabytes=("gb", "max"), measured=("s", "size"))
 
@@ -96,7 +98,7 @@ def _records(path: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def _job(parts: tuple[str, ...]) -> tuple[str, str, str]:
-    """Stage, method and base from a benchmark's path below ``work/benchmarks``."""
+    """Stage, method and base from a benchmark's path below the study's ``benchmarks``."""
     stage = parts[0]
     if stage in ("train_model", "evaluate_model"):
         return stage, parts[1], parts[2]

@@ -74,7 +74,7 @@ class Estimator:
         prompts: Prompts,
         device: str,
         dtype: str,
-        work: Path = Path("work"),
+        work: Path,
         imports: float = IMPORTS,
     ) -> None:
         self.config, self.prompts, self.device, self.dtype, self.work = config, prompts, device, dtype, work

@@ -22,7 +22,6 @@ FACTS = {"card": "name", "date": "measured", "commit": "commit"}
 MEASURED = re.compile(r", measured: \{[^}]*\}")
 
 CALIBRATED = "calibrated"
-CALIBRATION = Path("work/calibration.json")
 IMPORTS = 9.0
 """Seconds that a job takes to import torch, transformers and mteb on one core, until it is measured."""
 
@@ -46,14 +45,14 @@ class Accelerator(NamedTuple):
     imports: float = IMPORTS
 
 
-def accelerators(calibration: Path = CALIBRATION, table: Path = TABLE) -> dict[str, Accelerator]:
+def accelerators(calibration: Path | None = None, table: Path = TABLE) -> dict[str, Accelerator]:
     """All known accelerators by key; ``calibrated`` among them where a calibration has been written.
 
     Raises:
         UserError: One of the files is damaged.
     """
     found = {key: _listed(key, row, table) for key, row in read_yaml(table, "reinstall the suite").items()}
-    if calibration.is_file():
+    if calibration and calibration.is_file():
         found[CALIBRATED] = _calibrated(calibration)
     return found
 
@@ -116,7 +115,7 @@ def _yaml(values: dict[str, Any]) -> str:
     return f"{{{', '.join(f'{key}: {value}' for key, value in words.items())}}}"
 
 
-def choose(asked: str | None, device: str, calibration: Path = CALIBRATION) -> Accelerator:
+def choose(asked: str | None, device: str, calibration: Path | None = None) -> Accelerator:
     """The accelerator that a plan is made for.
 
     Args:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from causal2vec.config import Config
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
+from causal2vec.folders import Folders
 from causal2vec.plan.estimate import Estimator
 from causal2vec.plan.jobs import Job, used_models
 from causal2vec.runs import runs_of
@@ -56,23 +57,29 @@ def downloads(config: Config, estimator: Estimator) -> list[Amount]:
 def disk(config: Config, estimator: Estimator, jobs: list[Job]) -> list[Amount]:
     """What lies below ``work`` and ``results`` when all is done."""
 
+    work, results = Folders(config.study).work, Folders(config.study).results
+
     def written(stage: str) -> float:
         return sum(job.cost.disk for job in jobs if job.stage == stage)
 
     learning = [job.cost.trainable for job in jobs if job.cost.kind == "training"]
     evaluations = len(runs_of(config)) * len(estimator.tasks)
     return [
-        Amount("prepared models", written("prepare_model"), "work/models"),
-        Amount("pre-trained bases", written("pretrain_mntp") + written("pretrain_simcse"), "work/mntp, work/simcse"),
-        Amount("finished models", written("train_model"), "results/models, in float32, untrained twins too"),
+        Amount("prepared models", written("prepare_model"), f"{work}/models"),
         Amount(
-            "checkpoints", float(KEPT_CHECKPOINTS * CHECKPOINT * sum(learning)), "work/state, at most; gone at the end"
+            "pre-trained bases", written("pretrain_mntp") + written("pretrain_simcse"), f"{work}/mntp, {work}/simcse"
         ),
-        Amount("training pairs", pairs_bytes(estimator), "work/pairs, uncompressed"),
+        Amount("finished models", written("train_model"), f"{results}/models, in float32, untrained twins too"),
+        Amount(
+            "checkpoints",
+            float(KEPT_CHECKPOINTS * CHECKPOINT * sum(learning)),
+            f"{work}/state, at most; gone at the end",
+        ),
+        Amount("training pairs", pairs_bytes(estimator), f"{work}/pairs, uncompressed"),
         Amount(
             "evaluation data", float(sum(c.characters for c in estimator.task_costs.values())), "in the hub's cache"
         ),
-        Amount("scores", SCORES_PER_TASK * evaluations, "work/evaluation and results, assumed"),
+        Amount("scores", SCORES_PER_TASK * evaluations, f"{work}/evaluation and {results}, assumed"),
     ]
 
 

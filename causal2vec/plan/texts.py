@@ -36,7 +36,7 @@ class Sample(NamedTuple):
     assumed: bool
 
 
-def sample_pairs(pairs: Pairs, folder: Path = Path("work/pairs")) -> Sample:
+def sample_pairs(pairs: Pairs, folder: Path) -> Sample:
     """Some pairs, from the prepared ones where there are any."""
     files = sorted(folder.glob("train*.parquet")) + sorted(folder.glob("train/**/*.parquet"))
     return _prepared(files, pairs.negatives) if files else _assumed(pairs)

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from causal2vec.errors import UserError, run_cli
+from causal2vec.folders import RESULTS, the_only
 
+DEFAULT = "default: the one study's in results/"
 LAYOUT, CLAIMS = Path("config/tables.yaml"), Path("config/claims.yaml")
 
 
@@ -28,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         ("report", "everything on one HTML page"),
     ]:
         command = commands.add_parser(name, help=text)
-        command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="holds scores.csv")
+        command.add_argument("--results", type=Path, metavar="DIR", help=f"holds scores.csv; {DEFAULT}")
         if name == "statistics":
             command.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
             command.add_argument("--resamples", type=int, default=2000, help="resamples (default: 2000)")
@@ -49,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = commands.add_parser("verify", help="check a finished results folder: checksums, scores, tables, all files")
-    verify.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="wherever it was copied")
+    verify.add_argument("--results", type=Path, metavar="DIR", help=f"wherever it was copied; {DEFAULT}")
     verify.add_argument("--external", type=Path, metavar="DIR", help="the imported results that its tables show")
     _add_costs(verify)
     verify.add_argument("--layout", type=Path, default=LAYOUT, metavar="FILE")
@@ -57,7 +59,7 @@ def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify.add_argument("--without-models", action="store_true", help="for a copy without the models")
     verify.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     runs = commands.add_parser("compare-runs", help="what differs between two runs, and whether it explains the scores")
-    runs.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="one results folder")
+    runs.add_argument("--results", type=Path, metavar="DIR", help=f"one results folder; {DEFAULT}")
     runs.add_argument("--other", type=Path, required=True, metavar="DIR", help="the other one")
 
 
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
             be refused.
     """
     given = _parser().parse_args(arguments)
+    if getattr(given, "results", RESULTS) is None:
+        given.results = the_only(RESULTS, "scores.csv", "--results")
     {
         "scores": _scores,
         "statistics": _statistics,

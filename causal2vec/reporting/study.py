@@ -19,7 +19,7 @@ from causal2vec.reporting.audits import ignored_tokens, read_audit
 from causal2vec.reporting.compare import check_bases
 from causal2vec.reporting.conditions import plain_rows
 from causal2vec.reporting.evidence import Evidence, read_evidence
-from causal2vec.reporting.published.imported import External, evaluated, read_external
+from causal2vec.reporting.published.imported import External, evaluated, kept_external, read_external
 from causal2vec.reporting.schema import read_efficiency, read_training
 from causal2vec.reporting.scores import read_scores
 from causal2vec.reporting.summary import Entry, Summary, listed, summarise
@@ -91,6 +91,14 @@ class Study:
         return ignored_tokens(self.audit)
 
 
+EXTERNAL = "external.json"
+"""In a results folder: the imported results that its tables show."""
+
+
+def _external(path: Path, scores: pd.DataFrame) -> External:
+    return kept_external(path) if path.is_file() else read_external(path, ours=evaluated(scores))
+
+
 def load_study(
     folder: Path,
     statistics: Path | None = None,
@@ -103,7 +111,7 @@ def load_study(
         folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``audit.json``,
             ``manifest.json`` and ``statistics/``.
         statistics: The folder of the statistics, if it is another one.
-        external: A folder in mteb's results layout whose models stand beside ours.
+        external: A folder in mteb's results layout whose models stand beside ours, or `EXTERNAL`, kept of one.
         external_efficiency: An ``efficiency.csv`` of another machine whose rows, on other bases, stand beside ours.
 
     Raises:
@@ -132,7 +140,7 @@ def load_study(
         # A study of untrained methods has an empty list, and no table of training.
         training=read_training(training) if training.is_file() and read_json(training) != [] else None,
         audit=read_audit(folder / "audit.json") if (folder / "audit.json").is_file() else None,
-        external=read_external(Path(external), ours=evaluated(scores)) if external else None,
+        external=_external(Path(external), scores) if external else None,
         order=order,
         bases=[*bases, *elsewhere] if bases else bases,
         ablations=ablations_of(config),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from causal2vec.config import ZERO_SHOT, Config, Distributed, load_config
 from causal2vec.errors import UserError, run_cli
+from causal2vec.folders import Folders
 from causal2vec.hints import hint
 from causal2vec.runs import Run, runs_of
 
@@ -18,9 +19,9 @@ def main() -> None:
     parser.add_argument("--method", required=True, help=f"a method of the config; NAME{ZERO_SHOT} for its twin")
     parser.add_argument("--base", help="a model of the config; default: the method's first")
     parser.add_argument("--seed", type=int, help="default: the config's first")
-    parser.add_argument("--models", type=Path, default=Path("work/models"), help="prepared models, a folder each")
+    parser.add_argument("--models", type=Path, help="prepared models, a folder each; default: the study's")
     parser.add_argument("--llm", type=Path, help="another folder for the LLM, for example a pre-trained one")
-    parser.add_argument("--pairs", type=Path, default=Path("work/pairs"), help="folder with train.parquet")
+    parser.add_argument("--pairs", type=Path, help="folder with train.parquet; default: the study's")
     parser.add_argument("--output", type=Path, required=True, help="the model's folder")
     parser.add_argument("--state", type=Path, help="checkpoints; default: OUTPUT.state")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
@@ -64,16 +65,18 @@ def train_from_command_line(config: Config, run: Run, options: argparse.Namespac
     from causal2vec.training import ranks
     from causal2vec.training.launch import Job, launch, perform
 
-    base = options.llm or options.models / run.base
+    work = Folders(config.study).work
+    models = options.models or work / "models"
+    base = options.llm or models / run.base
     is_llm = config.models[run.base].kind == "llm"
-    folders = {"llm": base, "encoder": options.models / run.encoder} if is_llm else {"encoder": base}
+    folders = {"llm": base, "encoder": models / run.encoder} if is_llm else {"encoder": base}
     for part, folder in folders.items():
         if not (folder / "config.json").is_file():
             raise UserError(f"the {part} is not in {folder}; prepare it with 'snakemake --cores all {folder}'")
     job = Job(
         run=run.model_copy(update={"distributed": _distributed(run, options)}),
         folders=folders,
-        pairs=options.pairs,
+        pairs=options.pairs or work / "pairs",
         prompts=prompts_of(load_prompts(Path(config.evaluation.prompts)), run.spec),
         output=options.output,
         state=options.state or options.output.with_name(f"{options.output.name}.state"),

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 from causal2vec.config import Config, ModelSource, Section, load_config
 from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.files import read_json, read_yaml, sha256_json, write_json, write_text
+from causal2vec.folders import Folders
 from causal2vec.stops import ends_with_us
 
 OF_RUN = ("settings", "budget", "encoder")
@@ -310,8 +311,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m causal2vec.training.search", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"), help="the experiment")
     parser.add_argument("--trials", type=Path, default=Path("config/trials.yaml"), help="what is tried")
-    parser.add_argument("--work", type=Path, default=Path("work"), help="folder with models and pairs")
-    parser.add_argument("--output", type=Path, default=Path("work/trials"), help="a file per trial")
+    parser.add_argument("--work", type=Path, help="folder with models and pairs; default: the study's")
+    parser.add_argument("--output", type=Path, help="a file per trial; default: the study's work/STUDY/trials")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
     parser.add_argument("--threads", type=int, default=1, help="processor threads of each")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -322,20 +323,22 @@ def main() -> None:
         "--write", action="store_true", help="write what was found to --kept, and a table beside; no trial"
     )
     options = parser.parse_args()
-    source = load_trials(options.trials)
+    config, source = load_config(options.config), load_trials(options.trials)
+    work = options.work or Folders(config.study).work
+    output = options.output or Folders(config.study).work / "trials"
     if not options.worker:
-        restore(options.kept, options.output)
+        restore(options.kept, output)
     if options.write:
-        write_results(source, options.output, options.kept)
+        write_results(source, output, options.kept)
         return
     if not options.worker:
-        search(source, options.output, options.jobs)
+        search(source, output, options.jobs)
         return
     work_through(
-        load_config(options.config),
+        config,
         source,
-        options.work,
-        options.output,
+        work,
+        output,
         device=options.device,
         dtype=options.dtype,
         threads=options.threads,

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import METHODS, ROOT
+from conftest import METHODS, ROOT, results_of, work_of
 from local_slurm import local_slurm, missing
 from test_workflow import configuration, prepared
 
 pytestmark = pytest.mark.cluster
-TRAINED = "results/models/causal2vec/tiny-llm/seed0"
+TRAINED = "results/tiny/models/causal2vec/tiny-llm/seed0"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,9 @@ def of_rule(found: list[dict[str, str]], rule: str) -> list[dict[str, str]]:
 
 def shell_log(folder: Path) -> str:
     """What the long training has printed."""
-    return "".join(path.read_text() for path in folder.glob("work/logs/slurm/rule_train_model/causal2vec*/*.log"))
+    return "".join(
+        path.read_text() for path in folder.glob("work/shared/logs/slurm/rule_train_model/causal2vec*/*.log")
+    )
 
 
 def wait_for(what, process: subprocess.Popen, seconds: float = 150):
@@ -118,10 +120,10 @@ def finished(folder, slurm) -> dict:
 
 def test_study_reaches_its_tables(finished, folder):
     """Without an accounting database; light rules in one job; scores of both methods."""
-    scores = pd.read_csv(folder / "results" / "scores.csv")
+    scores = pd.read_csv(results_of(folder) / "scores.csv")
     assert set(scores.method) == {"causal2vec", "encoder_only"} and len(set(scores.task)) == 2
-    assert (folder / "results" / "tables" / "main.md").stat().st_size > 50
-    assert (folder / "results" / "report.html").is_file()
+    assert (results_of(folder) / "tables" / "main.md").stat().st_size > 50
+    assert (results_of(folder) / "report.html").is_file()
     assert len(of_rule(finished["jobs"], "report_")) == 1, "the light rules share a job"
     assert not of_rule(finished["jobs"], "fetch"), "what needs a network stays on the login node"
 
@@ -167,7 +169,7 @@ def test_nothing_runs_beside_a_measurement(finished):
 
 
 def test_logs_of_failed_jobs_are_kept_and_named(finished, folder):
-    [log] = folder.glob(f"work/logs/slurm/**/{finished['stopped']}.log")
+    [log] = folder.glob(f"work/shared/logs/slurm/**/{finished['stopped']}.log")
     assert str(log) in finished["said"]
 
 
@@ -213,8 +215,8 @@ def test_absent_partition_is_one_sentence_and_no_job(name, sentence, folder, slu
 
 def copied(folder: Path, target: Path) -> Path:
     """The study's data and parts without anything trained."""
-    for name in ("work/models", "work/pairs"):
+    for name in ("work/tiny/models", "work/tiny/pairs"):
         shutil.copytree(folder / name, target / name)
-    shutil.copy(folder / "work" / "hardware.json", target / "work")
+    shutil.copy(work_of(folder) / "hardware.json", work_of(target))
     shutil.copy(folder / "tiny.yaml", target)
     return target

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import psutil
 import study
+from conftest import work_of
 
 from causal2vec.files import read_record
 
@@ -25,13 +26,13 @@ POLL = 0.01
 PATIENCE = 300.0
 
 DRAFTS = {
-    "unpacking": ("work/packages/.*.draft*",),
-    "preparing": ("work/models/.*.draft*",),
-    "writing pairs": ("work/.pairs.*.draft*",),
-    "checkpoint": ("work/state/*/*/checkpoint-*",),
-    "saving": ("results/models/*/*/.*.draft*",),
-    "finishing tasks": ("work/evaluation/*/*/*/.*.draft*",),
-    "gathering": ("results/.*.draft*", "results/mteb/results/*/.*.draft*"),
+    "unpacking": ("work/shared/fetch_package/*/.*.draft*",),
+    "preparing": ("work/shared/prepare_model/*/.*.draft*",),
+    "writing pairs": ("work/shared/prepare_pairs/*/.pairs.*.draft*",),
+    "checkpoint": ("work/tiny/state/*/*/checkpoint-*",),
+    "saving": ("results/tiny/models/*/*/.*.draft*",),
+    "finishing tasks": ("work/tiny/evaluation/*/*/*/.*.draft*",),
+    "gathering": ("results/tiny/.*.draft*", "results/tiny/mteb/results/*/.*.draft*"),
 }
 """What is there only while something is being written: a kill right then is the worst there is."""
 
@@ -110,10 +111,10 @@ def torture(
 def finished(folder: Path) -> dict[str, int]:
     """When every artefact that is finished, and of which Snakemake knows that it is, was made."""
     found = {}
-    for seal in (folder / "work" / "seals").rglob("*.seal"):
+    for seal in (work_of(folder) / "seals").rglob("*.seal"):
         record = read_record(seal)
         assert record is not None, f"{seal} is damaged"
-        found[str(seal.relative_to(folder / "work" / "seals").with_suffix(""))] = record["made"]
+        found[str(seal.relative_to(work_of(folder) / "seals").with_suffix(""))] = record["made"]
     for mark in (folder / ".snakemake" / "incomplete").rglob("*"):
         if mark.is_file():
             encoded = (
@@ -126,11 +127,11 @@ def finished(folder: Path) -> dict[str, int]:
 def progress(folder: Path) -> dict[str, int]:
     """Steps in the newest whole checkpoint, and number of finished tasks, by state folder."""
     found = {}
-    for mark in (folder / "work" / "state").rglob("whole.json"):
+    for mark in (work_of(folder) / "state").rglob("whole.json"):
         step = int(mark.parent.name.rpartition("-")[2])
         key = str(mark.parent.parent.relative_to(folder))
         found[key] = max(found.get(key, 0), step)
-    for records in (folder / "work" / "state").rglob("records"):
+    for records in (work_of(folder) / "state").rglob("records"):
         found[str(records.relative_to(folder))] = len(list(records.glob("*.json")))
     return found
 
@@ -223,7 +224,7 @@ def strays(folder: Path, temporary: Path) -> list[Path]:
     found = [*folder.rglob(".*.draft*"), *(folder / ".snakemake" / "locks").glob("*")]
     found += [*(folder / ".snakemake" / "scripts").glob("tmp*")]
     found += [path for path in temporary.glob("*") if not _pythons_own(path)]
-    found += [path for path in (folder / "work" / "state").rglob("*") if path.is_file()]
+    found += [path for path in (work_of(folder) / "state").rglob("*") if path.is_file()]
     return found
 
 

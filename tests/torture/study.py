@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from conftest import ROOT
+from conftest import ROOT, STUDY, work_of
 
 STEPS = 12
 SAVE_STEPS = 3
@@ -20,6 +20,7 @@ def configuration(tiny: dict[str, Path]) -> dict:
     """Two trained methods, one of them behind a pre-training stage, and an untrained one; two shards of two tasks."""
     return {
         "title": "tortured",
+        "study": STUDY,
         "scale_note": "random tiny models: these scores mean nothing",
         "models": {
             "tiny-llm": {"kind": "llm", "source": "local", "path": str(tiny["llm"])},
@@ -53,8 +54,8 @@ def prepare(folder: Path, config: dict, packages: Path | None) -> Path:
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     if packages is not None:
-        (folder / "work").mkdir()
-        shutil.copytree(packages, folder / "work" / "packages")
+        work_of(folder).mkdir(parents=True)
+        shutil.copytree(packages, work_of(folder) / "packages")
     return folder
 
 

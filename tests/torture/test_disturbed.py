@@ -14,12 +14,12 @@ from pathlib import Path
 import killer
 import pytest
 import study
-from conftest import ROOT
+from conftest import ROOT, results_of, work_of
 
 pytestmark = pytest.mark.torture
 
 SEED = os.environ.get("TORTURE_SEED", "0")
-MODEL = "results/models/causal2vec/tiny-llm/seed0"
+MODEL = "results/tiny/models/causal2vec/tiny-llm/seed0"
 WEIGHTS = f"{MODEL}/own.safetensors"
 
 
@@ -47,7 +47,7 @@ def test_told_to_stop_a_training_has_a_checkpoint_within_ten_seconds(
     folder = prepared(tmp_path / "study", tiny, packages_folder, steps=400, save_steps=40)
     log = tmp_path / "log.txt"
     process = study.start(folder, "--cores", "2", MODEL, log=log)
-    wait_for(lambda: any((folder / "work/state/train").glob("*/checkpoint-40/whole.json")))
+    wait_for(lambda: any((folder / "work/tiny/state/train").glob("*/checkpoint-40/whole.json")))
     start = time.monotonic()
     (os.killpg if whole_group else os.kill)(process.pid, number)
     status = process.wait(timeout=30)
@@ -56,7 +56,7 @@ def test_told_to_stop_a_training_has_a_checkpoint_within_ten_seconds(
     assert took < 10 and status == 128 + number, (took, status, said[-2000:])
     assert f"stopped by {signal.Signals(number).name} at step" in said and "Traceback" not in said
     [newest] = [max(marks) for marks in [[int(p.parent.name.rpartition("-")[2])
-        for p in (folder / "work/state/train").glob("*/checkpoint-*/whole.json")]] if marks]  # fmt: skip
+        for p in (folder / "work/tiny/state/train").glob("*/checkpoint-*/whole.json")]] if marks]  # fmt: skip
     done = study.run(folder, "--cores", "2", MODEL)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((folder / MODEL / "training.json").read_text())
@@ -92,36 +92,36 @@ def error_of(done: subprocess.CompletedProcess) -> str:
 
 def test_full_disk_says_folder_and_need_and_then_goes_on(undisturbed, tiny, packages_folder, small_disk, tmp_path):
     folder = prepared(tmp_path / "study", tiny, packages_folder)
-    small_disk(folder / "results", "size=120k")
+    small_disk(results_of(folder), "size=120k")
     done = study.run(folder, "--cores", "2", MODEL)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     sentence = error_of(done)
     assert str(Path(MODEL).parent) in sentence and " MB " in sentence, sentence
     assert sentence.split(" (log:")[0].endswith("then run the same command again: what is finished is kept"), sentence
-    remount(folder / "results", "size=100m")
+    remount(results_of(folder), "size=100m")
     assert study.run(folder, "--cores", "2", MODEL).returncode == 0
     assert (folder / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
 
 
 def test_full_disk_under_the_checkpoints(undisturbed, tiny, packages_folder, small_disk, tmp_path):
     folder = prepared(tmp_path / "study", tiny, packages_folder)
-    small_disk(folder / "work" / "state", "size=64k")
+    small_disk(work_of(folder) / "state", "size=64k")
     done = study.run(folder, "--cores", "2", MODEL)
     assert done.returncode != 0 and "is full: this job needs" in error_of(done), done.stderr[-2000:]
-    remount(folder / "work" / "state", "size=100m")
+    remount(work_of(folder) / "state", "size=100m")
     assert study.run(folder, "--cores", "2", MODEL).returncode == 0
     assert (folder / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
 
 
 def test_read_only_results_are_named(tiny, packages_folder, small_disk, tmp_path):
     folder = prepared(tmp_path / "study", tiny, packages_folder)
-    small_disk(folder / "results", "size=10m")
+    small_disk(results_of(folder), "size=10m")
     (folder / MODEL).parent.mkdir(parents=True)  # Snakemake makes it before the job
-    remount(folder / "results", "ro")
+    remount(results_of(folder), "ro")
     done = study.run(folder, "--cores", "2", MODEL)
     assert done.returncode != 0
     assert f"{folder / 'results'} cannot be written by user 0: its disk is read-only" in error_of(done)
-    remount(folder / "results", "rw")
+    remount(results_of(folder), "rw")
     assert study.run(folder, "--cores", "2", MODEL).returncode == 0
 
 
@@ -134,17 +134,17 @@ def flip(path: Path, chance: random.Random, *, silent: bool) -> None:
         os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
-SHARD = "work/evaluation/causal2vec/tiny-llm/seed0/shard0"
+SHARD = "work/tiny/evaluation/causal2vec/tiny-llm/seed0/shard0"
 
 DAMAGED = {
-    "base model": ("work/models/tiny-llm/model.safetensors", MODEL),
-    "training pairs": ("work/pairs/train.parquet", MODEL),
-    "task data": ("work/tasks/*/*.parquet", SHARD),
+    "base model": ("work/tiny/models/tiny-llm/model.safetensors", MODEL),
+    "training pairs": ("work/tiny/pairs/train.parquet", MODEL),
+    "task data": ("work/tiny/tasks/*/*.parquet", SHARD),
     "finished model": (WEIGHTS, SHARD),
-    "task result": (f"{SHARD}/results/*/*/[A-Z]*.json", "results/scores.csv"),
-    "items": ("results/items/WordSim353STS.parquet", "results/statistics"),
-    "scores": ("results/scores.csv", "results/statistics"),
-    "manifest": ("results/manifest.json", "results/tables"),
+    "task result": (f"{SHARD}/results/*/*/[A-Z]*.json", "results/tiny/scores.csv"),
+    "items": ("results/tiny/items/WordSim353STS.parquet", "results/tiny/statistics"),
+    "scores": ("results/tiny/scores.csv", "results/tiny/statistics"),
+    "manifest": ("results/tiny/manifest.json", "results/tiny/tables"),
 }
 """What is damaged, and what is made from it and shall be made again."""
 
@@ -158,7 +158,7 @@ def test_damage_is_named_and_made_anew(what, undisturbed, tmp_path):
     victim = sorted(folder.glob(pattern))[0]
     before = victim.read_bytes()
     flip(victim, random.Random(f"{what} {SEED}"), silent=True)
-    (folder / "work/seals" / f"{target}.seal").unlink()
+    (folder / "work/tiny/seals" / f"{target}.seal").unlink()
     shutil.rmtree(folder / target) if (folder / target).is_dir() else (folder / target).unlink()
     first = study.run(folder, "--cores", "2", target)
     assert first.returncode != 0 and "Traceback" not in first.stderr, first.stderr[-2000:]
@@ -169,23 +169,23 @@ def test_damage_is_named_and_made_anew(what, undisturbed, tmp_path):
         assert again.returncode == 0, again.stderr[-3000:]
     if what not in ("manifest", "task result"):  # they hold seconds
         assert victim.read_bytes() == before
-    weights = [path.relative_to(folder) for path in (folder / "results").rglob("*.safetensors")]
-    for name in [*weights, Path("results/scores.csv"), Path("results/tables/main.md")]:
+    weights = [path.relative_to(folder) for path in results_of(folder).rglob("*.safetensors")]
+    for name in [*weights, Path("results/tiny/scores.csv"), Path("results/tiny/tables/main.md")]:
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
 def test_damage_that_leaves_a_trace_is_mended_by_one_command(undisturbed, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(undisturbed, folder, symlinks=True)
-    for name in ("results/scores.csv", WEIGHTS, "work/pairs/train.parquet"):
+    for name in ("results/tiny/scores.csv", WEIGHTS, "work/tiny/pairs/train.parquet"):
         path = folder / name
         path.write_bytes(path.read_bytes()[:-20])
     done = study.run(folder)
     assert done.returncode == 0, done.stderr[-3000:]
     said = done.stdout + done.stderr
-    for name in ("results/scores.csv", MODEL, "work/pairs"):
+    for name in ("results/tiny/scores.csv", MODEL, "work/tiny/pairs"):
         assert f"{name} is damaged: " in said and "is made anew" in said
-    for name in ("results/scores.csv", WEIGHTS, "work/pairs/train.parquet", "results/tables/main.md"):
+    for name in ("results/tiny/scores.csv", WEIGHTS, "work/tiny/pairs/train.parquet", "results/tiny/tables/main.md"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
@@ -195,9 +195,9 @@ def test_two_at_once(undisturbed, tiny, packages_folder, tmp_path):
     status = sorted(run.wait(timeout=300) for run in runs)
     logs = [(tmp_path / f"{number}.txt").read_text() for number in range(2)]
     assert status == [0, 2], logs
-    refused = next(log for log in logs if "another run is at work in" in log)
-    assert f"another run is at work in {folder} (process " in refused and "Traceback" not in refused
-    for name in ("results/scores.csv", WEIGHTS, "results/tables/main.md"):
+    refused = next(log for log in logs if "another run of the study tiny is at work in" in log)
+    assert f"another run of the study tiny is at work in {folder} (process " in refused and "Traceback" not in refused
+    for name in ("results/tiny/scores.csv", WEIGHTS, "results/tiny/tables/main.md"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
@@ -222,7 +222,7 @@ def test_another_user_in_strange_surroundings(undisturbed, tiny, packages_folder
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        for name in ("results/scores.csv", WEIGHTS):
+        for name in ("results/tiny/scores.csv", WEIGHTS):
             assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
         assert not killer.strays(folder, top / "none")
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import killer
 import pytest
 import study
+from conftest import results_of
 
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
 KILLS = int(os.environ.get("TORTURE_KILLS", "34"))
@@ -35,8 +36,8 @@ COMPARED = ("scores.csv", "items", "tables", "statistics", "models", "mteb")
 
 def compare(folder: Path, whole: Path) -> int:
     """All files that must be the same, byte by byte; how many they are."""
-    names = {path.relative_to(whole) for top in COMPARED for path in files(whole / "results" / top)}
-    assert names == {path.relative_to(folder) for top in COMPARED for path in files(folder / "results" / top)}
+    names = {path.relative_to(whole) for top in COMPARED for path in files(results_of(whole) / top)}
+    assert names == {path.relative_to(folder) for top in COMPARED for path in files(results_of(folder) / top)}
     for name in sorted(names):
         if name.name == "training.json" or name.name == "run_settings.jsonl":
             continue  # seconds, and when it was

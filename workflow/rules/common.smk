@@ -20,6 +20,7 @@ from causal2vec.evaluation.prompts import load_prompts, prompts_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.files import located, read_yaml
 from causal2vec.fingerprint import fingerprint
+from causal2vec.folders import Folders, refuse_nameless
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
 from causal2vec.preflight import check_names
@@ -40,6 +41,7 @@ try:
         {key: value for key, value in config.items() if key not in SWITCHES},
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
     )
+    FOLDERS = Folders(CONFIG.study)
     PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
     # As plain data, by the file of examples that a method names.
     PROMPTS_BEHIND = {
@@ -50,15 +52,26 @@ try:
     for source in written_sources(CONFIG.pairs):
         PROMPTS.for_training(source)  # refuses a source without an instruction
     if workflow.is_main_process:
+        refuse_nameless()
         check_names(CONFIG)
     if workflow.is_main_process and runs_jobs(sys.argv[1:]):
-        begin_run(workflow.snakemake_tmp_dir)
+        begin_run(FOLDERS, workflow.snakemake_tmp_dir)
     have_home()
-    FROM_FILES = from_files(workflow)
+    FROM_FILES = from_files(workflow, FOLDERS)
 except UserError as error:
     # A WorkflowError would go to stdout in a dry run.
     sys.stderr.write(f"error: {error}\n")
     sys.exit(2)
+
+# Jobs learn of which study they are.
+config["study"] = CONFIG.study
+
+
+# What every path of the rules begins with.
+pathvars:
+    results=str(FOLDERS.results),
+    work=str(FOLDERS.work),
+
 
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 SETTINGS = {path: run.model_dump() for path, run in RUNS.items()}
@@ -77,7 +90,7 @@ ALL_CORES = (workflow.resource_settings.cores or 1) if ON_THIS_MACHINE else 1
 
 # The training mix, where it is downloaded.
 PAIRS_FETCHED = (
-    ["work/fetched/pairs.json"]
+    ["<work>/fetched/pairs.json"]
     if CONFIG.pairs.kind == "bge" and not CONFIG.pairs.folder
     else []
 )
@@ -129,21 +142,21 @@ def llm_of(wildcards) -> str:
     run = run_of(wildcards)
     if run.trained and run.spec.simcse:
         start = "mntp" if run.spec.mntp else "models"
-        return f"work/simcse/{start}/{run.base}/seed{run.seed}"
+        return f"<work>/simcse/{start}/{run.base}/seed{run.seed}"
     if run.trained and run.spec.mntp:
-        return f"work/mntp/{run.base}/seed{run.seed}"
-    return f"work/models/{run.base}"
+        return f"<work>/mntp/{run.base}/seed{run.seed}"
+    return f"<work>/models/{run.base}"
 
 
 def parts_of(wildcards) -> dict[str, str]:
     """What a run is built from: its base, the encoder where the base is an LLM, and the pairs where it is trained."""
     run = run_of(wildcards)
-    pairs = {"pairs": "work/pairs"} if ASKED.validate or run.trained else {}
+    pairs = {"pairs": "<work>/pairs"} if ASKED.validate or run.trained else {}
     if CONFIG.models[run.base].kind == "encoder":
-        return {"encoder": f"work/models/{run.base}", **pairs}
-    encoder = f"work/models/{run.encoder}"
+        return {"encoder": f"<work>/models/{run.base}", **pairs}
+    encoder = f"<work>/models/{run.encoder}"
     if run.trained and run.spec.alignment:
-        encoder = f"work/alignment/{run.path}"
+        encoder = f"<work>/alignment/{run.path}"
     return {"llm": llm_of(wildcards), "encoder": encoder, **pairs}
 
 
@@ -156,7 +169,7 @@ def fetched_texts(stage: str) -> list[str]:
     """The record that a pre-training stage's text was downloaded, where it comes from the hub."""
     settings = getattr(CONFIG, stage)
     on_hub = settings and settings.texts and settings.texts.source == "hub"
-    return [f"work/fetched/texts/{stage}.json"] if on_hub else []
+    return [f"<work>/fetched/texts/{stage}.json"] if on_hub else []
 
 
 def memory(wildcards, attempt) -> int:

@@ -1,7 +1,7 @@
 # From packages and hubs to models, training pairs and evaluation data.
 # Evaluation data: packaged tasks are written to a folder, official ones lie in the hub's cache, listed in a record.
-TASKS_PACKAGED = ["work/tasks"] if PACKAGED_ANY else []
-TASKS_FETCHED = [] if PACKAGED else ["work/fetched/tasks.json"]
+TASKS_PACKAGED = ["<work>/tasks"] if PACKAGED_ANY else []
+TASKS_FETCHED = [] if PACKAGED else ["<work>/fetched/tasks.json"]
 # The efficiency study needs the first base's tokenizer even where no run is on that base.
 NEEDED_MODELS = list(dict.fromkeys([*used_models(), CONFIG.bases[0]]))
 # Priorities, here and in train.smk: what others wait for goes first, so that no core is left alone with a chain of jobs
@@ -10,11 +10,11 @@ NEEDED_MODELS = list(dict.fromkeys([*used_models(), CONFIG.bases[0]]))
 
 rule probe_machine:
     output:
-        "work/hardware.json",
+        "<work>/hardware.json",
     log:
-        "work/logs/probe_machine.log",
+        "<work>/logs/probe_machine.log",
     benchmark:
-        "work/benchmarks/probe_machine.jsonl"
+        "<work>/benchmarks/probe_machine.jsonl"
     priority: 4
     threads: CONFIG.compute.threads
     resources:
@@ -30,11 +30,11 @@ rule probe_machine:
 
 rule fetch_package:
     output:
-        directory("work/packages/{package}"),
+        directory("<work>/packages/{package}"),
     log:
-        "work/logs/fetch_package/{package}.log",
+        "<work>/logs/fetch_package/{package}.log",
     benchmark:
-        "work/benchmarks/fetch_package/{package}.jsonl"
+        "<work>/benchmarks/fetch_package/{package}.jsonl"
     priority: 4
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
@@ -48,16 +48,16 @@ rule fetch_package:
 rule prepare_model:
     input:
         lambda wildcards: (
-            f"work/fetched/models/{wildcards.model}.json"
+            f"<work>/fetched/models/{wildcards.model}.json"
             if from_hub(wildcards.model)
             else []
         ),
     output:
-        directory("work/models/{model}"),
+        directory("<work>/models/{model}"),
     log:
-        "work/logs/prepare_model/{model}.log",
+        "<work>/logs/prepare_model/{model}.log",
     benchmark:
-        "work/benchmarks/prepare_model/{model}.jsonl"
+        "<work>/benchmarks/prepare_model/{model}.jsonl"
     priority: 4
     retries: 1
     params:
@@ -74,13 +74,13 @@ rule prepare_model:
 
 rule prepare_tasks:
     input:
-        expand("work/packages/{package}", package=PACKAGES),
+        expand("<work>/packages/{package}", package=PACKAGES),
     output:
-        directory("work/tasks"),
+        directory("<work>/tasks"),
     log:
-        "work/logs/prepare_tasks.log",
+        "<work>/logs/prepare_tasks.log",
     benchmark:
-        "work/benchmarks/prepare_tasks.jsonl"
+        "<work>/benchmarks/prepare_tasks.jsonl"
     priority: 4
     params:
         code=code_of("prepare_tasks"),
@@ -95,11 +95,11 @@ rule collect_task_texts:
         tasks=TASKS_PACKAGED,
         fetched=TASKS_FETCHED,
     output:
-        "work/task_texts.parquet",
+        "<work>/task_texts.parquet",
     log:
-        "work/logs/collect_task_texts.log",
+        "<work>/logs/collect_task_texts.log",
     benchmark:
-        "work/benchmarks/collect_task_texts.jsonl"
+        "<work>/benchmarks/collect_task_texts.jsonl"
     priority: 4
     params:
         tasks=CONFIG.evaluation.tasks,
@@ -112,17 +112,17 @@ rule collect_task_texts:
 
 rule prepare_pairs:
     input:
-        packages=expand("work/packages/{package}", package=PACKAGES),
+        packages=expand("<work>/packages/{package}", package=PACKAGES),
         eval_texts=(
-            ["work/task_texts.parquet"] if CONFIG.pairs.decontaminate_ngram else []
+            ["<work>/task_texts.parquet"] if CONFIG.pairs.decontaminate_ngram else []
         ),
         fetched=PAIRS_FETCHED,
     output:
-        directory("work/pairs"),
+        directory("<work>/pairs"),
     log:
-        "work/logs/prepare_pairs.log",
+        "<work>/logs/prepare_pairs.log",
     benchmark:
-        "work/benchmarks/prepare_pairs.jsonl"
+        "<work>/benchmarks/prepare_pairs.jsonl"
     priority: 4
     params:
         pairs=section("pairs"),
@@ -136,9 +136,9 @@ rule prepare_pairs:
 # Downloads: everything that needs a network, so that `snakemake fetch` can do it where there is one.
 rule fetch_model:
     output:
-        "work/fetched/models/{model}.json",
+        "<work>/fetched/models/{model}.json",
     log:
-        "work/logs/fetch_model/{model}.log",
+        "<work>/logs/fetch_model/{model}.log",
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         name="{model}",
@@ -153,9 +153,9 @@ rule fetch_model:
 
 rule fetch_tasks:
     output:
-        "work/fetched/tasks.json",
+        "<work>/fetched/tasks.json",
     log:
-        "work/logs/fetch_tasks.log",
+        "<work>/logs/fetch_tasks.log",
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         tasks=CONFIG.evaluation.tasks,
@@ -168,9 +168,9 @@ rule fetch_tasks:
 
 rule fetch_texts:
     output:
-        "work/fetched/texts/{stage}.json",
+        "<work>/fetched/texts/{stage}.json",
     log:
-        "work/logs/fetch_texts/{stage}.log",
+        "<work>/logs/fetch_texts/{stage}.log",
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         texts=lambda wildcards: getattr(CONFIG, wildcards.stage).texts.model_dump(),
@@ -182,9 +182,9 @@ rule fetch_texts:
 
 rule fetch_pairs:
     output:
-        "work/fetched/pairs.json",
+        "<work>/fetched/pairs.json",
     log:
-        "work/logs/fetch_pairs.log",
+        "<work>/logs/fetch_pairs.log",
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         pairs=section("pairs"),
@@ -197,20 +197,20 @@ rule fetch_pairs:
 rule fetch:
     input:
         models=expand(
-            "work/fetched/models/{model}.json", model=filter(from_hub, NEEDED_MODELS)
+            "<work>/fetched/models/{model}.json", model=filter(from_hub, NEEDED_MODELS)
         ),
         others=expand(
-            "work/models/{model}",
+            "<work>/models/{model}",
             model=[name for name in NEEDED_MODELS if not from_hub(name)],
         ),
-        packages=expand("work/packages/{package}", package=PACKAGES),
+        packages=expand("<work>/packages/{package}", package=PACKAGES),
         tasks=TASKS_FETCHED,
         texts=fetched_texts("mntp") + fetched_texts("simcse"),
         pairs=PAIRS_FETCHED,
     output:
-        "work/fetched/manifest.json",
+        "<work>/fetched/manifest.json",
     log:
-        "work/logs/fetch.log",
+        "<work>/logs/fetch.log",
     message:
         "Writing the manifest of everything that was downloaded"
     script:

@@ -1,22 +1,22 @@
 # What the finished models cost.
 rule efficiency:
     input:
-        "results/efficiency.csv",
+        "<results>/efficiency.csv",
 
 
 rule measure_efficiency:
     input:
-        models=[f"results/models/{path}" for path in measured_runs()],
-        pairs="work/pairs",
-        tokenizer=f"work/models/{CONFIG.bases[0]}",
-        task_texts=["work/task_texts.parquet"] if CONFIG.efficiency.tasks else [],
-        hardware="work/hardware.json",
+        models=[f"<results>/models/{path}" for path in measured_runs()],
+        pairs="<work>/pairs",
+        tokenizer=f"<work>/models/{CONFIG.bases[0]}",
+        task_texts=["<work>/task_texts.parquet"] if CONFIG.efficiency.tasks else [],
+        hardware="<work>/hardware.json",
     output:
-        "results/efficiency.csv",
+        "<results>/efficiency.csv",
     log:
-        "work/logs/measure_efficiency.log",
+        "<work>/logs/measure_efficiency.log",
     benchmark:
-        "work/benchmarks/measure_efficiency.jsonl"
+        "<work>/benchmarks/measure_efficiency.jsonl"
     threads: ALL_CORES  # nothing else may run beside a measurement
     resources:
         mem_mb=lambda wildcards, attempt: 2 * memory(wildcards, attempt),

@@ -1,16 +1,16 @@
 # Scores of the finished models.
 rule evaluate_model:
     input:
-        model="results/models/{method}/{base}/seed{seed}",
+        model="<results>/models/{method}/{base}/seed{seed}",
         tasks=TASKS_PACKAGED,
         fetched=TASKS_FETCHED,
-        hardware="work/hardware.json",
+        hardware="<work>/hardware.json",
     output:
-        directory("work/evaluation/{method}/{base}/seed{seed}/shard{shard}"),
+        directory("<work>/evaluation/{method}/{base}/seed{seed}/shard{shard}"),
     log:
-        "work/logs/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.log",
+        "<work>/logs/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.log",
     benchmark:
-        "work/benchmarks/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.jsonl"
+        "<work>/benchmarks/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.jsonl"
     threads: CONFIG.compute.threads
     resources:
         mem_mb=memory,

@@ -1,23 +1,23 @@
 # What a study will cost, before it is started. Neither rule has an output, so that each does its work when it is asked.
 rule plan:
     log:
-        "work/logs/plan.log",
+        "<work>/logs/plan.log",
     params:
         config=CONFIG.model_dump(),
         prompts=PROMPTS.model_dump(),
         gpus=ASKED.gpus,
         accelerator=ASKED.accelerator,
     message:
-        "Planning: what this study will cost (work/plan)"
+        "Planning: what this study will cost (plan.md)"
     script:
         "../scripts/plan.py"
 
 
 rule calibrate:
     input:
-        hardware="work/hardware.json",
+        hardware="<work>/hardware.json",
     log:
-        "work/logs/calibrate.log",
+        "<work>/logs/calibrate.log",
     threads: CONFIG.compute.threads
     resources:
         mem_mb=memory,
@@ -25,6 +25,6 @@ rule calibrate:
     params:
         config=CONFIG.model_dump(),
     message:
-        "Measuring a training step and an encoding pass on this machine (work/calibration.json)"
+        "Measuring a training step and an encoding pass on this machine (calibration.json)"
     script:
         "../scripts/calibrate.py"

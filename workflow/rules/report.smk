@@ -1,15 +1,26 @@
 # From result files to statistics, tables, figures, claims and the report: reads files, never models.
 SCORE_FILES = {
-    "scores": "results/scores.csv",
-    "per_item": "results/items",
-    "efficiency": "results/efficiency.csv",
-    "training": "results/training.json",
-    "audit": "results/audit.json",
-    "manifest": "results/manifest.json",
+    "scores": "<results>/scores.csv",
+    "per_item": "<results>/items",
+    "efficiency": "<results>/efficiency.csv",
+    "training": "<results>/training.json",
+    "audit": "<results>/audit.json",
+    "manifest": "<results>/manifest.json",
 }
-if FROM_FILES and not Path(SCORE_FILES["audit"]).is_file():
+if FROM_FILES and not (FOLDERS.results / "audit.json").is_file():
     del SCORE_FILES["audit"]  # of a study from before there were audits
-STUDY = {**SCORE_FILES, "statistics": "results/statistics"}
+STUDY = {**SCORE_FILES, "statistics": "<results>/statistics"}
+# Imported results that tables and report show: asked for now, or brought here with the score files.
+BROUGHT = FROM_FILES and (FOLDERS.results / "external.json").is_file()
+EXTERNAL = (
+    ["<results>/external.json"] if ASKED.external_results is not None or BROUGHT else []
+)
+# Checksums follow what is made, where all that they are of is there.
+WHOLE = all(
+    (FOLDERS.results / part).is_dir()
+    for part in ("mteb", *(f"models/{path}" for path in RUNS))
+)
+SUMS = ["<results>/SHA256SUMS"] if WHOLE else []
 
 
 # Where only these files were brought here, nothing can make them.
@@ -18,18 +29,18 @@ if not FROM_FILES:
     rule collect_scores:
         input:
             jobs=[
-                f"work/evaluation/{path}/shard{shard}"
+                f"<work>/evaluation/{path}/shard{shard}"
                 for path in RUNS
                 for shard in SHARDS
             ],
         output:
-            scores="results/scores.csv",
-            per_item=directory("results/items"),
-            mteb=directory("results/mteb"),
+            scores="<results>/scores.csv",
+            per_item=directory("<results>/items"),
+            mteb=directory("<results>/mteb"),
         log:
-            "work/logs/collect_scores.log",
+            "<work>/logs/collect_scores.log",
         benchmark:
-            "work/benchmarks/collect_scores.jsonl"
+            "<work>/benchmarks/collect_scores.jsonl"
         params:
             code=code_of("collect_scores"),
         message:
@@ -40,12 +51,12 @@ if not FROM_FILES:
     rule collect_training:
         input:
             models=[
-                f"results/models/{path}" for path, run in RUNS.items() if run.trained
+                f"<results>/models/{path}" for path, run in RUNS.items() if run.trained
             ],
         output:
-            "results/training.json",
+            "<results>/training.json",
         log:
-            "work/logs/collect_training.log",
+            "<work>/logs/collect_training.log",
         params:
             code=code_of("collect_training"),
         message:
@@ -56,12 +67,14 @@ if not FROM_FILES:
     rule collect_audits:
         input:
             audits=[
-                f"work/audit/{path}.json" for path, run in RUNS.items() if run.trained
+                f"<work>/audit/{path}.json"
+                for path, run in RUNS.items()
+                if run.trained
             ],
         output:
-            "results/audit.json",
+            "<results>/audit.json",
         log:
-            "work/logs/collect_audits.log",
+            "<work>/logs/collect_audits.log",
         params:
             code=code_of("collect_audits"),
         message:
@@ -71,20 +84,20 @@ if not FROM_FILES:
 
     rule write_manifest:
         input:
-            scores="results/scores.csv",
-            models=[f"results/models/{path}" for path in RUNS],
-            sources=[f"work/models/{name}" for name in used_models()],
-            pairs="work/pairs",
-            hardware="work/hardware.json",
-            efficiency="results/efficiency.csv",  # so that its time is listed too
+            scores="<results>/scores.csv",
+            models=[f"<results>/models/{path}" for path in RUNS],
+            sources=[f"<work>/models/{name}" for name in used_models()],
+            pairs="<work>/pairs",
+            hardware="<work>/hardware.json",
+            efficiency="<results>/efficiency.csv",  # so that its time is listed too
         output:
             report(
-                "results/manifest.json",
+                "<results>/manifest.json",
                 category="How it was run",
                 caption="../report/manifest.rst",
             ),
         log:
-            "work/logs/write_manifest.log",
+            "<work>/logs/write_manifest.log",
         params:
             config=CONFIG.model_dump(),
             code=code_of("write_manifest"),
@@ -96,15 +109,15 @@ if not FROM_FILES:
 
 rule compute_statistics:
     input:
-        scores="results/scores.csv",
-        per_item="results/items",
-        manifest="results/manifest.json",  # says which bases are compared
+        scores="<results>/scores.csv",
+        per_item="<results>/items",
+        manifest="<results>/manifest.json",  # says which bases are compared
     output:
-        directory("results/statistics"),
+        directory("<results>/statistics"),
     log:
-        "work/logs/compute_statistics.log",
+        "<work>/logs/compute_statistics.log",
     benchmark:
-        "work/benchmarks/compute_statistics.jsonl"
+        "<work>/benchmarks/compute_statistics.jsonl"
     threads: ALL_CORES
     params:
         statistics=section("statistics"),
@@ -115,24 +128,42 @@ rule compute_statistics:
         "../scripts/compute_statistics.py"
 
 
+if ASKED.external_results is not None:
+
+    rule import_results:
+        input:
+            scores="<results>/scores.csv",
+        output:
+            "<results>/external.json",
+        log:
+            "<work>/logs/import_results.log",
+        params:
+            folder=ASKED.external_results,
+            code=code_of("import_results"),
+        message:
+            "Importing other models' results"
+        script:
+            "../scripts/import_results.py"
+
+
 rule make_tables:
     input:
         **STUDY,
+        external=EXTERNAL,
         layout=str(located(CONFIG.reporting.tables)),
     output:
         report(
-            directory("results/tables"),
+            directory("<results>/tables"),
             patterns=["{table}.html"],
             category="Tables",
             caption="../report/table.rst",
             labels={"table": "{table}"},
         ),
     log:
-        "work/logs/make_tables.log",
+        "<work>/logs/make_tables.log",
     benchmark:
-        "work/benchmarks/make_tables.jsonl"
+        "<work>/benchmarks/make_tables.jsonl"
     params:
-        external=ASKED.external_results,
         external_efficiency=ASKED.external_efficiency,
         code=code_of("make_tables"),
     message:
@@ -146,16 +177,16 @@ rule make_plots:
         **STUDY,
     output:
         report(
-            directory("results/plots"),
+            directory("<results>/plots"),
             patterns=["{figure}.svg"],
             category="Figures",
             caption="../report/figure.rst",
             labels={"figure": "{figure}"},
         ),
     log:
-        "work/logs/make_plots.log",
+        "<work>/logs/make_plots.log",
     benchmark:
-        "work/benchmarks/make_plots.jsonl"
+        "<work>/benchmarks/make_plots.jsonl"
     params:
         external_efficiency=ASKED.external_efficiency,
         code=code_of("make_plots"),
@@ -171,14 +202,14 @@ rule check_claims:
         claims=str(located(CONFIG.reporting.claims)),
     output:
         report(
-            directory("results/claims"),
+            directory("<results>/claims"),
             patterns=["{table}.html"],
             category="Claims",
             caption="../report/claims.rst",
             labels={"table": "{table}"},
         ),
     log:
-        "work/logs/check_claims.log",
+        "<work>/logs/check_claims.log",
     params:
         external_efficiency=ASKED.external_efficiency,
         code=code_of("check_claims"),
@@ -190,11 +221,11 @@ rule check_claims:
 
 rule enforce_claims:
     input:
-        "results/claims",
+        "<results>/claims",
     output:
-        touch("work/claims_hold"),
+        touch("<work>/claims_hold"),
     log:
-        "work/logs/enforce_claims.log",
+        "<work>/logs/enforce_claims.log",
     params:
         code=code_of("enforce_claims"),
     message:
@@ -206,15 +237,17 @@ rule enforce_claims:
 rule write_report:
     input:
         **STUDY,
+        external=EXTERNAL,
         layout=str(located(CONFIG.reporting.tables)),
         claims=str(located(CONFIG.reporting.claims)),
-        plots="results/plots",
+        plots="<results>/plots",
     output:
-        report("results/report.html", category="Report", caption="../report/report.rst"),
+        report(
+            "<results>/report.html", category="Report", caption="../report/report.rst"
+        ),
     log:
-        "work/logs/write_report.log",
+        "<work>/logs/write_report.log",
     params:
-        external=ASKED.external_results,
         external_efficiency=ASKED.external_efficiency,
         code=code_of("write_report"),
     message:
@@ -224,36 +257,39 @@ rule write_report:
 
 
 # Last of all, over what the default target makes; what stands in the folder besides is not listed.
-rule write_checksums:
-    input:
-        **STUDY,
-        mteb="results/mteb",
-        models=[f"results/models/{path}" for path in RUNS],
-        made=[
-            "results/tables",
-            "results/plots",
-            "results/claims",
-            "results/report.html",
-        ],
-    output:
-        "results/SHA256SUMS",
-    log:
-        "work/logs/write_checksums.log",
-    threads: ALL_CORES
-    resources:
-        mem_mb=1000,  # files of any size are read piece by piece
-    params:
-        code=code_of("write_checksums"),
-    message:
-        "Writing the checksum of every result"
-    script:
-        "../scripts/write_checksums.py"
+if WHOLE or not FROM_FILES:
+
+    rule write_checksums:
+        input:
+            **STUDY,
+            mteb="<results>/mteb",
+            models=[f"<results>/models/{path}" for path in RUNS],
+            made=[
+                "<results>/tables",
+                "<results>/plots",
+                "<results>/claims",
+                "<results>/report.html",
+                *EXTERNAL,
+            ],
+        output:
+            "<results>/SHA256SUMS",
+        log:
+            "<work>/logs/write_checksums.log",
+        threads: ALL_CORES
+        resources:
+            mem_mb=1000,  # files of any size are read piece by piece
+        params:
+            code=code_of("write_checksums"),
+        message:
+            "Writing the checksum of every result"
+        script:
+            "../scripts/write_checksums.py"
 
 
 # Neither input nor output: what is there is checked as it is, whenever it is asked.
 rule verify:
     log:
-        "work/logs/verify.log",
+        "<work>/logs/verify.log",
     threads: ALL_CORES
     params:
         layout=str(located(CONFIG.reporting.tables)),

@@ -3,16 +3,16 @@
 
 rule pretrain_mntp:
     input:
-        base="work/models/{base}",
-        pairs="work/pairs",
-        hardware="work/hardware.json",
+        base="<work>/models/{base}",
+        pairs="<work>/pairs",
+        hardware="<work>/hardware.json",
         texts=fetched_texts("mntp"),
     output:
-        directory("work/mntp/{base}/seed{seed}"),
+        directory("<work>/mntp/{base}/seed{seed}"),
     log:
-        "work/logs/pretrain_mntp/{base}/seed{seed}.log",
+        "<work>/logs/pretrain_mntp/{base}/seed{seed}.log",
     benchmark:
-        "work/benchmarks/pretrain_mntp/{base}/seed{seed}.jsonl"
+        "<work>/benchmarks/pretrain_mntp/{base}/seed{seed}.jsonl"
     priority: 3
     threads: CONFIG.compute.threads
     resources:
@@ -34,19 +34,19 @@ rule pretrain_mntp:
 rule pretrain_simcse:
     input:
         base=lambda wildcards: (
-            f"work/mntp/{wildcards.base}/seed{wildcards.seed}"
+            f"<work>/mntp/{wildcards.base}/seed{wildcards.seed}"
             if wildcards.start == "mntp"
-            else f"work/models/{wildcards.base}"
+            else f"<work>/models/{wildcards.base}"
         ),
-        pairs="work/pairs",
-        hardware="work/hardware.json",
+        pairs="<work>/pairs",
+        hardware="<work>/hardware.json",
         texts=fetched_texts("simcse"),
     output:
-        directory("work/simcse/{start}/{base}/seed{seed}"),
+        directory("<work>/simcse/{start}/{base}/seed{seed}"),
     log:
-        "work/logs/pretrain_simcse/{start}/{base}/seed{seed}.log",
+        "<work>/logs/pretrain_simcse/{start}/{base}/seed{seed}.log",
     benchmark:
-        "work/benchmarks/pretrain_simcse/{start}/{base}/seed{seed}.jsonl"
+        "<work>/benchmarks/pretrain_simcse/{start}/{base}/seed{seed}.jsonl"
     priority: 2
     threads: CONFIG.compute.threads
     resources:
@@ -74,16 +74,16 @@ rule pretrain_simcse:
 rule pretrain_alignment:
     input:
         llm=llm_of,
-        encoder=lambda wildcards: f"work/models/{run_of(wildcards).encoder}",
-        pairs="work/pairs",
-        hardware="work/hardware.json",
+        encoder=lambda wildcards: f"<work>/models/{run_of(wildcards).encoder}",
+        pairs="<work>/pairs",
+        hardware="<work>/hardware.json",
         texts=fetched_texts("alignment"),
     output:
-        directory("work/alignment/{method}/{base}/seed{seed}"),
+        directory("<work>/alignment/{method}/{base}/seed{seed}"),
     log:
-        "work/logs/pretrain_alignment/{method}/{base}/seed{seed}.log",
+        "<work>/logs/pretrain_alignment/{method}/{base}/seed{seed}.log",
     benchmark:
-        "work/benchmarks/pretrain_alignment/{method}/{base}/seed{seed}.jsonl"
+        "<work>/benchmarks/pretrain_alignment/{method}/{base}/seed{seed}.jsonl"
     priority: 2
     threads: CONFIG.compute.threads
     resources:
@@ -106,13 +106,13 @@ rule pretrain_alignment:
 rule train_model:
     input:
         unpack(parts_of),
-        hardware="work/hardware.json",
+        hardware="<work>/hardware.json",
     output:
-        directory("results/models/{method}/{base}/seed{seed}"),
+        directory("<results>/models/{method}/{base}/seed{seed}"),
     log:
-        "work/logs/train_model/{method}/{base}/seed{seed}.log",
+        "<work>/logs/train_model/{method}/{base}/seed{seed}.log",
     benchmark:
-        "work/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
+        "<work>/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
     priority: 1
     # Per node: each process has as many threads. An untrained twin is only built: two at once where there are two cores.
     threads: training_threads
@@ -145,15 +145,15 @@ rule train_model:
 
 rule audit_model:
     input:
-        model="results/models/{method}/{base}/seed{seed}",
-        pairs="work/pairs",
-        hardware="work/hardware.json",
+        model="<results>/models/{method}/{base}/seed{seed}",
+        pairs="<work>/pairs",
+        hardware="<work>/hardware.json",
     output:
-        "work/audit/{method}/{base}/seed{seed}.json",
+        "<work>/audit/{method}/{base}/seed{seed}.json",
     log:
-        "work/logs/audit_model/{method}/{base}/seed{seed}.log",
+        "<work>/logs/audit_model/{method}/{base}/seed{seed}.log",
     benchmark:
-        "work/benchmarks/audit_model/{method}/{base}/seed{seed}.jsonl"
+        "<work>/benchmarks/audit_model/{method}/{base}/seed{seed}.jsonl"
     threads: CONFIG.compute.threads
     resources:
         mem_mb=memory,

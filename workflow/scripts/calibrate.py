@@ -3,10 +3,9 @@ from pathlib import Path
 from causal2vec.compute import set_up
 from causal2vec.config import load_config
 from causal2vec.plan.calibrate import calibrate
-from causal2vec.plan.rates import CALIBRATION
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake) as s:
     config = load_config(s.params.config)
     device, dtype = set_up(Path(s.input.hardware), config.compute)
-    calibrate(config, CALIBRATION, device=device, dtype=dtype)
+    calibrate(config, folders_of(s), device=device, dtype=dtype)

@@ -5,8 +5,9 @@ from causal2vec.config import Compute, Evaluation
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_run
 from causal2vec.files import sha256_json
+from causal2vec.folders import SHARED
 from causal2vec.runs import Run
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake, "sentence_transformers", "mteb") as s:
     compute = Compute(**s.params.compute)
@@ -17,9 +18,9 @@ with job(snakemake, "sentence_transformers", "mteb") as s:
         Run.model_validate(s.params.run),
         Path(s.input.model),
         Evaluation(**s.params.evaluation),
-        Path("work/tasks"),
+        folders_of(s).work / "tasks",
         Path(s.output[0]),
-        Path("work/state/evaluation") / sha256_json(identity)[:16],
+        folders_of(s).state / "evaluation" / sha256_json(identity)[:16],
         prompts=Prompts(**s.params.prompts),
         shard=int(s.wildcards.shard),
         shards=s.params.shards,
@@ -27,5 +28,5 @@ with job(snakemake, "sentence_transformers", "mteb") as s:
         dtype=dtype,
         attention=compute.attention,
         fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
-        cache=Path("work/vectors"),
+        cache=SHARED / "vectors",
     )

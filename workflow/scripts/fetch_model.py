@@ -1,8 +1,7 @@
-from pathlib import Path
-
 from causal2vec.config import ModelSource
 from causal2vec.fetch.models import fetch_model
+from causal2vec.shared import shared
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    fetch_model(s.params.name, ModelSource(**s.params.source), Path(s.output[0]))
+    shared(s, lambda output: fetch_model(s.params.name, ModelSource(**s.params.source), output))

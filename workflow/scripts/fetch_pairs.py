@@ -1,8 +1,7 @@
-from pathlib import Path
-
 from causal2vec.config import Pairs
+from causal2vec.shared import shared
 from causal2vec.training.mixes import fetch_pairs
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    fetch_pairs(Pairs(**s.params.pairs), Path(s.output[0]))
+    shared(s, lambda output: fetch_pairs(Pairs(**s.params.pairs), output))

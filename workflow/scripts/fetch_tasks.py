@@ -1,7 +1,7 @@
-from pathlib import Path
-
 from causal2vec.fetch.tasks import fetch_tasks
-from causal2vec.workflow import job
+from causal2vec.shared import shared
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake) as s:
-    fetch_tasks(list(s.params.tasks), Path(s.output[0]), Path("work/state/fetch_tasks"))
+    state = folders_of(s).state / "fetch_tasks"
+    shared(s, lambda output: fetch_tasks(list(s.params.tasks), output, state))

@@ -1,11 +1,10 @@
 import sys
-from pathlib import Path
 
 from causal2vec.config import load_config
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.plan.build import make_plan, whole_number
 from causal2vec.plan.render import write_plan
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake) as s:
     plan = make_plan(
@@ -14,4 +13,4 @@ with job(snakemake) as s:
         gpus=whole_number(s.params.gpus),
         accelerator=s.params.accelerator,
     )
-    sys.stdout.write(write_plan(plan, Path("work/plan")))
+    sys.stdout.write(write_plan(plan, folders_of(s).plan))

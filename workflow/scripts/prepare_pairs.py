@@ -1,14 +1,21 @@
 from pathlib import Path
 
 from causal2vec.config import Pairs
+from causal2vec.shared import shared
 from causal2vec.training.pairs import prepare
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake) as s:
-    prepare(
-        Pairs(**s.params.pairs),
-        Path("work/packages"),
-        Path(s.output[0]),
-        eval_texts=[Path(path) for path in s.input.eval_texts],
-        fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
+    pairs = Pairs(**s.params.pairs)
+    local = [Path(pairs.folder).expanduser()] if pairs.folder else []
+    shared(
+        s,
+        lambda output: prepare(
+            pairs,
+            folders_of(s).work / "packages",
+            output,
+            eval_texts=[Path(path) for path in s.input.eval_texts],
+            fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
+        ),
+        *local,
     )

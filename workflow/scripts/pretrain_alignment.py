@@ -5,7 +5,7 @@ from causal2vec.config import Alignment, Compute
 from causal2vec.files import sha256_json
 from causal2vec.runs import Run
 from causal2vec.training.alignment import Computing, pretrain_alignment
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake, "sentence_transformers") as s:
     compute = Compute(**s.params.compute)
@@ -16,7 +16,7 @@ with job(snakemake, "sentence_transformers") as s:
         Path(s.input.pairs),
         Alignment(**s.params.alignment),
         Path(s.output[0]),
-        Path("work/state/alignment") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        folders_of(s).state / "alignment" / sha256_json([s.output[0], dict(s.params.items())])[:16],
         Computing(
             device,
             dtype,

@@ -4,7 +4,7 @@ from causal2vec.compute import set_up
 from causal2vec.config import Compute, Lora, Mntp
 from causal2vec.files import sha256_json
 from causal2vec.training.mntp import pretrain_mntp
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake, "transformers", "peft") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
@@ -15,7 +15,7 @@ with job(snakemake, "transformers", "peft") as s:
         Lora(**s.params.lora),
         s.params.seed,
         Path(s.output[0]),
-        Path("work/state/mntp") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        folders_of(s).state / "mntp" / sha256_json([s.output[0], dict(s.params.items())])[:16],
         device=device,
         dtype=dtype,
         attention=s.params.compute["attention"],

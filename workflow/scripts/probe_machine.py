@@ -1,8 +1,9 @@
-from pathlib import Path
+import platform
 
 from causal2vec.compute import probe
 from causal2vec.config import Compute
+from causal2vec.shared import shared
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    probe(Path(s.output[0]), Compute(**s.params.compute))
+    shared(s, lambda output: probe(output, Compute(**s.params.compute)), platform.node())

@@ -6,7 +6,7 @@ from causal2vec.evaluation.prompts import Prompts
 from causal2vec.files import sha256_json
 from causal2vec.runs import Run
 from causal2vec.training.launch import Job, launch
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 # The processes of a training that is spread import for themselves.
 run = Run.model_validate(snakemake.params.run)
@@ -19,10 +19,10 @@ with job(snakemake, *imports) as s:
         Job(
             run=run,
             folders={part: Path(s.input[part]) for part in ("llm", "encoder") if hasattr(s.input, part)},
-            pairs=Path(s.input.get("pairs", "work/pairs")),
+            pairs=Path(s.input.get("pairs", folders_of(s).work / "pairs")),
             prompts=Prompts(**s.params.prompts),
             output=Path(s.output[0]),
-            state=Path("work/state/train") / sha256_json([s.output[0], dict(s.params.items())])[:16],
+            state=folders_of(s).state / "train" / sha256_json([s.output[0], dict(s.params.items())])[:16],
             device=device,
             dtype=dtype,
             attention=compute.attention,

@@ -2,11 +2,11 @@ import sys
 from pathlib import Path
 
 from causal2vec.reporting.verify import verify_results
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake) as s:
     found = verify_results(
-        Path("results"),
+        folders_of(s).results,
         layout=Path(s.params.layout),
         claims=Path(s.params.claims),
         external=Path(s.params.external) if s.params.external else None,

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from causal2vec.manifest import write_manifest
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 with job(snakemake) as s:
     write_manifest(
@@ -12,5 +12,5 @@ with job(snakemake) as s:
         pairs=Path(s.input.pairs),
         scores=Path(s.input.scores),
         hardware=Path(s.input.hardware),
-        benchmarks=Path("work/benchmarks"),
+        benchmarks=folders_of(s).benchmarks,
     )

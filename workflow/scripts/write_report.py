@@ -8,7 +8,7 @@ with job(snakemake) as s:
     report_study(
         load_study(
             Path(s.input.scores).parent,
-            external=s.params.external,
+            external=s.input.external[0] if s.input.external else None,
             external_efficiency=s.params.external_efficiency,
         ),
         Path(s.input.layout),

@@ -30,10 +30,10 @@ PACKAGED_TASKS: tuple[str, ...] = (
 """Names of the tasks that need nothing but the data packages."""
 
 
-def get_tasks(names: list[str], data: Path, only: list[str] | None = None) -> list[AbsTask]:
+def get_tasks(names: list[str], data: Path | None = None, only: list[str] | None = None) -> list[AbsTask]:
     """New task objects for ``names``, each once, in order.
 
-    A name is a packaged task (read from ``data``, the folder that `build_task_data` wrote), a task of mteb,
+    A name is a packaged task (read from ``data``, the folder that `build_task_data` wrote, if at all), a task of mteb,
     a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks with the languages that it selects, or
     one of these tasks as "MTEB(eng, v1)/STS17"; by its own name alone a task comes with all of its languages.
     ``only`` keeps some of what the names stand for.
@@ -48,7 +48,7 @@ def get_tasks(names: list[str], data: Path, only: list[str] | None = None) -> li
     return [task for name, task in found.items() if only is None or name in only]
 
 
-def _tasks_of(name: str, data: Path) -> list[Any]:
+def _tasks_of(name: str, data: Path | None) -> list[Any]:
     if name in PACKAGED_TASKS:
         from causal2vec.evaluation.tasks.definitions import TASK_CLASSES
 

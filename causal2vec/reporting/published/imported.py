@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from causal2vec.errors import UserError
+from causal2vec.files import read_json, write_json
 from causal2vec.reporting.benchmarks import benchmark_part
 from causal2vec.reporting.published.files import folders, model_folders, plain, read_result, result_files
 from causal2vec.reporting.published.scores import PublishedRow, Types, with_means
@@ -117,6 +118,26 @@ def read_external(root: Path, tasks: Collection[str] | None = None, ours: Evalua
         reason = f"for example, {skipped[0]}" if skipped else "its files are of other tasks than these"
         raise UserError(f"{root}: no usable score in {len(models)} model folder(s) ({reason}); name another folder")
     return External(usable, _skip_notes(len(models) - len(usable), skipped))
+
+
+def keep_external(external: External, path: Path) -> None:
+    """Write down what was imported, so that it can be shown and checked without the folder that it came from."""
+    write_json(path, asdict(external))
+
+
+def kept_external(path: Path) -> External:
+    """What `keep_external` wrote.
+
+    Raises:
+        UserError: The file holds something else.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(External).validate_python(read_json(path))
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise UserError(f"{path} does not hold imported results ({message}); import them again") from error
 
 
 def external_rows(external: External, types: Types) -> list[PublishedRow]:

@@ -12,14 +12,14 @@ from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.claims.ledger import load_claims, write_claims
 from causal2vec.reporting.report.page import report_study
 from causal2vec.reporting.statistics import compute_statistics
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.study import EXTERNAL, load_study
 from causal2vec.reporting.tables.build import write_tables
 from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.reporting.verify.cells import first_difference
 from causal2vec.reporting.verify.checksums import MARKERS
 from causal2vec.reporting.verify.findings import Findings
 
-SCORE_FILES = ("scores.csv", "efficiency.csv", "training.json", "audit.json", "manifest.json")
+SCORE_FILES = ("scores.csv", "efficiency.csv", "training.json", "audit.json", "manifest.json", EXTERNAL)
 """What tables, claims and the report are made of, besides the statistics."""
 
 STATISTICS_TOLERANCE = 1e-9

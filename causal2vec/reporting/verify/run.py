@@ -7,6 +7,7 @@ from typing import Any
 
 from causal2vec.errors import UserError
 from causal2vec.manifest import git_state
+from causal2vec.reporting.study import EXTERNAL
 from causal2vec.reporting.verify.checksums import check_checksums
 from causal2vec.reporting.verify.findings import Findings
 from causal2vec.reporting.verify.models import check_filed, check_manifest, check_models
@@ -34,7 +35,7 @@ def verify_results(
         results: The folder, wherever it is.
         layout: The file that says which tables there are.
         claims: The file of the papers' claims.
-        external: The imported results that the tables show beside ours, if they do.
+        external: The imported results that the tables show beside ours, if they are not those that the folder keeps.
         external_efficiency: The costs that were measured elsewhere, if tables show any.
         models: Whether to check the models; without, a copy without them can be checked.
         workers: Files that are read at once, and processes for the statistics.
@@ -47,6 +48,8 @@ def verify_results(
     """
     if not (results / "scores.csv").is_file() and not (results / "SHA256SUMS").is_file():
         raise UserError(f"{results} is no finished results folder (no scores.csv, no SHA256SUMS); name another one")
+    if external is None and (results / EXTERNAL).is_file():
+        external = results / EXTERNAL
     findings = Findings()
     check_checksums(results, findings, models=models, workers=workers)
     manifest = check_manifest(results, findings)
