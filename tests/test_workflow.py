@@ -26,7 +26,15 @@ PLOTS = [
     "score_vs_time", "score_vs_length", "throughput_vs_length", "cost_vs_length", "shorter_faster", "scores_by_type",
     "loss_curves", "forest", "ranks", "heatmap", "ablations",
 ]  # fmt: skip
-SCORE_FILES = ["scores.csv", "items", "efficiency.csv", "training.json", "audit.json", "manifest.json"]
+SCORE_FILES = [
+    "scores.csv",
+    "items",
+    "efficiency.csv",
+    "efficiency_published.csv",
+    "training.json",
+    "audit.json",
+    "manifest.json",
+]
 
 
 def configuration(tiny: dict[str, Path]) -> dict:

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from causal2vec.errors import UserError
-from causal2vec.last_layer import FEW, weights_left_out
-from causal2vec.packing import WORTHWHILE
 
 
 class Lengths(NamedTuple):
@@ -115,6 +113,8 @@ def cost(
         per_batch: Texts per batch.
         encoder_ratio: Tokens of the encoder's vocabulary per token of the LLM's, of the same text.
     """
+    from causal2vec.packing import WORTHWHILE
+
     reading = law.reading(lengths)
     llm, head = reading.llm.of(lengths), reading.head.of(lengths)
     encoder = reading.encoder.of(Lengths(*(encoder_ratio * length for length in lengths)))
@@ -202,11 +202,14 @@ def _forward(part: Part, tokens: float, context: float) -> float:
 
 def _left_out(kept: float, tokens: float) -> float:
     """As `causal2vec.last_layer.left_out`, for one text of many like it."""
+    from causal2vec.last_layer import FEW
+
     return tokens - kept if kept <= FEW * tokens else 0.0
 
 
 def _part(model: Any) -> Part:
     from causal2vec.efficiency.machine import architecture
+    from causal2vec.last_layer import weights_left_out
 
     found = architecture(model)
     return Part(found.linear, found.layers, found.attention, weights_left_out(model))

@@ -13,13 +13,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, cost, saving
+from causal2vec.config import Config
+from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, cost, law_of, saving, seconds, shape_of
 from causal2vec.evaluation.costs import evaluated_parts
-from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts
+from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, load_prompts
+from causal2vec.manifest import ROOT
+from causal2vec.runs import Run, runs_of
+from causal2vec.settings import VARIANT, ZERO_SHOT
 
 BENCHMARK = "MTEB(eng, v1)"
 
 EXAMPLES = Path(__file__).with_name("icl_example_lengths.csv")
+
+PROMPTS = ROOT / "config" / "prompts_paper.yaml"
 
 MAX_TEXT, MAX_WITH_EXAMPLES = 512, 2048
 """Tokens of a text, and of a query with its examples (bge-en-icl, section 4)."""
@@ -119,8 +125,9 @@ def savings(
     shapes: Mapping[str, Shape],
     ours: str,
     encoder_ratio: float = 1.0,
+    rate: list[tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
-    """How much less ``ours`` costs than every other method, in per cent: tokens into the LLM, and FLOPs.
+    """How much less ``ours`` costs than every other method, in per cent: tokens into the LLM, FLOPs, and time.
 
     Args:
         found: The tasks.
@@ -128,17 +135,19 @@ def savings(
         laws, shapes: By method.
         ours: The method whose savings they are.
         encoder_ratio: As for `causal2vec.efficiency.law.cost`.
+        rate: As for `causal2vec.efficiency.law.seconds`; None: not measured, and no time is predicted.
 
     Returns:
         A row per task, part (`PARTS`), rival and ``reuse`` (whether a shared beginning is read once): ``texts``,
         ``text_tokens``, ``instruction_tokens``, ``example_tokens``, ``our_tokens``, ``their_tokens``,
-        ``tokens_saved`` and ``flops_saved`` in per cent. Tokens are those that the LLM computes.
+        ``tokens_saved``, ``flops_saved`` and ``time_saved`` in per cent. Tokens are those that the LLM computes.
     """
     rows: list[dict[str, Any]] = []
     for condition in found:
         for reuse in (False, True):
             costs = {
-                name: _costs(condition, ratio, law, shapes[name], reuse, encoder_ratio) for name, law in laws.items()
+                name: _costs(condition, ratio, law, shapes[name], reuse, encoder_ratio, rate)
+                for name, law in laws.items()
             }
             for rival in laws:
                 if rival == ours:
@@ -164,16 +173,23 @@ def savings(
                             "their_tokens": theirs[0] / count,
                             "tokens_saved": saving(mine[0], theirs[0]),
                             "flops_saved": saving(mine[1], theirs[1]),
+                            "time_saved": saving(mine[2], theirs[2]) if rate else None,
                         }
                     )
     return pd.DataFrame(rows)
 
 
 def _costs(
-    condition: Condition, ratio: float, law: Law, shape: Shape, reuse: bool, encoder_ratio: float
-) -> dict[str, tuple[float, float]]:
-    """Tokens and FLOPs of all texts, by part."""
-    made: dict[str, tuple[float, float]] = {}
+    condition: Condition,
+    ratio: float,
+    law: Law,
+    shape: Shape,
+    reuse: bool,
+    encoder_ratio: float,
+    rate: list[tuple[float, float]] | None,
+) -> dict[str, tuple[float, ...]]:
+    """Tokens, FLOPs and seconds of all texts, by part."""
+    made: dict[str, tuple[float, ...]] = {}
     for part, texts in (("queries", condition.queries), ("documents", condition.documents)):
         if not texts.number:
             continue
@@ -189,8 +205,9 @@ def _costs(
             encoder_ratio=encoder_ratio,
         )
         tokens = one.computed_tokens if shape.llm else one.encoder_tokens
-        made[part] = (tokens * texts.number, one.flops * texts.number)
-    made["whole task"] = (sum(tokens for tokens, _ in made.values()), sum(flops for _, flops in made.values()))
+        time = seconds(one.flops, tokens, rate) if rate else 0.0
+        made[part] = (tokens * texts.number, one.flops * texts.number, time * texts.number)
+    made["whole task"] = tuple(map(sum, zip(*made.values(), strict=True)))
     return made
 
 
@@ -224,3 +241,84 @@ def quantiles(table: pd.DataFrame, least: Mapping[str, float]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+REFERENCE, OURS = "last_token", "causal2vec"
+"""Whose measured speed is the machine's rate, and whose savings are looked for."""
+
+
+def write_published(
+    config: Config, work: Path, pairs: Path, efficiency: Path | None, output: Path, prompts: Path = PROMPTS
+) -> None:
+    """Write the savings of `savings` for every base of a study as CSV, after a column ``base``.
+
+    Args:
+        config: The study.
+        work: Holds ``models``.
+        pairs: A parquet file of pairs; its texts tell how many tokens of the encoder go on one of the LLM.
+        efficiency: ``efficiency.csv``, for the rate of this machine; None: no time is predicted.
+        output: The CSV file.
+        prompts: The instructions of the benchmark's tasks.
+    """
+    from causal2vec.files import write_text
+
+    found, ratio = conditions(load_prompts(prompts))
+    tables = []
+    for base in config.bases:
+        runs = _compared(config, base)
+        if OURS not in runs:
+            continue
+        laws, shapes, per_token = {}, {}, 1.0
+        for name, run in runs.items():
+            module = _shaped(config, run, work)
+            laws[name], shapes[name] = law_of(module), shape_of(module)
+            if name == OURS:
+                per_token = _encoder_ratio(module.tokenizers, pairs)
+        rate = rate_of(pd.read_csv(efficiency), base) if efficiency else []
+        table = savings(found, ratio, laws, shapes, OURS, per_token, rate or None)
+        table.insert(0, "base", base)
+        tables.append(table)
+    columns = ["base", "task", "type", "part", "rival", "reuse"]
+    made = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
+    write_text(output, made.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def rate_of(efficiency: Any, base: str) -> list[tuple[float, float]]:
+    """FLOPs per second of `REFERENCE` on a base, by computed tokens per text, as the efficiency study measured them."""
+    rows = efficiency[(efficiency["method"].str.removesuffix(ZERO_SHOT) == REFERENCE) & (efficiency["base"] == base)]
+    rows = rows[rows["text_tokens"].astype(str).str.isdigit() & (rows["reuse"] == "no")]
+    points = zip(rows["computed_tokens"], 1e9 * rows["gflops_per_text"] * rows["texts_per_second"], strict=True)
+    return sorted((float(tokens), float(rate)) for tokens, rate in points)
+
+
+def _compared(config: Config, base: str) -> dict[str, Run]:
+    """One run per method on a base; an encoder alone, on a base of its own, has no LLM to save tokens of."""
+    found: dict[str, Run] = {}
+    for run in runs_of(config):
+        name = run.method.removesuffix(ZERO_SHOT)
+        if VARIANT not in run.method and run.base == base:
+            found.setdefault(name, run)
+    return found
+
+
+def _shaped(config: Config, run: Run, work: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    from causal2vec.plan.architecture import load_architecture
+    from causal2vec.plan.reading import build
+
+    names = {"llm": run.base, "encoder": run.encoder}
+    parts = {part: load_architecture(name, config.models[name], work) for part, name in names.items()}
+    read = {part: AutoTokenizer.from_pretrained(work / "models" / name) for part, name in names.items()}
+    longest = run.model_copy(update={"budget": run.budget.model_copy(update={"max_length": MAX_TEXT})})
+    return build(longest, parts, read)
+
+
+def _encoder_ratio(tokenizers: Any, pairs: Path) -> float:
+    frame: Any = pd.read_parquet(pairs, columns=["query", "positive"]).head(200)
+    texts = [*frame["query"], *frame["positive"]]
+    counts = {
+        part: sum(map(len, tokenizers[part](texts, add_special_tokens=False)["input_ids"]))
+        for part in ("llm", "encoder")
+    }
+    return counts["encoder"] / counts["llm"]

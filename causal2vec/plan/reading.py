@@ -85,7 +85,7 @@ class Reader:
         self.understood = True
         self.module: Any = None
         try:
-            self.module = _build(run, parts)
+            self.module = build(run, parts)
             self.count(["text"], "", run.budget.max_length)
         except Exception:  # a stranger's method may ask its tokenizer for what the stand-in does not have
             self.understood = False
@@ -141,7 +141,8 @@ class Reader:
         return width, float(mask.sum()) / len(mask) if packs(model, width) else width
 
 
-def _build(run: Run, parts: dict[str, Architecture]) -> Any:
+def build(run: Run, parts: dict[str, Architecture], tokenizers: dict[str, Any] | None = None) -> Any:
+    """A run's method on shapes without weights, with stand-ins for the tokenizers unless they are given."""
     import torch
 
     from causal2vec.export import method_class
@@ -149,7 +150,7 @@ def _build(run: Run, parts: dict[str, Architecture]) -> Any:
     cls = method_class(run.spec.module)
     wanted = {"max_seq_length": run.budget.max_length, **run.inputs, **run.settings}
     settings = {key: value for key, value in wanted.items() if key in inspect.signature(cls).parameters}
-    loaded = {part: (parts[part].model, StandInTokenizer()) for part in cls.parts}
+    loaded = {part: (parts[part].model, (tokenizers or {}).get(part) or StandInTokenizer()) for part in cls.parts}
     with torch.device("meta"):
         module = cls(loaded, **settings)
     if hasattr(module, "reuses_prefix"):

@@ -60,6 +60,7 @@ class Study:
             share; None where no costs were measured.
         training: One row per trained model, with its losses, or None.
         audit: One row per trained model: whether its states are spread and its token is used; None where not audited.
+        published: What causal2vec saves at the published conditions (`causal2vec.efficiency.published`), or None.
         external: Imported models, or None.
         order: Methods in display order.
         bases: The compared bases; None compares the entries on each base among themselves.
@@ -77,6 +78,7 @@ class Study:
     conditions: pd.DataFrame | None = None
     training: pd.DataFrame | None = None
     audit: pd.DataFrame | None = None
+    published: pd.DataFrame | None = None
     external: External | None = None
     order: list[str] = field(default_factory=list)
     bases: list[str] | None = None
@@ -109,7 +111,7 @@ def load_study(
 
     Args:
         folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``audit.json``,
-            ``manifest.json`` and ``statistics/``.
+            ``efficiency_published.csv``, ``manifest.json`` and ``statistics/``.
         statistics: The folder of the statistics, if it is another one.
         external: A folder in mteb's results layout whose models stand beside ours, or `EXTERNAL`, kept of one.
         external_efficiency: An ``efficiency.csv`` of another machine whose rows, on other bases, stand beside ours.
@@ -140,6 +142,7 @@ def load_study(
         # A study of untrained methods has an empty list, and no table of training.
         training=read_training(training) if training.is_file() and read_json(training) != [] else None,
         audit=read_audit(folder / "audit.json") if (folder / "audit.json").is_file() else None,
+        published=pd.read_csv(saved) if (saved := folder / "efficiency_published.csv").is_file() else None,
         external=_external(Path(external), scores) if external else None,
         order=order,
         bases=[*bases, *elsewhere] if bases else bases,

@@ -2,6 +2,7 @@
 rule efficiency:
     input:
         "<results>/efficiency.csv",
+        "<results>/efficiency_published.csv",
 
 
 rule measure_efficiency:
@@ -30,3 +31,23 @@ rule measure_efficiency:
         "Measuring what each method costs, side by side"
     script:
         "../scripts/measure_efficiency.py"
+
+
+# What it costs where the papers said so: by the law, from lengths alone.
+rule predict_published:
+    input:
+        models=[f"<work>/models/{name}" for name in used_models()],
+        pairs="<work>/pairs",
+        efficiency="<results>/efficiency.csv",
+    output:
+        "<results>/efficiency_published.csv",
+    log:
+        "<work>/logs/predict_published.log",
+    params:
+        config=CONFIG.model_dump(mode="json"),
+        mteb=installed_version("mteb"),
+        code=code_of("predict_published"),
+    message:
+        "Working out what each method costs on MTEB with the published examples"
+    script:
+        "../scripts/predict_published.py"

@@ -4,11 +4,13 @@ SCORE_FILES = {
     "per_item": "<results>/items",
     "efficiency": "<results>/efficiency.csv",
     "training": "<results>/training.json",
+    "published": "<results>/efficiency_published.csv",
     "audit": "<results>/audit.json",
     "manifest": "<results>/manifest.json",
 }
-if FROM_FILES and not (FOLDERS.results / "audit.json").is_file():
-    del SCORE_FILES["audit"]  # of a study from before there were audits
+for newer in ("published", "audit"):  # a study from before has none
+    if FROM_FILES and not (FOLDERS.results / Path(SCORE_FILES[newer]).name).is_file():
+        del SCORE_FILES[newer]
 STUDY = {**SCORE_FILES, "statistics": "<results>/statistics"}
 # Imported results that tables and report show: asked for now, or brought here with the score files.
 BROUGHT = FROM_FILES and (FOLDERS.results / "external.json").is_file()

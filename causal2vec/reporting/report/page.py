@@ -101,7 +101,13 @@ PARTS = (
             "prefix_reuse",
             "shorter_faster",
         ),
-        rest=("efficiency", "efficiency_savings", "efficiency_conditions", "efficiency_predictions"),
+        rest=(
+            "published_savings",
+            "efficiency",
+            "efficiency_savings",
+            "efficiency_conditions",
+            "efficiency_predictions",
+        ),
     ),
     Part(
         "published",

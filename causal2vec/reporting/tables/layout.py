@@ -17,7 +17,7 @@ from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.tables.grid import Better, Column, Spread
-from causal2vec.reporting.tables.numbers import AUDIT, COSTS, DIFFERENCES, SAVINGS, STANDINGS, TRAINING
+from causal2vec.reporting.tables.numbers import AUDIT, COSTS, DIFFERENCES, PUBLISHED, SAVINGS, STANDINGS, TRAINING
 from causal2vec.settings import Number, Whole
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -199,6 +199,19 @@ class SavingsSpec(_Numbers):
         return SAVINGS
 
 
+class PublishedSavingsSpec(_Numbers):
+    """What one method saves at the published conditions, by the law of costs, over the tasks of a benchmark."""
+
+    kind: Literal["published_savings"]
+    claimed: dict[Annotated[str, Field(pattern="^(tokens|flops|time)$")], Number] = Field(
+        default_factory=dict, description="measure -> per cent that was claimed"
+    )
+
+    def known(self) -> Sequence[str]:
+        """The median, the most, and the number of tasks that reach the claim, of each measure."""
+        return PUBLISHED
+
+
 class TrainingSpec(_Numbers):
     """Cost of training."""
 
@@ -249,6 +262,7 @@ Spec = (
     | EfficiencySpec
     | ConditionsSpec
     | SavingsSpec
+    | PublishedSavingsSpec
     | TrainingSpec
     | AuditSpec
     | StatisticsSpec

@@ -12,6 +12,9 @@ COSTS = [
 SAVINGS = ["shorter", "leaner", "faster"]
 """The same for ``savings``."""
 
+PUBLISHED = [f"{saved}_{what}" for saved in ("tokens", "flops", "time") for what in ("median", "most", "reached")]
+"""The same for ``published_savings``."""
+
 TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]
 """The same for ``training``."""
 

@@ -19,7 +19,15 @@ from causal2vec.reporting.verify.cells import first_difference
 from causal2vec.reporting.verify.checksums import MARKERS
 from causal2vec.reporting.verify.findings import Findings
 
-SCORE_FILES = ("scores.csv", "efficiency.csv", "training.json", "audit.json", "manifest.json", EXTERNAL)
+SCORE_FILES = (
+    "scores.csv",
+    "efficiency.csv",
+    "efficiency_published.csv",
+    "training.json",
+    "audit.json",
+    "manifest.json",
+    EXTERNAL,
+)
 """What tables, claims and the report are made of, besides the statistics."""
 
 STATISTICS_TOLERANCE = 1e-9
