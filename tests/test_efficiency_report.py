@@ -157,7 +157,7 @@ def verdict(frame, wanted, config=CONFIG):
 
 def test_claim_holds_against_examples_that_are_read_every_time():
     found = verdict(conditions(), claim())
-    assert found.verdict == "supported" and found.measured == pytest.approx(100 * (1 - 29.4 / 1019))
+    assert found.verdict == "reached" and found.measured == pytest.approx(100 * (1 - 29.4 / 1019))
     assert (
         "97.1 % of the tokens into the LLM (16 tokens, examples for the rival alone, against in_context"
         in found.evidence
@@ -165,22 +165,22 @@ def test_claim_holds_against_examples_that_are_read_every_time():
     assert "84 % and more in 2 of 14 cases (examples for the rival alone)" in found.evidence
     assert "at most 27.5 % where the rival reads once what its texts share" in found.evidence
     timed = verdict(conditions(), claim(cost="time", value=82))
-    assert timed.verdict == "supported" and "batches of 1024 tokens" in timed.evidence
+    assert timed.verdict == "reached" and "batches of 1024 tokens" in timed.evidence
 
 
 def test_claim_against_methods_without_examples_of_their_own_is_about_like_terms():
     found = verdict(conditions(), claim("echo"))
     # The same words before both: never the rival's long prompt against our short one.
-    assert found.verdict == "contradicted" and "for the rival alone" not in found.evidence
+    assert found.verdict == "not reached" and "for the rival alone" not in found.evidence
     assert found.measured == pytest.approx(100 * (1 - 28.6 / 131))
-    assert verdict(conditions(), claim("last_token")).verdict == "contradicted", "examples: null"
+    assert verdict(conditions(), claim("last_token")).verdict == "not reached", "examples: null"
 
 
 def test_claim_is_open_where_examples_were_not_measured():
     bare = conditions(settings=["plain", "instruction"])
     found = verdict(bare, claim())
     assert found.verdict == "inconclusive" and "not measured with the examples" in found.evidence
-    assert verdict(bare, claim("echo")).verdict == "contradicted"
+    assert verdict(bare, claim("echo")).verdict == "not reached"
     assert verdict(conditions(settings=["plain"]), claim("echo")).evidence.endswith(
         "no instruction or examples before the texts were measured."
     )
@@ -189,7 +189,7 @@ def test_claim_is_open_where_examples_were_not_measured():
 def test_batches_of_equally_many_tokens_are_equal_terms():
     frame = conditions()
     frame.loc[frame["method"] == "echo", "batch_size"] = "7.5"
-    assert verdict(frame, claim("echo", "time")).verdict == "contradicted"
+    assert verdict(frame, claim("echo", "time")).verdict == "not reached"
     assert verdict(frame.assign(batch_tokens=""), claim("echo", "time")).verdict == "not run"
 
 

@@ -113,7 +113,8 @@ def at_most(word: Word, seeds: int) -> Word:
     """A verdict on what was trained: on few seeds no more than an indication."""
     if seeds >= ENOUGH_SEEDS:
         return word
-    return {"supported": "indicated", "contradicted": "indicated against"}.get(word, word)  # type: ignore[return-value]
+    for_few = {"supported": "indicated", "reached": "indicated", "contradicted": "indicated against"}
+    return for_few.get(word, "indicated against" if word == "not reached" else word)  # type: ignore[return-value]
 
 
 def seeds_text(seeds: int, higher: bool) -> str:

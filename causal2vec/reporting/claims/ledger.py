@@ -1,8 +1,8 @@
 """The claims ledger: what papers say, held against a study, one verdict per claim and compared base.
 
 - `load_claims` reads ``config/claims.yaml``;
-- `check_claims` gives every claim a verdict: supported or contradicted (on few seeds only indicated), inconclusive or
-  not run;
+- `check_claims` gives every claim a verdict: supported or contradicted (on few seeds only indicated), reached or not
+  reached, inconclusive, void or not run;
 - `claims_table` and `write_claims` show them; `strict_failures` lists what a strict run stops at.
 """
 
@@ -49,6 +49,8 @@ SIGNS: dict[Word, str] = {
     "indicated": "(+)",
     "contradicted": "×",
     "indicated against": "(×)",
+    "reached": "≥",
+    "not reached": "<",
     "inconclusive": "~",
     "void": "∅",
     "not run": "–",
@@ -181,8 +183,8 @@ def claims_table(
         "in per cent, for time with its range over repeats.",
         "Supported or contradicted only where interval, paired test (p < 0.05) and every seed agree, and there are "
         f"{ENOUGH_SEEDS} seeds or more, or nothing was trained; with fewer seeds indicated or indicated against; "
-        "inconclusive otherwise; void where the model does not use its Contextual token; not run where an entry, a "
-        "task or a cost is missing.",
+        "'up to' is reached where it holds under a measured or a published condition; inconclusive otherwise; void "
+        "where the model does not use its Contextual token; not run where an entry, a task or a cost is missing.",
         "Confidence is in the claim being made there: confirmed in the source, third-hand, or inference, our own "
         "reading.",
         *(
@@ -278,16 +280,16 @@ def _csv(verdicts: Sequence[Verdict]) -> str:
 
 
 def strict_failures(verdicts: Sequence[Verdict]) -> list[str]:
-    """One sentence per contradicted claim and base: what a strict run stops at; empty if nothing is contradicted."""
+    """One sentence per claim and base that is contradicted or not reached: what a strict run stops at."""
     return [
-        f"claim {v.claim_id} ({v.expected}) is contradicted on {v.base}: {v.evidence}"
+        f"claim {v.claim_id} ({v.expected}) is {v.verdict} on {v.base}: {v.evidence}"
         for v in verdicts
-        if v.verdict == "contradicted"
+        if v.verdict in ("contradicted", "not reached")
     ]
 
 
 def refuse_contradicted(path: Path) -> None:
-    """Stop if a verdict in ``claims.json`` is "contradicted".
+    """Stop if a verdict in ``claims.json`` is "contradicted" or "not reached".
 
     Raises:
         UserError: Names every such claim with its evidence.

@@ -26,7 +26,11 @@ BEST_RIVAL = "best_rival"
 Confidence = Literal["confirmed", "third-hand", "inference"]
 """Read in the source itself; somebody else's account of it; our own reading, which the source does not spell out."""
 
-Word = Literal["supported", "indicated", "contradicted", "indicated against", "inconclusive", "void", "not run"]
+Word = Literal[
+    "supported", "indicated", "contradicted", "indicated against", "reached", "not reached", "inconclusive", "void",
+    "not run",
+]  # fmt: skip
+"""*Reached* and *not reached* are verdicts on "up to": whether there is a condition under which it holds."""
 Text = Annotated[str, Field(min_length=1)]
 
 
