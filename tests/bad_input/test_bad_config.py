@@ -131,7 +131,7 @@ CASES = [
         "zzz",
         1,
         (
-            "the configuration: unknown key 'zzz' (known: title, scale_note, seeds, models, bases, "
+            "the configuration: unknown key 'zzz' (known: title, study, scale_note, seeds, models, bases, "
             "encoder, methods, pairs, budget, mntp, simcse, alignment, evaluation, efficiency, ablations, "
             "statistics, reporting, compute, distributed, resources); remove it or correct its name"
         ),
