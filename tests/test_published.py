@@ -12,7 +12,6 @@ from test_tables import build, named
 from causal2vec.efficiency.law import Law, Linear, Part, Reading, Shape
 from causal2vec.efficiency.published import (
     EXAMPLES,
-    MAX_TEXT,
     PROMPTS,
     characters_per_token,
     conditions,
@@ -23,6 +22,7 @@ from causal2vec.efficiency.published import (
 from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.reporting.claims.ledger import check_claims
 from causal2vec.reporting.render.plain import to_markdown
+from causal2vec.reporting.schema import PUBLISHED_LENGTH
 
 ONE = Linear(1, 1, 1)
 LAWS = {
@@ -74,7 +74,7 @@ def test_who_reads_examples_pays_for_queries_and_not_for_documents(table):
 
 
 def test_a_text_is_cut_and_time_follows_the_rate(table):
-    assert table["text_tokens"].max() == MAX_TEXT
+    assert table["text_tokens"].max() == PUBLISHED_LENGTH
     sts = table[(table["task"] == "STS12") & (table["part"] == "queries") & (table["reuse"] == "no")].set_index("rival")
     assert sts.loc["in_context", "time_saved"] != sts.loc["in_context", "flops_saved"], (
         "short texts run at another rate"

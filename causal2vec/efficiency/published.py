@@ -18,25 +18,22 @@ from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, cost, law_of, s
 from causal2vec.evaluation.costs import evaluated_parts
 from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, load_prompts
 from causal2vec.manifest import ROOT
+from causal2vec.reporting.schema import DOCUMENTS, PARTS, PUBLISHED_LENGTH, PUBLISHED_ON, QUERIES, SAVES, WHOLE_TASK
 from causal2vec.runs import Run, runs_of
 from causal2vec.settings import VARIANT, ZERO_SHOT
-
-BENCHMARK = "MTEB(eng, v1)"
 
 EXAMPLES = Path(__file__).with_name("icl_example_lengths.csv")
 
 PROMPTS = ROOT / "config" / "prompts_paper.yaml"
 
-MAX_TEXT, MAX_WITH_EXAMPLES = 512, 2048
-"""Tokens of a text, and of a query with its examples (bge-en-icl, section 4)."""
+MAX_WITH_EXAMPLES = 2048
+"""Tokens of a query with its examples, of which a text has `PUBLISHED_LENGTH` at most (bge-en-icl, section 4)."""
 
 TEMPLATE_TOKENS = 13
 """Of one example in bge-en-icl's template beside its instruction, query and response (SmolLM2's tokenizer)."""
 
 TEXTS_PER_BATCH = 64
 """Assumed; it decides whether reading a short beginning once pays."""
-
-PARTS = ("queries", "documents", "whole task")
 
 PARTLY_NAMED = {"CQADupstackRetrieval": "CQADupstack"}
 """A task's name here -> there, where they part."""
@@ -84,7 +81,7 @@ def conditions(prompts: Prompts) -> tuple[list[Condition], float]:
     examples: Any = pd.read_csv(EXAMPLES).set_index("task")
     ratio = characters_per_token(examples)
     found = []
-    for task in mteb.get_benchmark(BENCHMARK).tasks:
+    for task in mteb.get_benchmark(PUBLISHED_ON).tasks:
         name = task.metadata.name
         row = examples.loc[PARTLY_NAMED.get(name, name)]
         own = task.metadata.prompt
@@ -99,7 +96,7 @@ def conditions(prompts: Prompts) -> tuple[list[Condition], float]:
                 queries,
                 documents,
                 len(instruction) / ratio,
-                min(float(shown), MAX_WITH_EXAMPLES - MAX_TEXT),
+                min(float(shown), MAX_WITH_EXAMPLES - PUBLISHED_LENGTH),
             )
         )
     return found, ratio
@@ -156,7 +153,7 @@ def savings(
                     mine, theirs = costs[ours].get(part), costs[rival].get(part)
                     if mine is None or theirs is None:
                         continue
-                    texts = {"queries": condition.queries, "documents": condition.documents}.get(part)
+                    texts = {QUERIES: condition.queries, DOCUMENTS: condition.documents}.get(part)
                     count = texts.number if texts else condition.queries.number + condition.documents.number
                     rows.append(
                         {
@@ -166,9 +163,9 @@ def savings(
                             "rival": rival,
                             "reuse": "yes" if reuse else "no",
                             "texts": count,
-                            "text_tokens": min(texts.characters / ratio, MAX_TEXT) if texts else None,
-                            "instruction_tokens": 0.0 if part == "documents" else condition.instruction,
-                            "example_tokens": 0.0 if part == "documents" else condition.examples,
+                            "text_tokens": min(texts.characters / ratio, PUBLISHED_LENGTH) if texts else None,
+                            "instruction_tokens": 0.0 if part == DOCUMENTS else condition.instruction,
+                            "example_tokens": 0.0 if part == DOCUMENTS else condition.examples,
                             "our_tokens": mine[0] / count,
                             "their_tokens": theirs[0] / count,
                             "tokens_saved": saving(mine[0], theirs[0]),
@@ -190,11 +187,11 @@ def _costs(
 ) -> dict[str, tuple[float, ...]]:
     """Tokens, FLOPs and seconds of all texts, by part."""
     made: dict[str, tuple[float, ...]] = {}
-    for part, texts in (("queries", condition.queries), ("documents", condition.documents)):
+    for part, texts in ((QUERIES, condition.queries), (DOCUMENTS, condition.documents)):
         if not texts.number:
             continue
-        length = min(texts.characters / ratio, MAX_TEXT)
-        before = (condition.instruction, condition.examples) if part == "queries" else (0.0, 0.0)
+        length = min(texts.characters / ratio, PUBLISHED_LENGTH)
+        before = (condition.instruction, condition.examples) if part == QUERIES else (0.0, 0.0)
         one: Cost = cost(
             law,
             shape,
@@ -207,7 +204,7 @@ def _costs(
         tokens = one.computed_tokens if shape.llm else one.encoder_tokens
         time = seconds(one.flops, tokens, rate) if rate else 0.0
         made[part] = (tokens * texts.number, one.flops * texts.number, time * texts.number)
-    made["whole task"] = tuple(map(sum, zip(*made.values(), strict=True)))
+    made[WHOLE_TASK] = tuple(map(sum, zip(*made.values(), strict=True)))
     return made
 
 
@@ -243,8 +240,8 @@ def quantiles(table: pd.DataFrame, least: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-REFERENCE, OURS = "last_token", "causal2vec"
-"""Whose measured speed is the machine's rate, and whose savings are looked for."""
+REFERENCE = "last_token"
+"""Whose measured speed is the machine's rate."""
 
 
 def write_published(
@@ -266,16 +263,16 @@ def write_published(
     tables = []
     for base in config.bases:
         runs = _compared(config, base)
-        if OURS not in runs:
+        if SAVES not in runs:
             continue
         laws, shapes, per_token = {}, {}, 1.0
         for name, run in runs.items():
             module = _shaped(config, run, work)
             laws[name], shapes[name] = law_of(module), shape_of(module)
-            if name == OURS:
+            if name == SAVES:
                 per_token = _encoder_ratio(module.tokenizers, pairs)
         rate = rate_of(pd.read_csv(efficiency), base) if efficiency else []
-        table = savings(found, ratio, laws, shapes, OURS, per_token, rate or None)
+        table = savings(found, ratio, laws, shapes, SAVES, per_token, rate or None)
         table.insert(0, "base", base)
         tables.append(table)
     columns = ["base", "task", "type", "part", "rival", "reuse"]
@@ -310,7 +307,7 @@ def _shaped(config: Config, run: Run, work: Path) -> Any:
     names = {"llm": run.base, "encoder": run.encoder}
     parts = {part: load_architecture(name, config.models[name], work) for part, name in names.items()}
     read = {part: AutoTokenizer.from_pretrained(work / "models" / name) for part, name in names.items()}
-    longest = run.model_copy(update={"budget": run.budget.model_copy(update={"max_length": MAX_TEXT})})
+    longest = run.model_copy(update={"budget": run.budget.model_copy(update={"max_length": PUBLISHED_LENGTH})})
     return build(longest, parts, read)
 
 

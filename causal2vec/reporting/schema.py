@@ -29,6 +29,17 @@ READ_AGAIN, READ_ONCE = "no", "yes"
 UNTRAINED_SUFFIX = "-zero_shot"
 """What the name of an untrained twin ends with."""
 
+PUBLISHED_ON = "MTEB(eng, v1)"
+"""The benchmark whose texts ``efficiency_published.csv`` is about, cut at `PUBLISHED_LENGTH` tokens."""
+
+PUBLISHED_LENGTH = 512
+
+QUERIES, DOCUMENTS, WHOLE_TASK = PARTS = ("queries", "documents", "whole task")
+"""What is embedded of a task, in the column ``part``."""
+
+SAVES = "causal2vec"
+"""Whose savings ``efficiency_published.csv`` holds."""
+
 Parser = Callable[[str], Any]
 
 

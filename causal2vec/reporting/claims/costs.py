@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from causal2vec.efficiency.published import BENCHMARK, OURS, PARTS
 from causal2vec.reporting.claims.checks import Finding, at_most, each, is_lucky
 from causal2vec.reporting.claims.schema import BEST_RIVAL, Reduction
 from causal2vec.reporting.claims.sides import NotRunError, best_rivals, entries_of, short
@@ -24,7 +23,7 @@ from causal2vec.reporting.conditions import (
     text_words,
 )
 from causal2vec.reporting.evidence import ALL
-from causal2vec.reporting.schema import EXAMPLES, PLAIN, READ_AGAIN, READ_ONCE
+from causal2vec.reporting.schema import EXAMPLES, PARTS, PLAIN, PUBLISHED_ON, READ_AGAIN, READ_ONCE, SAVES
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, listed, twin_of
 
@@ -109,7 +108,7 @@ def _reduction(
 
 def _published(study: Study, claim: Reduction, rivals: list[Entry], base: str, floor: float) -> tuple[str, bool]:
     """What is saved at the published conditions, in words, and whether that is as much as was claimed."""
-    if study.published is None or claim.at is not None or claim.first != OURS:
+    if study.published is None or claim.at is not None or claim.first != SAVES:
         return "", False
     known: Any = study.published
     known = known[(known["base"] == base) & known["rival"].isin([twin_of(rival[0]) for rival in rivals])]
@@ -126,8 +125,8 @@ def _published(study: Study, claim: Reduction, rivals: list[Entry], base: str, f
             parts.append(f"{part}: {held} of {tasks} tasks, most {best[column]:.1f} % ({best['task']})")
     once = known.loc[known["reuse"] == READ_ONCE, column]
     text = (
-        f"; at the published conditions ({BENCHMARK}, bge-en-icl's examples, by the law of costs) {floor:g} % and more "
-        f"for {'; '.join(parts)}"
+        f"; at the published conditions ({PUBLISHED_ON}, bge-en-icl's examples, by the law of costs) {floor:g} % and "
+        f"more for {'; '.join(parts)}"
     )
     text += f"; most {once.max():.1f} % where each reads once what its texts share" if len(once) else ""
     return text, bool((known[column] >= floor).any())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from causal2vec.efficiency.published import BENCHMARK, MAX_TEXT, PARTS
 from causal2vec.reporting.compare import compare
+from causal2vec.reporting.schema import PARTS, PUBLISHED_LENGTH, PUBLISHED_ON
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.tables.conditions import REUSE
 from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table, number_cell
@@ -40,11 +40,11 @@ def published_savings_table(name: str, spec: PublishedSavingsSpec, study: Study)
     reached = " and ".join(f"{value:g} % of the {key}" for key, value in spec.claimed.items())
     notes = [
         *spec.notes,
-        f"Per cent of the rival's cost over the tasks of {BENCHMARK}: median, in brackets the middle half of them.",
+        f"Per cent of the rival's cost over the tasks of {PUBLISHED_ON}: median, in brackets the middle half of them.",
         *([f"Last columns: tasks that save at least what the abstract's v1 says, {reached}."] if reached else []),
         "By the law of costs (docs/efficiency.md), not measured: mean lengths of each task's texts from mteb's "
-        f"statistics, cut at {MAX_TEXT} tokens, and the lengths of the examples that bge-en-icl publishes, which stand "
-        "before queries alone; texts that are no documents count as queries.",
+        f"statistics, cut at {PUBLISHED_LENGTH} tokens, and the lengths of the examples that bge-en-icl publishes, "
+        "which stand before queries alone; texts that are no documents count as queries.",
         "Reuse: yes where each method reads once what its texts share and its attention allows it.",
     ]
     return Table(name, spec.title, [*heads, *(c.column() for c in columns)], groups, notes)
