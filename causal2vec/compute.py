@@ -50,7 +50,7 @@ def probe(output: Path, compute: Compute) -> dict[str, Any]:
     faster = "bfloat16" if rates["bfloat16"] > 1.2 * rates["float32"] else "float32"
     facts = {
         "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "device_name": device_name(device),
         "dtype": faster if compute.dtype == "auto" else compute.dtype,
         "dtype_chosen_by": "measurement" if compute.dtype == "auto" else "configuration",
         "gflops": {name: round(rate, 1) for name, rate in rates.items()},
@@ -203,6 +203,13 @@ def _matmul_rate(device: str, dtype: Any, seconds: float = 0.4) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 2 * 512 * 576 * 1536 / statistics.median(times) / 1e9
+
+
+def device_name(device: str) -> str:
+    """What the GPU or the processor calls itself."""
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else _processor()
 
 
 def _processor(info: Path = Path("/proc/cpuinfo")) -> str:

@@ -390,3 +390,52 @@ def test_counting_leaves_no_hook_behind(tiny):
     model = wrapped("causal2vec", tiny)
     count(model, TEXTS, "", None)
     assert not model[0]._forward_pre_hooks and not model[0].llm._forward_pre_hooks
+
+
+# -- one method more -------------------------------------------------------------------------------------
+
+
+def test_a_new_method_takes_turns_with_one_of_before(study, tiny, tmp_path, monkeypatch):
+    """Only it is measured, and its times are set to the machine as it was; one of another content is new."""
+    from causal2vec.efficiency import measure
+
+    models = study[2]
+    pairs, _ = pairs_file(tmp_path, 24)
+    settings = Efficiency(lengths=[8, 16], texts=6, repeats=2, batch_tokens=96)
+    slow, served = [1.0], []
+    ask, worker_of = measure._ask, measure._worker
+
+    def asked(pipe, model, question):
+        found = ask(pipe, model, question)
+        return found._replace(seconds=slow[0], latency=slow[0]) if question.task == "time" else found
+
+    def served_by(model, *where):
+        served.append(model.method)
+        return worker_of(model, *where)
+
+    monkeypatch.setattr(measure, "_ask", asked)
+    monkeypatch.setattr(measure, "_worker", served_by)
+
+    def measured(chosen, folder="kept"):
+        served.clear()
+        return measure_efficiency(
+            chosen, pairs, tiny["llm"], settings, tmp_path / "e.csv",
+            device="cpu", dtype="float32", threads=1, kept=tmp_path / folder,
+        )  # fmt: skip
+
+    first = measured([models[0], models[2]])
+    assert served == ["causal2vec", "encoder_only"]
+    slow[0] = 3.0  # the machine is three times as slow now
+    table = measured(models)
+    assert served == ["causal2vec", "last_token"]
+    assert table[table["method"] != "last_token"].reset_index(drop=True).equals(first)
+    times = table[table["text_tokens"] == 8].set_index("method")
+    assert times.loc["last_token", "seconds_per_1000_texts"] == times.loc["causal2vec", "seconds_per_1000_texts"]
+    assert times.loc["last_token", "latency_ms"] == pytest.approx(1000, rel=1e-4)
+    assert times.loc["last_token", "texts_per_second"] == times.loc["causal2vec", "texts_per_second"]
+    assert table.groupby("base")["matmul_gflops"].nunique().eq(1).all()
+    assert measured(models).equals(table) and served == [], "a plain run measures nothing"
+    assert measured([models[2]]).equals(table[table["method"] == "encoder_only"].reset_index(drop=True))
+    assert served == [], "nor does one without a method"
+    measured(models, "another")
+    assert len(served) == 3

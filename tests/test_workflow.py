@@ -254,14 +254,18 @@ def test_imported_models_stand_beside_ours(finished, tmp_path):
     """A results folder as the leaderboard has it: here our own, under another name."""
     [source] = (results_of(finished) / "mteb" / "results").glob("causal2vec-suite__encoder_only__*")
     shutil.copytree(source, tmp_path / "results" / "somebody__their-model")
-    done = snakemake(finished, "--cores", "2", "paper_tables", "--config", f"external_results={tmp_path}")
+    costs = pd.read_csv(results_of(finished) / "efficiency.csv").assign(base="their-base")
+    costs.to_csv(tmp_path / "costs.csv", index=False)
+    given = (f"external_results={tmp_path}", f"external_efficiency={tmp_path / 'costs.csv'}")
+    done = snakemake(finished, "--cores", "2", "paper_tables", "--config", *given)
     try:
         assert done.returncode == 0, done.stderr[-3000:]
         found = [
             path.name for path in (results_of(finished) / "tables").glob("*.md") if "their-model" in path.read_text()
         ]
         assert found, "the imported model is in some table"
-        assert "their-model" in (results_of(finished) / "report.html").read_text()
+        page = (results_of(finished) / "report.html").read_text()
+        assert "their-model" in page and "their-base" in page
         checked = snakemake(finished, "--cores", "2", "verify")
         assert checked.returncode == 0 and "; 0 failures" in checked.stdout, checked.stdout
         elsewhere = tmp_path / "elsewhere"  # a whole folder, without what it was made from
@@ -269,9 +273,10 @@ def test_imported_models_stand_beside_ours(finished, tmp_path):
         shutil.copy(finished / "tiny.yaml", elsewhere)
     finally:
         assert snakemake(finished, "--cores", "2").returncode == 0
-    assert not (results_of(finished) / "external.json").exists()
+    assert not list(results_of(finished).glob("external*"))
     assert snakemake(finished, "--cores", "2", "verify").returncode == 0
     shutil.rmtree(tmp_path / "results")
+    (tmp_path / "costs.csv").unlink()
     done = snakemake(elsewhere, "--cores", "2", "paper_tables", "--forcerun", "make_tables")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "their-model" in (results_of(elsewhere) / "report.html").read_text(), "kept without its source"

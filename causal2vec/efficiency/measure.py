@@ -7,6 +7,7 @@ Bases follow one another: a GPU may hold all methods on one large LLM, but not o
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,8 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from causal2vec.compute import process_context
+from causal2vec.compute import device_name, process_context
 from causal2vec.efficiency.counting import Counts
+from causal2vec.efficiency.kept import Kept, Rows, as_then, drift_of
 from causal2vec.efficiency.order import side_by_side
 from causal2vec.efficiency.worker import Answer, Model, Question, Timing, serve
 from causal2vec.efficiency.workloads import Workload, make_workloads
@@ -26,6 +28,8 @@ from causal2vec.files import atomic_file
 from causal2vec.hints import hint
 from causal2vec.parsing import yaml_value
 from causal2vec.settings import Efficiency
+
+logger = logging.getLogger(__name__)
 
 Measured = dict[tuple[Model, int], tuple[Counts, list[Timing]]]
 """By model and number of the workload; absent where there was nothing to measure."""
@@ -42,6 +46,7 @@ def measure_efficiency(
     dtype: str,
     threads: int,
     task_texts: Path | None = None,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """Write ``efficiency.csv``: one row per method, base, setting, reuse and text length; see docs/efficiency.md.
 
@@ -53,6 +58,8 @@ def measure_efficiency(
         output: The CSV file.
         device, dtype, threads: As for the evaluation.
         task_texts: The texts of evaluation tasks, for ``efficiency.tasks``.
+        kept: The folder of what was measured before with the same code: only what is new is measured, see
+            `causal2vec.efficiency.kept`.
 
     Returns:
         The table.
@@ -62,27 +69,55 @@ def measure_efficiency(
     """
     workloads = make_workloads(pairs, tokenizer, settings, task_texts)
     models = with_variants(models, settings.variants)
-    measured: Measured = {}
-    rates: dict[str, list[float]] = {}
-    for group in side_by_side(models):
-        with ExitStack() as stack:
-            workers = {model: stack.enter_context(_worker(model, device, dtype, threads)) for model in group}
-            for place, workload in enumerate(workloads):
-                measured |= _side_by_side(workers, place, workload, settings)
-                for base, rate in _rates(workers, workload, settings).items():
-                    rates.setdefault(base, []).append(rate)
     made = {"dtype": dtype, "device": device, "threads": threads, "repeats": settings.repeats}
     made["batch_tokens"] = settings.batch_tokens or tokens_per_batch(device, dtype)
-    rows = [
-        row_of(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
-        for model in models
-        for place, workload in enumerate(workloads)
-        if (model, place) in measured
-    ]
-    table = pd.DataFrame(rows)
+    store = Kept(kept, {**made, "machine": device_name(device)}, workloads)
+    known = {model: rows for model in models if (rows := store.read(model)) is not None}
+    for group in side_by_side(models):
+        if not (new := [model for model in group if model not in known]):
+            continue
+        before = next((model for model in group if model in known), None)
+        found = _in_turns([*([before] if before else []), *new], workloads, settings, made)
+        drift = drift_of(known[before], found[before]) if before else 1.0
+        if before:
+            logger.info("took turns with %s, which was %.3f times as slow as before", before.method, drift)
+        # At the shapes of one base there is one rate.
+        rates = {row["base"]: row["matmul_gflops"] for rows in known.values() for row in rows if row}
+        for model in new:
+            rows = [row and {**as_then(row, drift), "matmul_gflops": rates.get(model.base, row["matmul_gflops"])}
+                    for row in found[model]]  # fmt: skip
+            store.write(model, rows, before and before.method, drift)
+            known[model] = rows
+    table = pd.DataFrame([row for model in models for row in known[model] if row])
     with atomic_file(output) as draft:
         table.to_csv(draft, index=False)
     return table
+
+
+def _in_turns(
+    models: list[Model], workloads: list[Workload], settings: Efficiency, made: dict[str, Any]
+) -> dict[Model, Rows]:
+    """The rows of models that take turns."""
+    measured: Measured = {}
+    rates: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        workers = {
+            model: stack.enter_context(_worker(model, made["device"], made["dtype"], made["threads"]))
+            for model in models
+        }
+        for place, workload in enumerate(workloads):
+            measured |= _side_by_side(workers, place, workload, settings)
+            for base, rate in _rates(workers, workload, settings).items():
+                rates.setdefault(base, []).append(rate)
+    return {
+        model: [
+            row_of(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
+            if (model, place) in measured
+            else None
+            for place, workload in enumerate(workloads)
+        ]
+        for model in models
+    }
 
 
 def with_variants(models: list[Model], variants: list[str]) -> list[Model]:

@@ -96,6 +96,9 @@ class Study:
 EXTERNAL = "external.json"
 """In a results folder: the imported results that its tables show."""
 
+ELSEWHERE = "external_efficiency.csv"
+"""In a results folder: the costs of another machine that its tables show."""
+
 
 def _external(path: Path, scores: pd.DataFrame) -> External:
     return kept_external(path) if path.is_file() else read_external(path, ours=evaluated(scores))

@@ -12,11 +12,16 @@ for newer in ("published", "audit"):  # a study from before has none
     if FROM_FILES and not (FOLDERS.results / Path(SCORE_FILES[newer]).name).is_file():
         del SCORE_FILES[newer]
 STUDY = {**SCORE_FILES, "statistics": "<results>/statistics"}
-# Imported results that tables and report show: asked for now, or brought here with the score files.
-BROUGHT = FROM_FILES and (FOLDERS.results / "external.json").is_file()
-EXTERNAL = (
-    ["<results>/external.json"] if ASKED.external_results is not None or BROUGHT else []
-)
+
+
+def imported(name, asked) -> list[str]:
+    """A file of others' numbers that tables show: asked for now, or brought here with the score files."""
+    brought = FROM_FILES and (FOLDERS.results / name).is_file()
+    return [f"<results>/{name}"] if asked is not None or brought else []
+
+
+EXTERNAL = imported("external.json", ASKED.external_results)
+ELSEWHERE = imported("external_efficiency.csv", ASKED.external_efficiency)
 # Checksums follow what is made, where all that they are of is there.
 WHOLE = all(
     (FOLDERS.results / part).is_dir()
@@ -148,10 +153,27 @@ if ASKED.external_results is not None:
             "../scripts/import_results.py"
 
 
+if ASKED.external_efficiency is not None:
+
+    rule import_efficiency:
+        output:
+            "<results>/external_efficiency.csv",
+        log:
+            "<work>/logs/import_efficiency.log",
+        params:
+            file=ASKED.external_efficiency,
+            code=code_of("import_efficiency"),
+        message:
+            "Importing costs of another machine"
+        script:
+            "../scripts/import_efficiency.py"
+
+
 rule make_tables:
     input:
         **STUDY,
         external=EXTERNAL,
+        elsewhere=ELSEWHERE,
         layout=str(located(CONFIG.reporting.tables)),
     output:
         report(
@@ -166,7 +188,6 @@ rule make_tables:
     benchmark:
         "<work>/benchmarks/make_tables.jsonl"
     params:
-        external_efficiency=ASKED.external_efficiency,
         code=code_of("make_tables"),
     message:
         "Writing the tables"
@@ -177,6 +198,7 @@ rule make_tables:
 rule make_plots:
     input:
         **STUDY,
+        elsewhere=ELSEWHERE,
     output:
         report(
             directory("<results>/plots"),
@@ -190,7 +212,6 @@ rule make_plots:
     benchmark:
         "<work>/benchmarks/make_plots.jsonl"
     params:
-        external_efficiency=ASKED.external_efficiency,
         code=code_of("make_plots"),
     message:
         "Drawing the figures"
@@ -201,6 +222,7 @@ rule make_plots:
 rule check_claims:
     input:
         **STUDY,
+        elsewhere=ELSEWHERE,
         claims=str(located(CONFIG.reporting.claims)),
     output:
         report(
@@ -213,7 +235,6 @@ rule check_claims:
     log:
         "<work>/logs/check_claims.log",
     params:
-        external_efficiency=ASKED.external_efficiency,
         code=code_of("check_claims"),
     message:
         "Holding the papers' claims against the numbers"
@@ -240,6 +261,7 @@ rule write_report:
     input:
         **STUDY,
         external=EXTERNAL,
+        elsewhere=ELSEWHERE,
         layout=str(located(CONFIG.reporting.tables)),
         claims=str(located(CONFIG.reporting.claims)),
         plots="<results>/plots",
@@ -250,7 +272,6 @@ rule write_report:
     log:
         "<work>/logs/write_report.log",
     params:
-        external_efficiency=ASKED.external_efficiency,
         code=code_of("write_report"),
     message:
         "Writing the report"
@@ -272,6 +293,7 @@ if WHOLE or not FROM_FILES:
                 "<results>/claims",
                 "<results>/report.html",
                 *EXTERNAL,
+                *ELSEWHERE,
             ],
         output:
             "<results>/SHA256SUMS",

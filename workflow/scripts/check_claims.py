@@ -6,6 +6,6 @@ from causal2vec.reporting.study import load_study
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    study = load_study(Path(s.input.scores).parent, external_efficiency=s.params.external_efficiency)
+    study = load_study(Path(s.input.scores).parent, external_efficiency=next(iter(s.input.elsewhere), None))
     verdicts = write_claims(study, load_claims(Path(s.input.claims)), Path(s.output[0]))
     sys.stdout.write(claims_text(verdicts))

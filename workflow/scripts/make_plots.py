@@ -5,6 +5,5 @@ from causal2vec.reporting.study import load_study
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    write_plots(
-        load_study(Path(s.input.scores).parent, external_efficiency=s.params.external_efficiency), Path(s.output[0])
-    )
+    study = load_study(Path(s.input.scores).parent, external_efficiency=next(iter(s.input.elsewhere), None))
+    write_plots(study, Path(s.output[0]))

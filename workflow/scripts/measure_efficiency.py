@@ -4,7 +4,7 @@ from causal2vec.compute import set_up
 from causal2vec.config import Compute, Efficiency
 from causal2vec.efficiency.__main__ import describe
 from causal2vec.efficiency.measure import measure_efficiency
-from causal2vec.workflow import job
+from causal2vec.workflow import folders_of, job
 
 if __name__ == "__main__":  # the workers that measure import this file, and must not start workers themselves
     with job(snakemake) as s:
@@ -21,4 +21,5 @@ if __name__ == "__main__":  # the workers that measure import this file, and mus
             dtype=dtype,
             threads=settings.threads or compute.threads,
             task_texts=Path(s.input.task_texts[0]) if s.input.task_texts else None,
+            kept=folders_of(s).work / "costs" / s.params.code,
         )

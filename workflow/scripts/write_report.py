@@ -8,8 +8,8 @@ with job(snakemake) as s:
     report_study(
         load_study(
             Path(s.input.scores).parent,
-            external=s.input.external[0] if s.input.external else None,
-            external_efficiency=s.params.external_efficiency,
+            external=next(iter(s.input.external), None),
+            external_efficiency=next(iter(s.input.elsewhere), None),
         ),
         Path(s.input.layout),
         Path(s.input.claims),

@@ -7,7 +7,7 @@ from typing import Any
 
 from causal2vec.errors import UserError
 from causal2vec.manifest import git_state
-from causal2vec.reporting.study import EXTERNAL
+from causal2vec.reporting.study import ELSEWHERE, EXTERNAL
 from causal2vec.reporting.verify.checksums import check_checksums
 from causal2vec.reporting.verify.findings import Findings
 from causal2vec.reporting.verify.models import check_filed, check_manifest, check_models
@@ -36,7 +36,7 @@ def verify_results(
         layout: The file that says which tables there are.
         claims: The file of the papers' claims.
         external: The imported results that the tables show beside ours, if they are not those that the folder keeps.
-        external_efficiency: The costs that were measured elsewhere, if tables show any.
+        external_efficiency: The costs that were measured elsewhere, likewise.
         models: Whether to check the models; without, a copy without them can be checked.
         workers: Files that are read at once, and processes for the statistics.
 
@@ -48,8 +48,9 @@ def verify_results(
     """
     if not (results / "scores.csv").is_file() and not (results / "SHA256SUMS").is_file():
         raise UserError(f"{results} is no finished results folder (no scores.csv, no SHA256SUMS); name another one")
-    if external is None and (results / EXTERNAL).is_file():
-        external = results / EXTERNAL
+    kept, costs = results / EXTERNAL, results / ELSEWHERE
+    external = kept if external is None and kept.is_file() else external
+    external_efficiency = costs if external_efficiency is None and costs.is_file() else external_efficiency
     findings = Findings()
     check_checksums(results, findings, models=models, workers=workers)
     manifest = check_manifest(results, findings)
