@@ -32,7 +32,8 @@ def prepare_model(name: str, source: ModelSource, output: Path, fetched: Path | 
     """Fetch a model, check it, keep the configured blocks and write it as safetensors with its tokenizer.
 
     ``output`` also gets ``source.json``: where the model came from, blocks kept and available, and the SHA-256
-    of the written files; of a hub model also which weights were read and how. Weights of a hub or local model that
+    of the written files; of a hub model also which weights were read and how, and the commit that a branch or tag
+    (then ``asked_for``) stood for. Weights of a hub or local model that
     are as they should be already are linked or copied, in the number format that they came in: large ones need no
     memory.
 
@@ -48,12 +49,14 @@ def prepare_model(name: str, source: ModelSource, output: Path, fetched: Path | 
     """
     with tempfile.TemporaryDirectory(prefix="model-") as scratch, atomic_folder(output) as draft:
         folder, gguf = _obtain(name, source, Path(scratch), fetched)
+        commit = folder.name if source.source == "hub" else None
         kept, available, how = _convert(name, source, folder, gguf, draft)
         write_json(
             draft / "source.json",
             {
                 "name": name,
                 **source.model_dump(exclude_none=True),
+                **({"revision": commit, "asked_for": source.revision} if commit not in (None, source.revision) else {}),
                 "layers_kept": kept,
                 "layers_available": available,
                 **({"weights": how} if source.source == "hub" else {}),

@@ -6,6 +6,7 @@ Light on purpose: the Snakefile imports this at parse time, so nothing here may 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_yaml
+from causal2vec.files import located, read_yaml
 from causal2vec.folders import RESERVED, UNNAMED
 from causal2vec.hints import fault_sentence, hint, module_exists
 from causal2vec.parsing import fault_of
@@ -199,6 +200,9 @@ SWITCHES = ("validate", "claims", "external_results", "external_efficiency", "gp
 """The names of the switches."""
 
 
+DEMO = Path("config/demo.yaml")
+"""What a study is laid over that has no methods of its own."""
+
 _OVERLAY = 2
 """A file that lacks more sections than these is one that changes another."""
 
@@ -229,21 +233,30 @@ def _place(given: Any) -> Any:
     return str(Path(given).expanduser()) if isinstance(given, str) else given
 
 
-def load_config(source: Path | dict[str, Any], where: str = "the configuration") -> Config:
+def laid_over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """Two settings as Snakemake lays one file over another: mappings are merged, all else is replaced."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = lower.get(key)
+        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def load_config(source: Path | Sequence[Path] | dict[str, Any], where: str = "the configuration") -> Config:
     """Read and check a configuration.
 
     Args:
-        source: A YAML file, or a mapping as Snakemake hands it over.
+        source: A YAML file; several, each laid over those before it, as Snakemake does with ``--configfile``; or a
+            mapping as Snakemake hands it over. Files without ``methods`` are laid over the demo.
         where: What to call a mapping in errors: the files that it was merged from.
 
     Raises:
         UserError: One sentence per fault, with its key; the file's name when there is one.
     """
-    if isinstance(source, Path):
-        where = str(source)
-        source = read_yaml(source, "name a file such as config/demo.yaml")
     if not isinstance(source, dict):
-        raise UserError(f"{where} must hold a mapping of settings; see config/demo.yaml for one")
+        files = [source] if isinstance(source, Path) else list(source)
+        where = " with ".join(map(str, files))
+        source = _read(files)
     if fault := fault_of(source):  # a mapping did not come through `read_yaml`
         raise UserError(f"{where}: {fault}; correct it")
     try:
@@ -253,14 +266,32 @@ def load_config(source: Path | dict[str, Any], where: str = "the configuration")
         lacking = [key for key, fault in reversed(faults.items()) if fault["type"] == "missing" and "." not in key]
         if len(lacking) > _OVERLAY:
             raise UserError(
-                f"{where} lacks {', '.join(lacking)}; if it only changes a study, name that before it, as in "
-                f"snakemake --configfile config/demo.yaml {where}"
+                f"{where} lacks {', '.join(lacking)}; if it only changes a study, name that before it: "
+                f"config/demo.yaml {where} (both, behind one --configfile of snakemake or one --config)"
             ) from error
         sentences = [
             fault_sentence(f, key, [*_fields_at(f["loc"][:-1]), *difflib.get_close_matches(key, SWITCHES)])
             for key, f in reversed(faults.items())
         ]
         raise UserError(f"{where}: {'; '.join(sentences)}") from error
+
+
+def add_config_option(parser: Any, what: str = "the experiment") -> None:
+    """The command-line option ``--config``, as `load_config` takes it."""
+    parser.add_argument(
+        "--config", type=Path, nargs="+", default=[DEMO], metavar="FILE",
+        help=f"{what}; of several files a later one is laid over those before it (default: {DEMO})",
+    )  # fmt: skip
+
+
+def _read(files: list[Path]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for file in files:
+        read = read_yaml(file, "name a file such as config/demo.yaml")
+        if not isinstance(read, dict):
+            raise UserError(f"{file} must hold a mapping of settings; see config/demo.yaml for one")
+        merged = laid_over(merged, read)
+    return merged if "methods" in merged else laid_over(_read([located(DEMO)]), merged)
 
 
 def _key(location: tuple[int | str, ...]) -> str:

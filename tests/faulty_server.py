@@ -106,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         root = self.server.root
         if found := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/[^/]+(?:/.*)?", path):
             return self.listing(root / found[1] / found[2])
+        if found := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/revision/main", path):
+            return self.branch(root / found[1] / found[2], found[2])
         if found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self.file(root / ("datasets" if found[1] else "models") / found[2] / found[4], found[3])
         if found := re.fullmatch(r"/simple/([^/]+)/", path):
@@ -123,6 +125,13 @@ class Handler(BaseHTTPRequestHandler):
             for p in files
         ]
         return self.reply(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+
+    def branch(self, folder: Path, name: str) -> None:
+        """The one branch there is, ``main``, and the commit that it is at."""
+        if not folder.is_dir():
+            return self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
+        about = {"_id": "1", "id": name, "sha": COMMIT, "siblings": []}
+        return self.reply(200, json.dumps(about).encode(), {"Content-Type": "application/json"})
 
     def links(self, folder: Path, name: str) -> None:
         wheels = [path.name for path in sorted(folder.glob(f"{name.replace('-', '_')}-*"))]

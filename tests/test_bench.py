@@ -79,7 +79,7 @@ def made(tiny, tmp_path_factory):
 def there(made, monkeypatch) -> materials.Materials:
     """The same, from within."""
     monkeypatch.chdir(made)
-    return materials.prepare(Path("config.yaml"))
+    return materials.prepare([Path("config.yaml")])
 
 
 # -- the clock and the table -------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_missing_inputs_are_asked_of_snakemake(made, monkeypatch, tmp_path):
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(UserError, match="Snakemake could not make work/demo/models/SmolLM2-135M-Instruct"):
-        materials.prepare(Path("config.yaml"))
+        materials.prepare([Path("config.yaml")])
     assert asked[0][-1] == "work/demo/hardware.json" and "work/demo/pairs" in asked[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def test_documents_of_retrieval_get_no_instruction():
         ("statistics", {"resamples": 9}, "statistics.resamples: Input should be greater than or equal to 100"),
         ("methods/a b", {"module": "baselines.echo.Echo"}, "methods.a b"),
         ("mntp", None, "methods.bidirectional.mntp is true, but the mntp section is missing"),
-        ("models/all-MiniLM-L6-v2/sha256", "abc", "models.all-MiniLM-L6-v2.sha256: String should match pattern"),
+        ("models/all-MiniLM-L6-v2/sha256", "abc", "models.all-MiniLM-L6-v2.sha256: 'abc' is no SHA-256 of 64 hexadecimal digits"),
         ("models/all-MiniLM-L6-v2/sha256", ..., "source 'pypi' also needs sha256"),
         ("models/all-MiniLM-L6-v2/source", "web", "models.all-MiniLM-L6-v2.source: Input should be 'pypi', 'hub'"),
         ("models/all-MiniLM-L6-v2/source", "hub", "source 'hub' also needs repository, revision"),
@@ -421,13 +422,45 @@ def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
 
 def test_patterns_are_told_in_words_and_an_overlay_alone_is_recognised():
     source = {"kind": "llm", "source": "hub", "repository": "Qwen/Qwen3-0.6B", "revision": "main"}
-    with pytest.raises(
-        UserError, match=r"models.q.revision: 'main' is no commit of 40 hexadecimal digits, .*look it up"
-    ):
-        load_config(changed("models/q", source))
+    assert load_config(changed("models/q", source)).models["q"].revision == "main", "resolved when it is fetched"
     with pytest.raises(UserError, match=r"bases.0: 'Qwen/Qwen3' is no name .*its key under models.* repository there"):
         load_config(changed("bases", ["Qwen/Qwen3"]))
     with pytest.raises(
         UserError, match=r"lacks title, models, .*; if it only changes a study, .*config/demo.yaml mine"
     ):
         load_config({"methods": {"mine": {"module": "baselines.echo.Echo"}}}, "mine.yaml")
+
+
+def test_several_files_are_merged_as_snakemake_merges_them(tmp_path):
+    from snakemake.utils import update_config
+
+    texts = {
+        "mine": "methods: {mine: {module: baselines.echo.Echo, zero_shot: true}}",
+        "short": "seeds: [3, 4]\nbudget: {steps: 7}\nablations: {}\nmethods: {mine: {zero_shot: {pooling: mean}}}",
+    }
+    files = [ROOT / "config" / "demo.yaml", *(tmp_path / f"{name}.yaml" for name in texts)]
+    for file, text in zip(files[1:], texts.values(), strict=True):
+        file.write_text(text)
+    expected: dict = {}
+    for file in files:
+        update_config(expected, yaml.safe_load(file.read_text()))
+    config = load_config(files)
+    assert config == load_config(expected)
+    assert config.seeds == [3, 4] and config.budget.steps == 7 and config.budget.batch_size == 32
+    assert config.methods["mine"].zero_shot == {"pooling": "mean"} and "causal2vec" in config.methods
+    (tmp_path / "overlay.yaml").write_text("budget: {steps: 9}")  # without methods: laid over the demo, as in Snakemake
+    assert load_config(tmp_path / "overlay.yaml").budget.steps == 9
+
+
+@pytest.mark.parametrize("module", ["training", "training.search", "plan make", "bench"])
+def test_commands_take_several_files(module, tmp_path, monkeypatch, capsys):
+    """Each of them reads the second file, whose fault is named."""
+    (tmp_path / "mine.yaml").write_text("methods: {mine: {module: nowhere.Nothing}}")
+    name, *words = module.split()
+    line = [*words, "--config", "config/demo.yaml", str(tmp_path / "mine.yaml")]
+    line += {"training": ["--method", "mine", "--output", "x"], "training.search": ["--worker"]}.get(name, [])
+    monkeypatch.setattr(sys, "argv", [name, *line])
+    monkeypatch.chdir(ROOT)
+    main = importlib.import_module(f"causal2vec.{name}" if "." in name else f"causal2vec.{name}.__main__").main
+    with pytest.raises(UserError, match=r"demo.yaml with .*mine.yaml: methods.mine.module: no Python module 'nowhere'"):
+        main()

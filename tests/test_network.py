@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import time
 import types
 
 import pytest
 from faulty_server import COMMIT, Fault, serving
 
+from causal2vec.backbone import prepare_model
+from causal2vec.config import ModelSource
 from causal2vec.errors import UserError
 from causal2vec.fetch import hub
+from causal2vec.fetch.models import fetch_model
 from causal2vec.fetch.retry import Patience, TransientError, retrying
+from causal2vec.files import read_json
 
 WEIGHTS = bytes(range(256)) * 4000
 CONFIG = b'{"model_type": "made-up"}'
@@ -258,7 +263,6 @@ def test_the_worst_case_is_what_the_documentation_says():
 def test_a_plan_asks_a_hub_that_stalls_once(root, pointed):
     from transformers import AutoConfig
 
-    from causal2vec.config import ModelSource
     from causal2vec.plan.architecture import _from_hub
 
     assert AutoConfig  # imported before the clock starts
@@ -269,6 +273,31 @@ def test_a_plan_asks_a_hub_that_stalls_once(root, pointed):
         assert _from_hub(source) is None
         assert [asked.split()[0] for asked in server.asked if "config.json" in asked] == ["HEAD"]
     assert time.monotonic() - begun < 20, "not the 6 minutes of the hub's client"
+
+
+def test_a_branch_is_resolved_when_it_is_fetched_and_the_commit_recorded(root, pointed, tiny, tmp_path):
+    folder = root / "models" / "org" / "m"
+    shutil.rmtree(folder)
+    shutil.copytree(tiny["llm"], folder)
+    source = ModelSource(kind="llm", source="hub", repository="org/m", revision="main")
+    with serving(root) as server:
+        pointed(server.address)
+        fetch_model("m", source, tmp_path / "m.json")
+    assert read_json(tmp_path / "m.json")["commit"] == COMMIT
+    prepare_model("m", source, tmp_path / "out", tmp_path / "m.json")  # without a network
+    written = read_json(tmp_path / "out" / "source.json")
+    assert (written["revision"], written["asked_for"]) == (COMMIT, "main")
+    prepare_model("m", source.model_copy(update={"revision": COMMIT}), tmp_path / "pinned", tmp_path / "m.json")
+    pinned = read_json(tmp_path / "pinned" / "source.json")
+    assert pinned == {key: value for key, value in written.items() if key != "asked_for"}
+
+
+def test_a_branch_that_is_not_there_is_named(root, pointed, tmp_path):
+    source = ModelSource(kind="llm", source="hub", repository="org/m", revision="mian")
+    with serving(root, Fault("status", ".*", status=404, headers={"X-Error-Code": "RevisionNotFound"})) as server:
+        pointed(server.address)
+        with pytest.raises(UserError, match=r"models\.m: org/m@mian .*revision"):
+            fetch_model("m", source, tmp_path / "m.json")
 
 
 def test_a_task_that_loads_itself_fails_in_one_sentence():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from causal2vec.bench.materials import FULL, SHORT, Effort, Materials, prepare, say
+from causal2vec.config import add_config_option
 from causal2vec.errors import UserError, run_cli
 from causal2vec.folders import RESULTS, Folders
 
@@ -115,9 +116,7 @@ def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.bench", description=__doc__)
     parser.add_argument("--output", type=Path, help="folder for tables and figures (results/bench, or results/gpu)")
-    parser.add_argument(
-        "--config", type=Path, default=Path("config/demo.yaml"), help="whose base, pairs, tasks, methods"
-    )
+    add_config_option(parser, "whose base, pairs, tasks, methods")
     parser.add_argument("--only", help=f"sections, separated by commas: {', '.join(SECTIONS)}; of --gpu its stages")
     parser.add_argument("--short", action="store_true", help="a trial: hardly any texts, one repetition")
     gpu = parser.add_argument_group("on a GPU (docs/gpu.md)")

@@ -107,8 +107,11 @@ class Materials(NamedTuple):
         return {"llm": self.work / "models" / run.base, "encoder": self.work / "models" / run.encoder}
 
 
-def prepare(config: Path) -> Materials:
+def prepare(config: list[Path]) -> Materials:
     """Read a configuration, and let Snakemake make in the study's folder whatever of its inputs is not there yet.
+
+    Args:
+        config: Its files, each laid over those before it.
 
     Raises:
         UserError: The configuration is faulty, or something cannot be made.
@@ -126,7 +129,7 @@ def prepare(config: Path) -> Materials:
     missing = [str(path) for path in found[1:] if not path.exists()]
     if missing:
         say(f"making {', '.join(missing)}")
-        words = ["--cores", "all", "--configfile", str(config), "--quiet", "--", *missing]
+        words = ["--cores", "all", "--configfile", *map(str, config), "--quiet", "--", *missing]
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", *words], stdout=sys.stderr, check=False, preexec_fn=ends_with_us
         )

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from causal2vec.config import add_config_option, load_config
 from causal2vec.errors import run_cli
 from causal2vec.folders import WORK, Folders, the_only
 
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m causal2vec.plan", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("make", help="estimate a study")
-    make.add_argument("--config", type=Path, default=Path("config/demo.yaml"), metavar="FILE")
+    add_config_option(make, "the study")
     make.add_argument("--gpus", type=int, help="devices that work at once")
     make.add_argument("--accelerator", help="H100, A100, ... or calibrated")
     make.add_argument("--output", type=Path, metavar="DIR", help="default: work/STUDY/plan")
@@ -31,7 +32,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _make(given: argparse.Namespace) -> str:
-    from causal2vec.config import load_config
     from causal2vec.evaluation.prompts import load_prompts
     from causal2vec.plan.build import make_plan
     from causal2vec.plan.render import write_plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from causal2vec.config import ZERO_SHOT, Config, Distributed, load_config
+from causal2vec.config import ZERO_SHOT, Config, Distributed, add_config_option, load_config
 from causal2vec.errors import UserError, run_cli
 from causal2vec.folders import Folders
 from causal2vec.hints import hint
@@ -15,7 +15,7 @@ from causal2vec.runs import Run, runs_of
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.training", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"), help="the experiment")
+    add_config_option(parser)
     parser.add_argument("--method", required=True, help=f"a method of the config; NAME{ZERO_SHOT} for its twin")
     parser.add_argument("--base", help="a model of the config; default: the method's first")
     parser.add_argument("--seed", type=int, help="default: the config's first")
@@ -45,17 +45,18 @@ def _run(config: Config, options: argparse.Namespace) -> Run:
         wanted = (options.method, options.base or run.base, run.seed if options.seed is None else options.seed)
         if wanted == (run.method, run.base, run.seed):
             return run
+    where = " with ".join(map(str, options.config))
     methods = list(dict.fromkeys(run.method for run in runs))
     bases = [run.base for run in runs if run.method == options.method]
     if not bases:
         raise UserError(
-            f"{options.config} has no method '{options.method}'{hint(options.method, methods)}; correct --method"
+            f"{where} has no method '{options.method}'{hint(options.method, methods)}; correct --method"
         )
     if options.base not in (None, *bases):
         near = hint(options.base, list(dict.fromkeys(bases)))
-        raise UserError(f"{options.config} has no {options.method} on '{options.base}'{near}; correct --base")
+        raise UserError(f"{where} has no {options.method} on '{options.base}'{near}; correct --base")
     seeds = ", ".join(map(str, config.seeds))
-    raise UserError(f"{options.config} has no seed {options.seed} (known: {seeds}); correct --seed")
+    raise UserError(f"{where} has no seed {options.seed} (known: {seeds}); correct --seed")
 
 
 def train_from_command_line(config: Config, run: Run, options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from causal2vec.config import Config, ModelSource, Section, load_config
+from causal2vec.config import Config, ModelSource, Section, add_config_option, load_config
 from causal2vec.errors import StoppedError, UserError, run_cli
 from causal2vec.files import read_json, read_yaml, sha256_json, write_json, write_text
 from causal2vec.folders import Folders
@@ -309,7 +309,7 @@ def _cells(result: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Parse the command line and try."""
     parser = argparse.ArgumentParser(prog="python -m causal2vec.training.search", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"), help="the experiment")
+    add_config_option(parser)
     parser.add_argument("--trials", type=Path, default=Path("config/trials.yaml"), help="what is tried")
     parser.add_argument("--work", type=Path, help="folder with models and pairs; default: the study's")
     parser.add_argument("--output", type=Path, help="a file per trial; default: the study's work/STUDY/trials")

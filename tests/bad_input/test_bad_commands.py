@@ -99,10 +99,11 @@ CASES = [
         training,
         "--config {path}/c.yaml --method echo --output {path}/out",
         (
-            "{path}/c.yaml lacks models, bases, encoder, methods, pairs, budget, evaluation; if it only changes a "
-            "study, name that before it, as in snakemake --configfile config/demo.yaml {path}/c.yaml"
+            "{path}/c.yaml lacks title, models, bases, encoder, pairs, budget, evaluation; if it only changes a "
+            "study, name that before it: config/demo.yaml {path}/c.yaml (both, behind one --configfile of snakemake "
+            "or one --config)"
         ),
-        c__yaml="title: x",
+        c__yaml="methods: {mine: {module: baselines.echo.Echo}}",
     ),
     line("nothing", evaluation, "", "the following arguments are required: --model, --tasks, --output"),
     evaluate(
@@ -171,7 +172,10 @@ CASES = [
     measure(
         "a variant without a value",
         "--variants echo+pooling",
-        ("--variants: String should match pattern '^[^+]+\\+\\w+=.+$', but is 'echo+pooling'; correct it"),
+        (
+            "--variants: 'echo+pooling' is no variant in the form METHOD+KEY=VALUE, such as "
+            "causal2vec+place=after_instruction; correct it"
+        ),
     ),
     measure("no threads", "--threads 0", "--threads is 0, but must be at least 1"),
     measure("no model", "", "{path}/model/manifest.json does not exist; make it first or name another file"),
