@@ -19,6 +19,7 @@ from causal2vec.folders import RESERVED, UNNAMED
 from causal2vec.hints import fault_sentence, hint, module_exists
 from causal2vec.parsing import fault_of
 from causal2vec.settings import (
+    PACKAGED_TASKS,
     VARIANT,
     ZERO_SHOT,
     Ablation,
@@ -78,7 +79,9 @@ class Config(Section):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
         UNNAMED, description="its results are in results/STUDY, its working files in work/STUDY"
     )
-    scale_note: str = Field("", description="printed under every table and figure")
+    scale_note: str | None = Field(
+        None, description="stands under every table and figure; null: made from the settings where the study is small"
+    )
     seeds: list[Annotated[Whole, Field(ge=0, lt=2**32)]] = Field([0], min_length=1)
     models: dict[Name, ModelSource]
     bases: list[Name] = Field(min_length=1, description="the LLMs that are compared on")
@@ -179,6 +182,33 @@ class Config(Section):
         return self
 
 
+MANY_PAIRS = 100_000
+"""A training that sees fewer pairs is small-scale: published recipes have five times as many and more."""
+
+
+def scale_note(config: Config) -> str:
+    """What makes a study small, and its scores incomparable with published ones; empty where nothing does."""
+    trained = [method for method in config.methods.values() if method.trained]
+    pairs = config.budget.steps * config.budget.batch_size
+    own = [task for task in config.evaluation.tasks if task in PACKAGED_TASKS]
+    used = [*config.bases, config.encoder]
+    if not (own or any(config.models[name].keep_layers for name in used) or (trained and pairs < MANY_PAIRS)):
+        return ""
+    kept = {name: config.models[name].keep_layers for name in used}
+    said = [f"{name} with only its first {_count(k, 'layer')}" if k else name for name, k in kept.items()]
+    words = [", ".join(said[:-1]), f"encoder {said[-1]}"]
+    if trained:
+        words.append(f"{_count(config.budget.steps, 'training step')} of {config.budget.batch_size} pairs")
+    words.append(_count(len(config.seeds), "seed"))
+    if own:
+        words.append(f"{len(own)} of {_count(len(config.evaluation.tasks), 'task')} are our own")
+    return f"small-scale: {', '.join(words)}; not comparable with published scores"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 @dataclass(frozen=True)
 class Switches:
     """What one invocation asks for, as in ``--config validate=true``; no part of the experiment."""
@@ -260,7 +290,8 @@ def load_config(source: Path | Sequence[Path] | dict[str, Any], where: str = "th
     if fault := fault_of(source):  # a mapping did not come through `read_yaml`
         raise UserError(f"{where}: {fault}; correct it")
     try:
-        return Config.model_validate(source)
+        config = Config.model_validate(source)
+        return config if config.scale_note is not None else config.model_copy(update={"scale_note": scale_note(config)})
     except ValidationError as error:
         faults = {_key(fault["loc"]): fault for fault in reversed(error.errors())}  # the first of each key
         lacking = [key for key, fault in reversed(faults.items()) if fault["type"] == "missing" and "." not in key]

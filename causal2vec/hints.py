@@ -21,8 +21,8 @@ def one_line(error: Exception) -> str:
 
 
 _PATTERNS = {
-    r"^[0-9a-f]{64}$": "SHA-256 of 64 hexadecimal digits in lower case; it stands beside the file on the package index, "
-    "or `sha256sum FILE` computes it",
+    r"^[0-9a-f]{64}$": "SHA-256 of 64 hexadecimal digits in lower case; it stands beside the file on the package "
+    "index, or `sha256sum FILE` computes it",
     r"^[^+]+\+\w+=.+$": "variant in the form METHOD+KEY=VALUE, such as causal2vec+place=after_instruction",
     r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "name (letters, digits and . _ + -); a model is named by its key under models, "
     "and organisation/name belongs to its repository there",

@@ -16,6 +16,23 @@ ZERO_SHOT = "-zero_shot"
 VARIANT = "+"
 """What separates a method from its ablated setting, as in ``causal2vec+pooling=eos``."""
 
+PACKAGED_TASKS: tuple[str, ...] = (
+    "WikiVitalRetrieval",
+    "RecipeRetrieval",
+    "HPODefinitionRetrieval",
+    "AWSOperationReranking",
+    "HPOSynonymPairClassification",
+    "BibleParallelPairClassification",
+    "TweetSentimentVader",
+    "WikiTopicClassification",
+    "ICD10ChapterClassification",
+    "WikiTopicClustering",
+    "AWSServiceClustering",
+    "LeeNewsSTS",
+    "WordSim353STS",
+)
+"""Names of the tasks that need nothing but the data packages."""
+
 
 def _number(value: Any) -> Any:
     """A number as it was written.

@@ -188,7 +188,11 @@ def test_documents_of_retrieval_get_no_instruction():
         ("statistics", {"resamples": 9}, "statistics.resamples: Input should be greater than or equal to 100"),
         ("methods/a b", {"module": "baselines.echo.Echo"}, "methods.a b"),
         ("mntp", None, "methods.bidirectional.mntp is true, but the mntp section is missing"),
-        ("models/all-MiniLM-L6-v2/sha256", "abc", "models.all-MiniLM-L6-v2.sha256: 'abc' is no SHA-256 of 64 hexadecimal digits"),
+        (
+            "models/all-MiniLM-L6-v2/sha256",
+            "abc",
+            "all-MiniLM-L6-v2.sha256: 'abc' is no SHA-256 of 64 hexadecimal digits",
+        ),
         ("models/all-MiniLM-L6-v2/sha256", ..., "source 'pypi' also needs sha256"),
         ("models/all-MiniLM-L6-v2/source", "web", "models.all-MiniLM-L6-v2.source: Input should be 'pypi', 'hub'"),
         ("models/all-MiniLM-L6-v2/source", "hub", "source 'hub' also needs repository, revision"),
@@ -464,3 +468,32 @@ def test_commands_take_several_files(module, tmp_path, monkeypatch, capsys):
     main = importlib.import_module(f"causal2vec.{name}" if "." in name else f"causal2vec.{name}.__main__").main
     with pytest.raises(UserError, match=r"demo.yaml with .*mine.yaml: methods.mine.module: no Python module 'nowhere'"):
         main()
+
+
+def test_the_note_on_scale_is_made_from_the_settings():
+    note = load_config(DEMO).scale_note
+    for words in (
+        "small-scale: SmolLM2-135M-Instruct with only its first 8 layers, encoder all-MiniLM-L6-v2-2-layers with only",
+        "60 training steps of 32 pairs", "1 seed,", "12 of 12 tasks are our own; not comparable with published scores",
+    ):  # fmt: skip
+        assert words in note
+    other = {"kind": "llm", "source": "local", "path": "x"}
+    mine = changed("models/Mine", other) | {"bases": ["Mine"], "seeds": [0, 1, 2]}
+    note = load_config(mine).scale_note
+    assert "small-scale: Mine, encoder" in note and "3 seeds" in note and "SmolLM2" not in note
+    assert load_config([ROOT / "config" / "demo.yaml", ROOT / "config" / "cpu.yaml"]).scale_note.startswith(
+        "small-scale: SmolLM2-135M-Instruct, encoder"
+    )
+
+
+@pytest.mark.parametrize("note", ["", "ours, of 2031"])
+def test_a_note_on_scale_of_ones_own_is_left_alone(note):
+    assert load_config(changed("scale_note", note)).scale_note == note
+
+
+def test_a_study_of_full_size_has_no_note_on_scale():
+    paper = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text()) | {"scale_note": None}
+    assert load_config(paper).scale_note == ""
+    small = copy.deepcopy(paper)
+    small["budget"] |= {"steps": 150, "warmup_steps": 1}
+    assert "150 training steps of" in load_config(small).scale_note

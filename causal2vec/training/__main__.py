@@ -49,9 +49,7 @@ def _run(config: Config, options: argparse.Namespace) -> Run:
     methods = list(dict.fromkeys(run.method for run in runs))
     bases = [run.base for run in runs if run.method == options.method]
     if not bases:
-        raise UserError(
-            f"{where} has no method '{options.method}'{hint(options.method, methods)}; correct --method"
-        )
+        raise UserError(f"{where} has no method '{options.method}'{hint(options.method, methods)}; correct --method")
     if options.base not in (None, *bases):
         near = hint(options.base, list(dict.fromkeys(bases)))
         raise UserError(f"{where} has no {options.method} on '{options.base}'{near}; correct --base")

@@ -8,26 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
 from causal2vec.hints import hint
+from causal2vec.settings import PACKAGED_TASKS
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-PACKAGED_TASKS: tuple[str, ...] = (
-    "WikiVitalRetrieval",
-    "RecipeRetrieval",
-    "HPODefinitionRetrieval",
-    "AWSOperationReranking",
-    "HPOSynonymPairClassification",
-    "BibleParallelPairClassification",
-    "TweetSentimentVader",
-    "WikiTopicClassification",
-    "ICD10ChapterClassification",
-    "WikiTopicClustering",
-    "AWSServiceClustering",
-    "LeeNewsSTS",
-    "WordSim353STS",
-)
-"""Names of the tasks that need nothing but the data packages."""
+__all__ = ["PACKAGED_TASKS", "get_tasks"]
 
 
 def get_tasks(names: list[str], data: Path | None = None, only: list[str] | None = None) -> list[AbsTask]:
