@@ -190,7 +190,7 @@ def scale_note(config: Config) -> str:
     """What makes a study small, and its scores incomparable with published ones; empty where nothing does."""
     trained = [method for method in config.methods.values() if method.trained]
     pairs = config.budget.steps * config.budget.batch_size
-    own = [task for task in config.evaluation.tasks if task in PACKAGED_TASKS]
+    own = [task for task in config.evaluation.tasks if task in {*PACKAGED_TASKS, *config.evaluation.own}]
     used = [*config.bases, config.encoder]
     if not (own or any(config.models[name].keep_layers for name in used) or (trained and pairs < MANY_PAIRS)):
         return ""

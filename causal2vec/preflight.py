@@ -20,7 +20,7 @@ def check_names(config: Config) -> None:
     """Look for the methods' classes and the evaluation's tasks.
 
     Raises:
-        UserError: A class is not in its file, or a task or benchmark is unknown.
+        UserError: A class is not in its file, a task or benchmark is unknown, or an own task is called as another.
     """
     for name, method in config.methods.items():
         module, _, wanted = method.module.rpartition(".")
@@ -29,7 +29,10 @@ def check_names(config: Config) -> None:
             raise UserError(
                 f"methods.{name}.module: {module} has no class '{wanted}'{hint(wanted, sorted(known))}; correct it"
             )
-    if doubtful := [name for name in config.evaluation.tasks if name not in _known_tasks()]:
+    own, known_tasks = config.evaluation.own_tasks, _known_tasks()
+    if taken := [name for name in own if name in known_tasks]:
+        raise UserError(f"evaluation.own_tasks.{taken[0]}: a task is called so already; call yours otherwise")
+    if doubtful := [name for name in config.evaluation.tasks if name not in known_tasks and name not in own]:
         try:
             get_tasks(doubtful)  # imports mteb, which knows them all
         except UserError as error:

@@ -244,16 +244,42 @@ Amount = Annotated[Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, le
 """A number of examples, or a share of all (1.0: all of them)."""
 
 
+def _listed(value: Any) -> Any:
+    """One word as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Words = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+"""One text, or a list of some."""
+
+
+class PairFiles(Section):
+    """A source of training pairs in the user's own files; see docs/own_data.md."""
+
+    paths: Words = Field(description="one or several files or glob patterns: .csv, .tsv, .jsonl (or .gz), .parquet")
+    columns: list[str] | None = Field(
+        None, min_length=2, description="the query's, the positive's, then hard negatives'; null: as they are named"
+    )
+    instruction: str | None = Field(None, description="before queries; null: as evaluation.prompts says")
+    symmetric: bool | None = Field(None, description="the instruction goes before both sides; null: as prompts say")
+    amount: Amount = Field(1.0, description="at most so many pairs, or a share")
+
+
 class Pairs(Section):
     """The training mix, and how much of each source goes into it."""
 
-    kind: Literal["packages", "e5", "bge"] = Field(
-        default="packages", description="packages: made from data packages; e5, bge: public mixes as jsonl files"
+    kind: Literal["packages", "e5", "bge", "files"] = Field(
+        default="packages",
+        description="packages: made from data packages; e5, bge: public mixes as jsonl files; files: one's own",
     )
+    files: dict[Name, PairFiles] = Field(default_factory=dict, description="files: the sources, by name")
     folder: str | None = Field(None, description="e5, bge: where the jsonl files lie; bge: null fetches them")
     repository: str | None = Field(None, description="bge without a folder: the data set on the hub")
     revision: str | None = Field(None, description="bge without a folder: its commit")
-    sources: dict[str, Amount] = Field(description="how much of each; null leaves out what another file names")
+    sources: dict[str, Amount] = Field(
+        default_factory=dict,
+        description="how much of each; null leaves out what another file names; of kind files it says nothing",
+    )
     negatives: Annotated[Whole, Field(ge=0, description="hard negatives per pair; every source must have some")] = 0
     validation: Annotated[Whole, Field(ge=0)] = 500
     seed: Whole = 0
@@ -268,6 +294,16 @@ class Pairs(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Pairs:
+        if self.kind == "files":
+            if not self.files:
+                raise ValueError("kind 'files' also needs files: a name for each source, and its paths")
+            for name in self.files.keys() & self.sources.keys():
+                if self.sources[name] != self.files[name].amount:
+                    raise ValueError(f"sources.{name}: how much of your own file is read stands in files.{name}.amount")
+            # An overlay of the demo has the demo's sources, too.
+            self.__dict__["sources"] = {name: source.amount for name, source in self.files.items()}
+        elif self.files:
+            raise ValueError(f"files are for kind 'files', but kind is '{self.kind}'; set it, or remove them")
         if self.kind == "packages" and (shares := [n for n, a in self.sources.items() if isinstance(a, float)]):
             raise ValueError(f"sources.{shares[0]} is a share, but kind 'packages' wants a whole number of pairs")
         if self.kind == "e5" and self.folder is None:
@@ -277,10 +313,92 @@ class Pairs(Section):
         return self
 
 
+_RANKINGS = ("ndcg", "map", "mrr", "recall", "precision", "hit_rate")
+_DEPTHS = ("1", "3", "5", "10", "20", "100", "1000")
+_SIMILARITIES = ("cosine", "manhattan", "euclidean")
+METRICS: dict[str, tuple[str, ...]] = {
+    "Retrieval": tuple(f"{m}_at_{k}" for m in _RANKINGS for k in _DEPTHS),
+    "STS": tuple(f"{s}_{c}" for s in _SIMILARITIES for c in ("spearman", "pearson")),
+    "PairClassification": ("max_ap", "max_f1", "max_accuracy", "max_precision", "max_recall"),
+    "Classification": ("accuracy", "f1", "f1_weighted"),
+    "Clustering": ("v_measure",),
+}
+"""Task type -> metrics that may be an own task's main score."""
+
+MAIN_SCORE = {
+    "Retrieval": "ndcg_at_10",
+    "Reranking": "map_at_1000",
+    "PairClassification": "max_ap",
+    "Classification": "accuracy",
+    "Clustering": "v_measure",
+    "STS": "cosine_spearman",
+}
+"""Task type -> the metric that is its main score where none is named."""
+
+TASK_FILES: dict[str, dict[str, tuple[str, ...]]] = {
+    "Retrieval": {
+        "queries": ("id", "text"),
+        "corpus": ("id", "text"),
+        "qrels": ("query_id", "document_id"),
+    },
+    "STS": {"pairs": ("sentence1", "sentence2", "score")},
+    "PairClassification": {"pairs": ("sentence1", "sentence2", "label")},
+    "Classification": {"train": ("text", "label"), "test": ("text", "label")},
+    "Clustering": {"texts": ("text", "label")},
+}
+"""Task type -> the files that an own task of the type needs, and the columns of each."""
+
+
+class OwnTask(Section):
+    """An evaluation task from the user's own files; see docs/own_data.md."""
+
+    type: Literal["Retrieval", "STS", "PairClassification", "Classification", "Clustering"]
+    queries: Words | None = Field(None, description="Retrieval: columns id and text")
+    corpus: Words | None = Field(None, description="Retrieval: columns id, text and, if there is one, title")
+    qrels: Words | None = Field(None, description="Retrieval: columns query_id, document_id and, if not 1, score")
+    pairs: Words | None = Field(None, description="STS, PairClassification: sentence1, sentence2, score or label")
+    train: Words | None = Field(None, description="Classification: columns text and label")
+    test: Words | None = Field(None, description="Classification: columns text and label")
+    texts: Words | None = Field(None, description="Clustering: columns text and label")
+    columns: dict[str, str] = Field(default_factory=dict, description="what the files call a column otherwise")
+    metric: str | None = Field(None, description="the main score; null: as mteb has it for the type")
+    languages: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z]{3}-[A-Z][a-z]{3}$")]], BeforeValidator(_listed), Field(min_length=1)
+    ] = Field(["eng-Latn"], description="as mteb names them, such as deu-Latn")
+    prompt: str | None = Field(None, description="the instruction; null: as evaluation.prompts says for the type")
+    description: str = Field("", description="a sentence for the records")
+
+    @model_validator(mode="after")
+    def _complete(self) -> OwnTask:
+        files = TASK_FILES[self.type]
+        every = {key for known in TASK_FILES.values() for key in known}
+        if lacking := [key for key in files if getattr(self, key) is None]:
+            raise ValueError(f"a task of type {self.type} also needs {' and '.join(lacking)}")
+        if surplus := [key for key in sorted(every - files.keys()) if getattr(self, key) is not None]:
+            raise ValueError(f"a task of type {self.type} has no {surplus[0]}, only {', '.join(files)}; remove it")
+        known = [*dict.fromkeys(c for columns in files.values() for c in columns)]
+        known += ["title", "score"] if self.type == "Retrieval" else []
+        if strange := [column for column in self.columns if column not in known]:
+            raise ValueError(f"columns.{strange[0]} is none of a {self.type} task, which has {', '.join(known)}")
+        if self.metric is not None and self.metric not in METRICS[self.type]:
+            raise ValueError(
+                f"metric '{self.metric}' is none of {self.type}; take one of {', '.join(METRICS[self.type])}"
+            )
+        return self
+
+    @property
+    def files(self) -> dict[str, list[str]]:
+        """The files, or patterns of such, by what they hold."""
+        return {key: getattr(self, key) for key in TASK_FILES[self.type]}
+
+
 class Evaluation(Section):
     """What is evaluated, and how the work is cut into jobs."""
 
     tasks: list[str] = Field(min_length=1)
+    own_tasks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], OwnTask] = Field(
+        default_factory=dict, description="tasks from one's own files, which tasks may name"
+    )
     max_length: Positive
     batch_size: Positive = Field(default=32, description="texts, for models that are none of this suite's")
     batch_tokens: Positive | None = Field(None, description="tokens, for this suite's models; null: by device")
@@ -289,6 +407,17 @@ class Evaluation(Section):
     )
     shards: Positive = 1
     prompts: str = "config/prompts.yaml"
+
+    @model_validator(mode="after")
+    def _named(self) -> Evaluation:
+        if taken := [name for name in self.own_tasks if name in PACKAGED_TASKS]:
+            raise ValueError(f"own_tasks.{taken[0]}: a packaged task is called so already; call yours otherwise")
+        return self
+
+    @property
+    def own(self) -> dict[str, OwnTask]:
+        """Own tasks that are evaluated."""
+        return {name: self.own_tasks[name] for name in self.tasks if name in self.own_tasks}
 
 
 class Efficiency(Section):

@@ -60,14 +60,15 @@ def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] 
     Raises:
         UserError: A name is unknown.
     """
-    from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
+    from causal2vec.evaluation.tasks import get_tasks
+    from causal2vec.evaluation.tasks.packaged import PackagedTask
 
     counted: dict[str, TaskCost | None] = {}
     found: Iterable[Any] = get_tasks(names, data) if tasks is None else tasks
     for task in found:
         name = task.metadata.name
-        if name in PACKAGED_TASKS:
-            counted[name] = _packaged(task) if data and (data / name).is_dir() else PACKAGED[name]
+        if isinstance(task, PackagedTask):
+            counted[name] = _packaged(task) if data and (data / name).is_dir() else PACKAGED.get(name)
         else:
             parts = list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
             counted[name] = _sum([_official(part) for part in parts])

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from causal2vec.config import Method, Section
+from causal2vec.config import Config, Method, Section
 from causal2vec.errors import UserError
 from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
@@ -131,7 +131,8 @@ class Prompts(Section):
         if source not in self.sources:
             raise UserError(
                 f"evaluation.prompts names a file without an instruction for the training source '{source}'; add it "
-                f"there under sources{hint(source, list(self.sources))}, as an empty text if it shall have none"
+                f"there under sources{hint(source, list(self.sources))}, or for files of your own as "
+                f"pairs.files.{source}.instruction, as an empty text if it shall have none"
             )
         shown = self.examples.sources.get(source, []) if self.examples else []
         prompt = self._filled(self.sources[source], shown)
@@ -161,6 +162,21 @@ def prompts_of(prompts: Prompts, method: Method) -> Prompts:
         UserError: Its examples file cannot be read.
     """
     return prompts.with_examples(load_examples(Path(method.examples))) if method.examples else prompts
+
+
+def study_prompts(config: Config) -> Prompts:
+    """The prompts of a study: its file, with the instructions that its own pairs bring.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    prompts = load_prompts(Path(config.evaluation.prompts))
+    own = config.pairs.files
+    said = {name: files.instruction for name, files in own.items() if files.instruction is not None}
+    alike = [name for name, files in own.items() if files.symmetric]
+    others = [name for name in prompts.symmetric if name not in own or own[name].symmetric is None]
+    update = {"sources": {**prompts.sources, **said}, "symmetric": list(dict.fromkeys([*others, *alike]))}
+    return prompts.model_copy(update=update) if own else prompts
 
 
 def load_prompts(path: Path) -> Prompts:

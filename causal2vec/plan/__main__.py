@@ -32,12 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _make(given: argparse.Namespace) -> str:
-    from causal2vec.evaluation.prompts import load_prompts
+    from causal2vec.evaluation.prompts import study_prompts
     from causal2vec.plan.build import make_plan
     from causal2vec.plan.render import write_plan
 
     config = load_config(given.config)
-    prompts = load_prompts(Path(config.evaluation.prompts))
+    prompts = study_prompts(config)
     plan = make_plan(config, prompts, gpus=given.gpus, accelerator=given.accelerator)
     return write_plan(plan, given.output or Folders(config.study).plan)
 

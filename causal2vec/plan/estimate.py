@@ -107,7 +107,7 @@ class Estimator:
         from causal2vec.evaluation.tasks import get_tasks
 
         data = self.work / "tasks"
-        found = get_tasks(self.config.evaluation.tasks, data)
+        found = get_tasks(self.config.evaluation.tasks, data, own=self.config.evaluation.own)
         costs = task_costs(self.config.evaluation.tasks, data, tasks=found)
         described = {}
         for task in found:

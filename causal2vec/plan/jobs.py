@@ -99,7 +99,7 @@ def _data(config: Config, runs: list[Run], estimator: Estimator) -> dict[str, Jo
         cost = Cost(seconds=estimator.imports + 2 * size / BYTES_PER_SECOND, parameters=model.parameters, disk=size)
         jobs.append(Job(f"prepare_model {name}", "prepare_model", "", name, cost, ()))
     tasks: tuple[str, ...] = ()
-    if packaged:
+    if packaged or config.evaluation.own:
         jobs.append(_light("prepare_tasks", packages))
         tasks = ("prepare_tasks",)
     if config.pairs.decontaminate_ngram:
@@ -137,7 +137,10 @@ def _evaluation(config: Config, run: Run, estimator: Estimator) -> list[Job]:
 
     names = list(estimator.tasks)
     shards = min(config.evaluation.shards, len(names))
-    needs = (f"train {run.path}", *(["prepare_tasks"] if set(names) & set(PACKAGED_TASKS) else []))
+    needs = (
+        f"train {run.path}",
+        *(["prepare_tasks"] if set(names) & {*PACKAGED_TASKS, *config.evaluation.own} else []),
+    )
     jobs = []
     for shard in range(shards):
         tasks = shard_of(names, shard, shards, estimator.task_costs, run.max_length)

@@ -39,7 +39,9 @@ def downloads(config: Config, estimator: Estimator) -> list[Amount]:
         model = estimator.model(name)
         if config.models[name].source == "hub":
             found.append(Amount(f"model {name}", float(model.parameters * model.weight_bytes), "weights"))
-    official = [cost for task, cost in estimator.task_costs.items() if task not in PACKAGED_TASKS]
+    official = [
+        cost for task, cost in estimator.task_costs.items() if task not in {*PACKAGED_TASKS, *config.evaluation.own}
+    ]
     if official:
         size = float(sum(cost.characters for cost in official))
         found.append(Amount("evaluation data", size, f"texts of {len(official)} tasks, uncompressed"))

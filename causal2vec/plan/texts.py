@@ -9,7 +9,7 @@ from typing import NamedTuple
 from causal2vec.config import Pairs
 from causal2vec.plan.reading import CHARACTERS_PER_TOKEN
 
-ASSUMED = {"packages": (12, 60), "e5": (20, 130), "bge": (20, 130)}
+ASSUMED = {"packages": (12, 60), "e5": (20, 130), "bge": (20, 130), "files": (20, 130)}
 """Mean tokens of a query (without its instruction) and of a passage, per kind of mix, where no pairs are prepared."""
 
 STAGES = {"mntp": 110, "simcse": 32}
@@ -18,8 +18,8 @@ STAGES = {"mntp": 110, "simcse": 32}
 SPREAD = 0.6
 """Of the logarithm of an assumed length: where a batch is padded to its longest text, the spread counts."""
 
-MIX_PAIRS = {"packages": 0, "e5": 1_500_000, "bge": 1_500_000}
-"""Pairs of a public mix that is not prepared yet (e5: its size as published; bge: assumed)."""
+MIX_PAIRS = {"packages": 0, "e5": 1_500_000, "bge": 1_500_000, "files": 100_000}
+"""Pairs of a mix that is not prepared yet (e5: its size as published; bge, and the user's own: assumed)."""
 
 ASSUMED_SOURCE = "assumed"
 """Stands for all sources of a mix that is not prepared yet."""

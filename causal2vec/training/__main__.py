@@ -60,7 +60,7 @@ def _run(config: Config, options: argparse.Namespace) -> Run:
 def train_from_command_line(config: Config, run: Run, options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
     from causal2vec.compute import resolve_device
-    from causal2vec.evaluation.prompts import load_prompts, prompts_of
+    from causal2vec.evaluation.prompts import prompts_of, study_prompts
     from causal2vec.training import ranks
     from causal2vec.training.launch import Job, launch, perform
 
@@ -76,7 +76,7 @@ def train_from_command_line(config: Config, run: Run, options: argparse.Namespac
         run=run.model_copy(update={"distributed": _distributed(run, options)}),
         folders=folders,
         pairs=options.pairs or work / "pairs",
-        prompts=prompts_of(load_prompts(Path(config.evaluation.prompts)), run.spec),
+        prompts=prompts_of(study_prompts(config), run.spec),
         output=options.output,
         state=options.state or options.output.with_name(f"{options.output.name}.state"),
         device=resolve_device(config.compute),

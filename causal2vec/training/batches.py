@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import tempfile
 from collections import Counter
@@ -16,16 +15,13 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.hints import one_line
 from causal2vec.training import ranks
-from causal2vec.training.mix_files import PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
+from causal2vec.training.mix_files import NEGATIVE, PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
 logger = logging.getLogger(__name__)
-
-_NEGATIVE = re.compile(r"(hard[-_ ]?)?neg(ative)?s?[-_ ]?\d*$", re.IGNORECASE)
-"""What hard negatives are called elsewhere."""
 
 
 def load_training_data(folder: Path) -> DatasetDict:
@@ -140,7 +136,7 @@ def _opened(path: Path) -> Any:
         if name not in schema.names:
             raise UserError(f"{path} has no column {name!r}; it needs {', '.join(PAIR_COLUMNS)}")
     for name in schema.names:
-        if not name.startswith("negative_") and _NEGATIVE.match(name):
+        if not name.startswith("negative_") and NEGATIVE.match(name):
             raise UserError(f"{path}: column {name!r} would not be read; call it negative_1 (the next negative_2)")
     for name in _text_columns(schema):
         kind = schema.field(name).type

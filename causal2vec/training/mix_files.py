@@ -4,6 +4,7 @@ train from, which is mapped into memory instead of read."""
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 PAIR_COLUMNS = ("query", "positive", "source", "pair_id")
 """Every file of pairs has these."""
+NEGATIVE = re.compile(r"(hard[-_ ]?)?neg(ative)?s?[-_ ]?\d*$", re.IGNORECASE)
+"""What columns of hard negatives are called."""
 ROWS = 1_000
 """Rows in a record batch and a row group: what is in memory at once."""
 

@@ -7,7 +7,8 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -47,7 +48,7 @@ class Line(NamedTuple):
 
     def fault(self, what: str) -> UserError:
         """The error that this line is wrong in this way."""
-        return UserError(f"{self.path} line {self.number} {what}")
+        return UserError(f"{self.path} {'row' if self.path.suffix == '.parquet' else 'line'} {self.number} {what}")
 
 
 class Example(NamedTuple):
@@ -58,18 +59,41 @@ class Example(NamedTuple):
     negatives: list[str]
 
 
+class Source(NamedTuple):
+    """Where the examples of a source are."""
+
+    files: list[Path]
+    keys: Keys
+    lines: Callable[[str], Iterator[Line]]
+    """All of its lines; called with what is done to them, for a progress bar."""
+
+
+def has_two_instructions(pairs: Pairs, name: str) -> bool:
+    """Whether a source becomes two, see `TWO_INSTRUCTIONS`."""
+    return pairs.kind in KEYS and name in TWO_INSTRUCTIONS
+
+
 def written_sources(pairs: Pairs) -> list[str]:
     """The sources that training will see: as configured, but two for each that has two instructions."""
     names = []
     for name in sorted(pairs.sources):
-        halves = pairs.kind != "packages" and name in TWO_INSTRUCTIONS
-        names += [f"{name}_1", f"{name}_2"] if halves else [name]
+        names += [f"{name}_1", f"{name}_2"] if has_two_instructions(pairs, name) else [name]
     return names
 
 
-def written_source(name: str, number: int) -> str:
+def written_source(pairs: Pairs, name: str, number: int) -> str:
     """The source that a line of ``name`` is written to: lines 1, 3, ... have the first of two instructions."""
-    return f"{name}_{(number - 1) % 2 + 1}" if name in TWO_INSTRUCTIONS else name
+    return f"{name}_{(number - 1) % 2 + 1}" if has_two_instructions(pairs, name) else name
+
+
+def mix_source(pairs: Pairs, folder: Path, name: str) -> Source:
+    """A source of a public mix.
+
+    Raises:
+        UserError: As `files_of`.
+    """
+    files = files_of(folder, name)
+    return Source(files, KEYS[pairs.kind], partial(_lines, files))
 
 
 def files_of(folder: Path, source: str) -> list[Path]:
@@ -99,7 +123,7 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
-def drawn_lines(files: list[Path], amount: int | float, seed: int, counts: dict[str, int]) -> Iterator[Line]:
+def drawn_lines(source: Source, amount: int | float, seed: int, counts: dict[str, int]) -> Iterator[Line]:
     """The lines to use, in the files' order: a share (float) or a number (int) of all that are not blank.
 
     What a line says decides with the seed, so the same lines are drawn on every machine and in any order of files.
@@ -109,9 +133,9 @@ def drawn_lines(files: list[Path], amount: int | float, seed: int, counts: dict[
         UserError: A file cannot be read.
     """
     counts |= {"lines": 0, "not_drawn": 0}
-    limit = _limit(files, amount, seed) if isinstance(amount, int) else round(amount * 2**64)
+    limit = _limit(source, amount, seed) if isinstance(amount, int) else round(amount * 2**64)
     left = amount if isinstance(amount, int) else None
-    for line in _lines(files, "drawing"):
+    for line in source.lines("drawing"):
         counts["lines"] += 1
         if limit < 2**64 and (left == 0 or line_key(line.text, seed) >= limit):
             counts["not_drawn"] += 1
@@ -120,11 +144,11 @@ def drawn_lines(files: list[Path], amount: int | float, seed: int, counts: dict[
         yield line
 
 
-def _limit(files: list[Path], count: int, seed: int) -> int:
+def _limit(source: Source, count: int, seed: int) -> int:
     """The bound below which ``count`` lines' keys are; equal lines have equal keys and are counted by the caller."""
     import numpy as np
 
-    keys = np.fromiter((line_key(line.text, seed) for line in _lines(files, "counting")), np.uint64)
+    keys = np.fromiter((line_key(line.text, seed) for line in source.lines("counting")), np.uint64)
     return 2**64 if len(keys) <= count else int(np.partition(keys, count - 1)[count - 1]) + 1
 
 

@@ -22,13 +22,15 @@ from causal2vec.training.mix_files import (
     text_schema,
 )
 from causal2vec.training.mix_lines import (
-    KEYS,
     SUFFIXES,
     Example,
+    Keys,
     Line,
+    Source,
     drawn_lines,
     files_of,
     line_key,
+    mix_source,
     parse_line,
     written_source,
     written_sources,
@@ -79,12 +81,12 @@ def mix_folder(pairs: Pairs, fetched: Path | None) -> Path:
     return from_cache(read_json(fetched), kind="dataset", where=_WHERE)
 
 
-def prepare_mix(pairs: Pairs, folder: Path, output: Path, *, eval_texts: list[Path]) -> dict[str, Any]:
-    """Write the mix in ``folder`` as pairs into the folder ``output``; see docs/data.md for what is in it.
+def prepare_mix(pairs: Pairs, folder: Path | None, output: Path, *, eval_texts: list[Path]) -> dict[str, Any]:
+    """Write a mix, or the user's own files, as pairs into the folder ``output``; see docs/data.md for what is in it.
 
     Args:
         pairs: Which sources and how much of each, hard negatives per pair, validation, seed, decontamination.
-        folder: Where the jsonl files lie.
+        folder: Where the mix's jsonl files lie; ``None`` for kind ``files``.
         output: Appears whole or not at all; equal input gives equal bytes.
         eval_texts: Parquet files with a column ``text``; used only if ``pairs.decontaminate_ngram`` is set.
 
@@ -96,16 +98,18 @@ def prepare_mix(pairs: Pairs, folder: Path, output: Path, *, eval_texts: list[Pa
             has a hard negative although they are asked for, or there are too few pairs for validation.
     """
     from causal2vec.training.decontaminate import index_files
+    from causal2vec.training.pair_files import own_source
 
     if not pairs.sources:
         raise UserError("pairs.sources names no source")
-    files = {name: files_of(folder, name) for name in sorted(pairs.sources)}
+    names = sorted(pairs.sources)
+    sources = {n: mix_source(pairs, folder, n) if folder else own_source(pairs, n) for n in names}
     index = None if pairs.decontaminate_ngram is None else index_files(eval_texts, pairs.decontaminate_ngram)
     with atomic_folder(output) as draft:
         stage = draft / ".stage"
         stage.mkdir()
         seen: set[int] = set()
-        report = {name: _stage(pairs, name, files[name], stage, index, seen) for name in files}
+        report = {name: _stage(pairs, name, source, stage, index, seen) for name, source in sources.items()}
         report = _finish(pairs, stage, draft, report)
         stage.rmdir()
         write_json(draft / "report.json", report)
@@ -123,44 +127,48 @@ class _Row(NamedTuple):
 
 
 def _stage(
-    pairs: Pairs, name: str, files: list[Path], stage: Path, index: NgramIndex | None, seen: set[int]
+    pairs: Pairs, name: str, source: Source, stage: Path, index: NgramIndex | None, seen: set[int]
 ) -> dict[str, Any]:
     """Write one source's clean examples to ``stage`` and count its lines."""
     import pyarrow as pa
 
     counts: dict[str, Any] = {}
     lost: Counter[str] = Counter()
-    rows = _rows(pairs, name, drawn_lines(files, pairs.sources[name], pairs.seed, counts), seen, lost)
+    files = source.files
+    drawn = drawn_lines(source, pairs.sources[name], pairs.seed, counts)
+    rows = _rows(pairs, name, source.keys, drawn, seen, lost)
     schema = _staged_schema(pairs.negatives)
-    sources = written_sources(pairs.model_copy(update={"sources": {name: 1}}))
+    written = written_sources(pairs.model_copy(update={"sources": {name: 1}}))
     with ExitStack() as stack:
-        writers = {s: stack.enter_context(arrow_stream(stage / f"{s}.arrow", schema)) for s in sources}
+        writers = {s: stack.enter_context(arrow_stream(stage / f"{s}.arrow", schema)) for s in written}
         while chunk := list(islice(rows, ROWS)):
             clean = _without_leaks(chunk, index)
             lost["dropped_contaminated"] += len(chunk) - len(clean)
-            for source in sources:
-                own = [_record(row, pairs.negatives) for row in clean if row.source == source]
+            for target, writer in writers.items():
+                own = [_record(row, pairs.negatives) for row in clean if row.source == target]
                 if own:
-                    writers[source].write_batch(pa.RecordBatch.from_pylist(own, schema=schema))
+                    writer.write_batch(pa.RecordBatch.from_pylist(own, schema=schema))
     if lost["dropped_without_negative"] and lost["dropped_without_negative"] == counts["lines"] - counts["not_drawn"]:
         raise UserError(
-            f"{files[0]}: no line of the source '{name}' has a '{KEYS[pairs.kind].negatives}', but pairs.negatives is "
+            f"{files[0]}: no line of the source '{name}' has a '{source.keys.negatives}', but pairs.negatives is "
             f"{pairs.negatives}; set it to 0 or leave the source out"
         )
-    for source in sources:
-        if not mapped_table(stage / f"{source}.arrow").num_rows:
+    for target in written:
+        if not mapped_table(stage / f"{target}.arrow").num_rows:
             raise UserError(
-                f"{files[0]}: the source '{source}' has no pair left of {counts['lines']} lines, of which "
+                f"{files[0]}: the source '{target}' has no pair left of {counts['lines']} lines, of which "
                 f"{counts['not_drawn']} were not drawn; raise its amount in pairs.sources or leave it out"
             )
     dropped = ("dropped_without_negative", "dropped_duplicates", "dropped_contaminated")
     return {"files": [path.name for path in files], **counts, **{key: lost[key] for key in dropped}}
 
 
-def _rows(pairs: Pairs, name: str, lines: Iterator[Line], seen: set[int], lost: Counter[str]) -> Iterator[_Row]:
+def _rows(
+    pairs: Pairs, name: str, keys: Keys, lines: Iterator[Line], seen: set[int], lost: Counter[str]
+) -> Iterator[_Row]:
     """Drawn lines as rows, without those that lack a wanted negative or say what another said already."""
     for line in lines:
-        example = parse_line(line, KEYS[pairs.kind])
+        example = parse_line(line, keys)
         if pairs.negatives and not example.negatives:
             lost["dropped_without_negative"] += 1
             continue
@@ -171,7 +179,7 @@ def _rows(pairs: Pairs, name: str, lines: Iterator[Line], seen: set[int], lost: 
             lost["dropped_duplicates"] += 1
             continue
         seen.add(both)
-        source = written_source(name, line.number)
+        source = written_source(pairs, name, line.number)
         pair_id = hashlib.sha256(b"\0".join((source.encode(), *texts))).hexdigest()[:16]
         yield _Row(example, source, pair_id, (line_key(pair_id.encode(), f"{pairs.seed} validation"), query, positive))
 

@@ -52,6 +52,8 @@ def prepare(
     Raises:
         UserError: As in `prepare_pairs` and `causal2vec.training.mixes.prepare_mix`.
     """
+    if pairs.kind == "files":
+        return prepare_mix(pairs, None, output, eval_texts=eval_texts)
     if pairs.kind != "packages":
         return prepare_mix(pairs, mix_folder(pairs, fetched), output, eval_texts=eval_texts)
     return prepare_pairs(

@@ -121,7 +121,7 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     from transformers import set_seed
 
     from causal2vec.evaluation.audit import audit
-    from causal2vec.evaluation.prompts import load_prompts, prompts_of
+    from causal2vec.evaluation.prompts import prompts_of, study_prompts
     from causal2vec.runs import runs_of
     from causal2vec.training.alignment import Computing, pretrain_alignment
     from causal2vec.training.contrastive import module_settings, train
@@ -131,7 +131,7 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     is_llm = config.models[run.base].kind == "llm"
     parts = {"llm": run.base, "encoder": run.encoder} if is_llm else {"encoder": run.base}
     folders = {part: work / "models" / name for part, name in parts.items()}
-    prompts = prompts_of(load_prompts(Path(config.evaluation.prompts)), run.spec)
+    prompts = prompts_of(study_prompts(config), run.spec)
     pairs, seconds = work / "pairs", {}
     with tempfile.TemporaryDirectory() as scratch:
         start = time.perf_counter()

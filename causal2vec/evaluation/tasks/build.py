@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 
 from causal2vec.corpora.packages import load_packages
 from causal2vec.corpora.splits import HELD_OUT_SHARE, Split, read_split
+from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import build_others as others
 from causal2vec.evaluation.tasks import build_retrieval as retrieval
+from causal2vec.evaluation.tasks.build_own import own_tables
 from causal2vec.evaluation.tasks.build_retrieval import Tables
-from causal2vec.files import atomic_folder, sha256_tree, write_json
+from causal2vec.evaluation.tasks.registry import RECORD, mteb_names
+from causal2vec.files import atomic_folder, sha256_json, sha256_tree, write_json
+from causal2vec.settings import OwnTask
 
 COUNTED_CHARACTERS = 400
 """A text counts at most this much in the report: about what a model reads of it."""
@@ -39,28 +43,33 @@ FROM_PACKAGES: dict[str, tuple[str, Callable[[Path], Tables]]] = {
 TEXT_COLUMNS = ("text", "sentences", "sentence1", "sentence2")
 
 
-def build_task_data(packages: Path, output: Path) -> dict[str, Any]:
-    """Build every packaged task from the held-out records of the packages below ``packages``.
+def build_task_data(packages: Path | None, output: Path, own: dict[str, OwnTask] | None = None) -> dict[str, Any]:
+    """Build every packaged task from the held-out records of the packages below ``packages``, and the user's own.
 
-    ``output`` is replaced as a whole: ``<TaskName>/<table>.parquet`` and ``report.json`` with, per task, rows
-    per table, characters of its unique texts (at most `COUNTED_CHARACTERS` each), the source package and the
-    SHA-256 of its archive. Returns the report.
+    Without packages only the user's own are built. ``output`` is replaced as a whole: ``<TaskName>/<table>.parquet``
+    and ``report.json`` with, per task, rows per table, characters of its unique texts (at most `COUNTED_CHARACTERS`
+    each), the source package and the SHA-256 of its archive. Returns the report.
 
     Raises:
-        UserError: A package folder or a file in it is missing or damaged.
+        UserError: A package folder or a file in it, or a file of the user's, is missing or damaged, or a task is called
+            as one of mteb's.
     """
-    split = read_split(packages, evaluation=True)
-    built = {name: make(split) for name, (_, make) in FROM_SPLIT.items()}
-    built |= {name: make(packages) for name, (_, make) in FROM_PACKAGES.items()}
-    pins = load_packages()
-    sources = {name: source for name, (source, _) in (FROM_SPLIT | FROM_PACKAGES).items()}  # type: ignore[operator]
+    own = own or {}
+    built: dict[str, Tables] = {}
+    if packages:
+        split = read_split(packages, evaluation=True)
+        built = {name: make(split) for name, (_, make) in FROM_SPLIT.items()}
+        built |= {name: make(packages) for name, (_, make) in FROM_PACKAGES.items()}
+    built |= {name: own_tables(name, task) for name, task in own.items()}
     with atomic_folder(output) as draft:
         for name, tables in built.items():
             (draft / name).mkdir()
             for table, columns in tables.items():
                 pq.write_table(pa.table(columns), draft / name / f"{table}.parquet", compression="zstd")
+        for name, task in own.items():
+            write_json(draft / name / RECORD, _record(name, task, built[name]))
         report = {
-            "tasks": {n: _describe(t, sources[n], pins[sources[n]].sha256) for n, t in sorted(built.items())},
+            "tasks": {name: _describe(tables, _origin(name)) for name, tables in sorted(built.items())},
             "characters": _characters(text for tables in built.values() for text in _texts(tables)),
             "held_out_share": HELD_OUT_SHARE,
             "sha256": sha256_tree(draft),
@@ -69,12 +78,32 @@ def build_task_data(packages: Path, output: Path) -> dict[str, Any]:
     return report
 
 
-def _describe(tables: Tables, package: str, sha256: str) -> dict[str, Any]:
+def _record(name: str, task: OwnTask, tables: Tables) -> dict[str, Any]:
+    """What an own task is; tried, as mteb has an opinion too."""
+    from causal2vec.evaluation.tasks.own import own_task
+
+    if name in mteb_names()[0]:
+        raise UserError(f"evaluation.own_tasks.{name}: a task of mteb is called so already; call yours otherwise")
+    revision = sha256_json(tables)[:40]
+    own_task(name, task, revision, Path())
+    scores = tables["test"]["score"] if task.type == "STS" else []
+    ends = {"scores": [min(scores), max(scores)]} if scores else {}
+    return {"task": task.model_dump(), "revision": revision, **ends}
+
+
+def _origin(name: str) -> dict[str, str]:
+    """The package that a task is made from."""
+    if name not in FROM_SPLIT and name not in FROM_PACKAGES:
+        return {}
+    package = (FROM_SPLIT[name] if name in FROM_SPLIT else FROM_PACKAGES[name])[0]
+    return {"package": package, "package_sha256": load_packages()[package].sha256}
+
+
+def _describe(tables: Tables, origin: dict[str, str]) -> dict[str, Any]:
     return {
         "rows": {name: len(next(iter(columns.values()))) for name, columns in sorted(tables.items())},
         "characters": _characters(_texts(tables)),
-        "package": package,
-        "package_sha256": sha256,
+        **origin,
     }
 
 

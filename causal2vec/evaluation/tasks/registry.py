@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.errors import UserError
 from causal2vec.hints import hint
-from causal2vec.settings import PACKAGED_TASKS
+from causal2vec.settings import PACKAGED_TASKS, OwnTask
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-__all__ = ["PACKAGED_TASKS", "get_tasks"]
+__all__ = ["PACKAGED_TASKS", "RECORD", "get_tasks", "mteb_names"]
+
+RECORD = "task.json"
+"""In the folder of an own task's data: its settings, and the hash of its content as its revision."""
 
 
-def get_tasks(names: list[str], data: Path | None = None, only: list[str] | None = None) -> list[AbsTask]:
+def get_tasks(
+    names: list[str], data: Path | None = None, only: list[str] | None = None, own: Mapping[str, OwnTask] | None = None
+) -> list[AbsTask]:
     """New task objects for ``names``, each once, in order.
 
-    A name is a packaged task (read from ``data``, the folder that `build_task_data` wrote, if at all), a task of mteb,
-    a benchmark of mteb such as "MTEB(eng, v1)", which stands for its tasks with the languages that it selects, or
-    one of these tasks as "MTEB(eng, v1)/STS17"; by its own name alone a task comes with all of its languages.
+    A name is a packaged task or one of the user's own (read from ``data``, the folder that `build_task_data` wrote, if
+    at all; one of ``own`` need not be there yet), a task of mteb, a benchmark of mteb such as "MTEB(eng, v1)", which
+    stands for its tasks with the languages that it selects, or one of these tasks as "MTEB(eng, v1)/STS17"; by its own
+    name alone a task comes with all of its languages.
     ``only`` keeps some of what the names stand for.
 
     Raises:
@@ -29,19 +36,27 @@ def get_tasks(names: list[str], data: Path | None = None, only: list[str] | None
     """
     found: dict[str, AbsTask] = {}
     for name in names:
-        for task in _tasks_of(name, data):
+        for task in _tasks_of(name, data, own or {}):
             found.setdefault(task.metadata.name, task)
     return [task for name, task in found.items() if only is None or name in only]
 
 
-def _tasks_of(name: str, data: Path | None) -> list[Any]:
+def _tasks_of(name: str, data: Path | None, own: Mapping[str, OwnTask]) -> list[Any]:
     if name in PACKAGED_TASKS:
         from causal2vec.evaluation.tasks.definitions import TASK_CLASSES
 
         task = TASK_CLASSES[name]()
         task.data_folder = data
         return [task]
-    tasks, benchmarks = _mteb_names()
+    if data and (data / name / RECORD).is_file():
+        from causal2vec.evaluation.tasks.own import prepared_task
+
+        return [prepared_task(name, data)]
+    if name in own:
+        from causal2vec.evaluation.tasks.own import own_task
+
+        return [own_task(name, own[name], "not prepared", data)]
+    tasks, benchmarks = mteb_names()
     if name in tasks:
         import mteb
 
@@ -70,7 +85,7 @@ def _task_in(benchmark: str, name: str) -> Any:
     return tasks[name]
 
 
-def _mteb_names() -> tuple[set[str], set[str]]:
+def mteb_names() -> tuple[set[str], set[str]]:
     """Names of mteb's tasks and of its benchmarks with their aliases."""
     import mteb
     from mteb import tasks
