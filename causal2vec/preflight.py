@@ -39,6 +39,24 @@ def check_names(config: Config) -> None:
             raise UserError(f"evaluation.tasks: {error}") from error
 
 
+def check_measured(config: Config) -> None:
+    """Look whether there will be texts to measure the costs on, which is done last.
+
+    Raises:
+        UserError: There are fewer validation pairs than texts to measure, or a task is named that is not evaluated.
+    """
+    if config.efficiency.texts > config.pairs.validation:
+        raise UserError(
+            f"efficiency.texts is {config.efficiency.texts}, but pairs.validation only {config.pairs.validation}; "
+            "lower it or raise that, as validation pairs are measured"
+        )
+    tasks = {*PACKAGED_TASKS, *config.evaluation.own_tasks}
+    if lacking := [name for name in config.efficiency.tasks if name in tasks and name not in config.evaluation.tasks]:
+        raise UserError(
+            f"efficiency.tasks: {lacking[0]} is not evaluated; name it in evaluation.tasks, too, or name another"
+        )
+
+
 def _names_in(path: Path | None) -> set[str]:
     """What a file defines or imports under a name of its own; nothing where that cannot be told."""
     found: set[str] = set()

@@ -299,7 +299,10 @@ class Pairs(Section):
                 raise ValueError("kind 'files' also needs files: a name for each source, and its paths")
             for name in self.files.keys() & self.sources.keys():
                 if self.sources[name] != self.files[name].amount:
-                    raise ValueError(f"sources.{name}: how much of your own file is read stands in files.{name}.amount")
+                    raise ValueError(
+                        f"sources.{name}: how much of your own files is read stands in files.{name}.amount; write it "
+                        "there, or call yours otherwise where another file has such a source"
+                    )
             # An overlay of the demo has the demo's sources, too.
             self.__dict__["sources"] = {name: source.amount for name, source in self.files.items()}
         elif self.files:

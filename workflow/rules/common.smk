@@ -24,7 +24,7 @@ from causal2vec.fingerprint import fingerprint
 from causal2vec.folders import Folders, refuse_nameless
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
-from causal2vec.preflight import check_names
+from causal2vec.preflight import check_measured, check_names
 from causal2vec.reports import from_files
 from causal2vec.resume import begin_run, runs_jobs
 from causal2vec.runs import Run, runs_of
@@ -56,6 +56,7 @@ try:
     if workflow.is_main_process:
         refuse_nameless()
         check_names(CONFIG)
+        check_measured(CONFIG)
     if workflow.is_main_process and runs_jobs(sys.argv[1:]):
         begin_run(FOLDERS, workflow.snakemake_tmp_dir)
     have_home()

@@ -7,7 +7,7 @@ from typing import Any
 
 from mteb.abstasks import AbsTaskClassification
 from mteb.abstasks.task_metadata import TaskMetadata
-from pydantic import ValidationError
+from mteb.languages import check_language_code
 
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks.packaged import (
@@ -42,29 +42,34 @@ def own_task(name: str, settings: OwnTask, revision: str, data: Path | None) -> 
     """A new mteb task object that reads ``data/name``.
 
     Raises:
-        UserError: mteb does not take its metadata, such as a language that is none.
+        UserError: A language is none.
     """
-    try:
-        metadata = TaskMetadata(
-            name=name,
-            type=settings.type,
-            description=settings.description or f"{name}, a task of this study's own",
-            dataset={"path": f"own/{name}", "revision": revision},
-            prompt={"query": settings.prompt} if settings.prompt and settings.type == "Retrieval" else settings.prompt,
-            eval_langs=settings.languages,
-            main_score=settings.metric or MAIN_SCORE[settings.type],
-            category="t2c" if settings.type in ("Classification", "Clustering") else "t2t",
-            is_public=False,
-        )  # type: ignore[call-arg]
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = {"eval_langs": "languages", "main_score": "metric"}.get(str(fault["loc"][0]), str(fault["loc"][0]))
-        raise UserError(
-            f"evaluation.own_tasks.{name}.{key}: {one_line(ValueError(fault['msg']))}; correct it"
-        ) from error
+    for code in settings.languages:
+        try:
+            check_language_code(code)
+        except ValueError as error:
+            raise UserError(
+                f"evaluation.own_tasks.{name}.languages: {code!r}: {one_line(error)}; correct it"
+            ) from error
+    metadata = TaskMetadata(
+        name=name,
+        type=settings.type,
+        description=settings.description or f"{name}, a task of this study's own",
+        dataset={"path": f"own/{name}", "revision": revision},
+        prompt=_prompt(settings),
+        eval_langs=settings.languages,
+        main_score=settings.metric or MAIN_SCORE[settings.type],
+        category="t2c" if settings.type in ("Classification", "Clustering") else "t2t",
+        is_public=False,
+    )  # type: ignore[call-arg]
     task = type(name, (CLASSES[settings.type],), {"metadata": metadata})()
     task.data_folder = data
     return task
+
+
+def _prompt(settings: OwnTask) -> Any:
+    """As mteb has it: what searches, and what is searched, may have prompts of their own."""
+    return {"query": settings.prompt} if settings.prompt and settings.type == "Retrieval" else settings.prompt
 
 
 def prepared_task(name: str, data: Path) -> Any:
