@@ -31,9 +31,9 @@ first built."""
 def prepare_model(name: str, source: ModelSource, output: Path, fetched: Path | None = None) -> None:
     """Fetch a model, check it, keep the configured blocks and write it as safetensors with its tokenizer.
 
-    ``output`` also gets ``source.json``: where the model came from, blocks kept and available, and the SHA-256
-    of the written files; of a hub model also which weights were read and how, and the commit that a branch or tag
-    (then ``asked_for``) stood for. Weights of a hub or local model that
+    ``output`` also gets ``source.json``: where the model came from, blocks kept and available, how many tokens it can
+    read at once (null: any number), and the SHA-256 of the written files; of a hub model also which weights were read
+    and how, and the commit that a branch or tag (then ``asked_for``) stood for. Weights of a hub or local model that
     are as they should be already are linked or copied, in the number format that they came in: large ones need no
     memory.
 
@@ -60,6 +60,7 @@ def prepare_model(name: str, source: ModelSource, output: Path, fetched: Path | 
                 "layers_kept": kept,
                 "layers_available": available,
                 **({"weights": how} if source.source == "hub" else {}),
+                "positions": _positions(draft),
                 "content_sha256": sha256_tree(draft),
             },
         )
@@ -237,6 +238,17 @@ def _checked_config(name: str, source: ModelSource, folder: Path) -> Any:
 
 def _looks_both_ways(config: Any) -> bool:
     return getattr(config, "is_causal", None) is False or bool(getattr(config, "use_bidirectional_attention", False))
+
+
+def _positions(folder: Path) -> int | None:
+    """How many tokens a prepared model can read at once, see `causal2vec.embedder.positions_of`."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    from causal2vec.embedder import positions_of
+
+    with torch.device("meta"):
+        return positions_of(AutoModel.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False)))
 
 
 def _check_depth(name: str, kept: int, available: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -10,8 +11,10 @@ import yaml
 from causal2vec.config import Config
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
+from causal2vec.files import read_json
 from causal2vec.fingerprint import file_of
 from causal2vec.hints import hint
+from causal2vec.runs import Run
 
 _BENCHMARKS = Path(__file__).parent / "reporting" / "benchmarks.yaml"
 
@@ -55,6 +58,27 @@ def check_measured(config: Config) -> None:
         raise UserError(
             f"efficiency.tasks: {lacking[0]} is not evaluated; name it in evaluation.tasks, too, or name another"
         )
+
+
+def check_positions(runs: Iterable[Run], models: Path) -> None:
+    """Look whether the LLMs that are prepared already can read as long texts as are to be read.
+
+    Args:
+        runs: The study's runs.
+        models: The folder of prepared models.
+
+    Raises:
+        UserError: One has too few positions.
+    """
+    for run in runs:
+        source = models / run.base / "source.json"
+        found = read_json(source) if source.is_file() else {}
+        longest = found.get("positions") if found.get("kind") == "llm" else None
+        for key, length in (("evaluation", run.max_length), ("budget", run.budget.max_length)):
+            if longest is not None and length > longest:
+                raise UserError(
+                    f"{key}.max_length is {length}, but {run.base} has positions for {longest} tokens; lower it"
+                )
 
 
 def _names_in(path: Path | None) -> set[str]:

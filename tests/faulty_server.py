@@ -144,6 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         data = path.read_bytes()
+        commit = COMMIT if commit == "main" else commit
         headers = {"ETag": f'"{etag(path)}"', "X-Repo-Commit": commit, "Content-Type": "application/octet-stream"}
         if self.fault and self.fault.kind == "bytes":
             data = data[:-1] + bytes([data[-1] ^ 1])

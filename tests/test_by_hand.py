@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, TEXTS
+from faulty_server import serving
 from sentence_transformers import SentenceTransformer
 from test_training import run_of
 
@@ -69,6 +71,29 @@ def test_command_gets_the_scores_of_the_study(method, tiny, task_data, tmp_path)
         other = by_hand(model, task_data, tmp_path / "own", "--prompts", "model", "--dtype", "float32")
         assert other.returncode == 0, other.stderr[-2000:]
         assert scores(tmp_path / "own") != scores(tmp_path / "dag")
+
+
+@pytest.mark.timeout(400)
+def test_a_model_on_the_hub_gets_the_scores_of_its_study_too(tiny, task_data, tmp_path, monkeypatch):
+    """Its code is this suite's own, so that nobody need trust it."""
+    model = made(tmp_path, tiny, "last_token")
+    shutil.copytree(model, tmp_path / "root" / "models" / "org" / "mine")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with serving(tmp_path / "root") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        there = by_hand("org/mine", task_data, tmp_path / "there")
+        assert there.returncode == 0, there.stderr[-2000:]
+        (tmp_path / "root/models/org/mine/manifest.json").unlink()
+        shutil.rmtree(tmp_path / "cache")
+        lost = by_hand("org/mine", task_data, tmp_path / "lost", "--trust-remote-code")
+    here = by_hand(model, task_data, tmp_path / "here")
+    assert here.returncode == 0, here.stderr[-2000:]
+    assert scores(tmp_path / "there") == scores(tmp_path / "here")
+    record = json.loads((tmp_path / "there" / "record.json").read_text())
+    assert (record["model"], record["revision"], record["seed"]) == ("org/mine", revision_of(model), 1)
+    assert lost.returncode == 2 and "org/mine is a model of this suite without word on how" in lost.stderr
 
 
 @pytest.mark.parametrize("method", ["causal2vec", "last_token", "echo", "encoder_only", "in_context"])

@@ -17,14 +17,21 @@ from conftest import TEXTS, build, make_tokenizer
 from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from test_training import run_of
 from transformers import AutoModel, AutoTokenizer
 
+from causal2vec.backbone import prepare_model
+from causal2vec.config import Budget, ModelSource
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
+from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata
 from causal2vec.export import load_model, save_model
+from causal2vec.files import read_json
+from causal2vec.preflight import check_positions
+from causal2vec.training.contrastive import make_model
 
 WORDS = "fox dog jumps lazy quick brown over the padding texts sentence longer different mix short batches".split()  # noqa: SIM905
 KINDS = {  # names that mteb knows, as it drops prompts of tasks that it does not know
@@ -251,6 +258,30 @@ def test_length_beyond_the_positions_of_a_base_is_found_when_it_is_built(tmp_pat
     )
     with pytest.raises(UserError, match="GPT2Model has positions for 64"):
         load_model(str(tmp_path / "model"), "cpu", "float32", max_length=65)
+
+
+def test_length_of_the_evaluation_beyond_a_base_is_found_before_any_training(tiny, tmp_path):
+    """By the plan, and by every job, once the base is prepared; and by a training that was started by hand."""
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=600, n_embd=32, n_layer=1, n_head=4, n_positions=64)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "from")
+    make_tokenizer(tmp_path / "from", bos=True)
+    models = tmp_path / "models"
+    prepare_model("gpt", ModelSource(kind="llm", source="local", path=str(tmp_path / "from")), models / "gpt")
+    prepare_model("tiny", ModelSource(kind="llm", source="local", path=str(tiny["llm"])), models / "tiny")
+    assert [read_json(models / name / "source.json")["positions"] for name in ("gpt", "tiny")] == [64, None]
+    budget = Budget(steps=2, batch_size=4, max_length=32, lora={"rank": 2, "alpha": 4, "targets": ["c_attn"]})
+    run = run_of("last_token").model_copy(update={"base": "gpt", "max_length": 100, "budget": budget})
+    with pytest.raises(
+        UserError, match=r"evaluation\.max_length is 100, but gpt has positions for 64 tokens; lower it"
+    ):
+        check_positions([run], models)
+    check_positions([run.model_copy(update={"base": name}) for name in ("tiny", "unknown")], models)
+    check_positions([run.model_copy(update={"max_length": 64})], models)
+    for trained in (True, False):
+        one = run.model_copy(update={"trained": trained})
+        with pytest.raises(UserError, match=r"last_token on gpt: texts of up to 100 tokens .* has positions for 64"):
+            make_model(one, {"llm": models / "gpt"}, tmp_path / "no pairs", Prompts(), tmp_path / "m", tmp_path / "s")
 
 
 def test_encoder_of_a_method_is_cut_where_its_positions_end(tmp_path):

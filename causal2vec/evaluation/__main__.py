@@ -1,7 +1,7 @@
 """``python -m causal2vec.evaluation``: evaluate any SentenceTransformer on any mteb or packaged task.
 
-A model folder of this suite is read as its study reads it (prompts, number format, threads, seed) where no option says
-otherwise.
+A model of this suite, in a folder or on the hub, is read as its study reads it (prompts, number format, threads, seed)
+where no option says otherwise.
 """
 
 from __future__ import annotations
@@ -84,24 +84,27 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
     from causal2vec.export import load_model
+    from causal2vec.fetch.models import study_model
     from causal2vec.files import read_json, sha256_tree
     from causal2vec.trust import revision_of
 
+    tasks = names_in(options.tasks)
+    get_tasks(tasks, options.data)  # a name that is none is found before a model is fetched
     folder = Path(options.model)
+    if not folder.is_dir() and (brought := study_model(options.model, options.revision)):
+        folder = brought
     manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     study = _study(folder, manifest)
     torch.set_num_threads(options.threads or (study.threads if study else 2))
     keep_freed_memory()
     prompts = _prompts(options, study)
-    tasks = names_in(options.tasks)
-    get_tasks(tasks, options.data)  # a name that is none is found before a model is loaded
     if set(tasks) & set(PACKAGED_TASKS):
         _ensure_task_data(options.data)
     device = resolve_device(Compute(device=options.device))
     dtype = options.dtype or (study.dtype if study else "float32")
     attention = attention_backend(study.attention, device, dtype) if study else None
     model = load_model(
-        options.model,
+        str(folder) if folder.is_dir() else options.model,
         device,
         dtype,
         attention=attention,
@@ -109,10 +112,16 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
         trusted=options.trust_remote_code,
         revision=options.revision,
     )
+    if hasattr(model[0], "parts") and not folder.is_dir() and not options.prompts:
+        raise UserError(
+            f"{options.model} is a model of this suite without word on how its study reads it; name its prompts with "
+            f"--prompts FILE, or say --prompts {OWN} for those that it carries"
+        )
     keys = ("method", "base", "seed", "trained")
     run = {key: manifest[key] for key in keys} if isinstance(manifest, dict) and set(keys) <= set(manifest) else {}
     if folder.is_dir():
-        name = "local/" + ("{method}__{base}__seed{seed}".format(**run) if run else folder.resolve().name)
+        local = "{method}__{base}__seed{seed}".format(**run) if run else folder.resolve().name
+        name = f"local/{local}" if Path(options.model).is_dir() else options.model
         revision = revision_of(folder) if manifest else sha256_tree(folder)[:40]
     else:
         name, revision = options.model, options.revision or "main"

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.fetch.hub import obtain
-from causal2vec.files import write_json
+from causal2vec.fetch.client import bounded_client
+from causal2vec.fetch.hub import download, obtain
+from causal2vec.fetch.reasons import reason
+from causal2vec.fetch.retry import Patience
+from causal2vec.files import read_json, write_json
 from causal2vec.settings import ModelSource
 
 SAFETENSORS = "model*.safetensors"
@@ -26,6 +29,30 @@ def fetch_model(name: str, source: ModelSource, output: Path) -> None:
         UserError: The model cannot be had, or its repository has no weights that transformers reads.
     """
     write_json(output, {"name": name, **obtain_model(name, source)[1]})
+
+
+def study_model(name: str, revision: str | None) -> Path | None:
+    """The folder of a model on the hub that a study of this suite has made; ``None`` of any other model.
+
+    Raises:
+        UserError: The hub cannot be asked, or does not have the model.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    patience = Patience.from_environment()
+    try:
+        with bounded_client(patience):
+            manifest = read_json(Path(hf_hub_download(name, "manifest.json", revision=revision)))
+    except EntryNotFoundError:
+        return None
+    except UserError:
+        raise
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(f"--model: {name} {reason(error, 'model')}") from error
+    if not isinstance(manifest, dict) or "study" not in manifest:
+        return None
+    return download(name, revision or "main", kind="model", where="--model")
 
 
 def obtain_model(name: str, source: ModelSource) -> tuple[Path, dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts, Study
-from causal2vec.export import build_embedder, save_model
+from causal2vec.export import build_embedder, check_length, save_model
 from causal2vec.files import settle, sha256_file, take_up
 from causal2vec.fingerprint import fingerprint
 from causal2vec.runs import Run
@@ -95,6 +95,7 @@ def make_model(
         records["training.json"] = record
     else:
         module = build_embedder(run.spec.module, folders, settings, attention=backend)
+        check_length(module, run.max_length, f"{run.method} on {run.base}")
     if ranks.rank() > 0:
         return ""
     module.max_seq_length = run.max_length
@@ -191,6 +192,7 @@ def train(
     sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
     check_batch(budget, ranks.world_size())
     module = build_to_train(run.spec.module, folders, settings, dtype, attention)
+    check_length(module, run.max_length, f"{run.method} on {run.base}")  # which the evaluation will read, days later
     prepare_token(module.to("cpu" if sharded else device), folders, pairs)
     attentions = {part: getattr(module, part).config._attn_implementation for part in module.parts}
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)

@@ -24,7 +24,7 @@ from causal2vec.fingerprint import fingerprint
 from causal2vec.folders import Folders, refuse_nameless
 from causal2vec.gpus import local_gpus
 from causal2vec.home import have_home
-from causal2vec.preflight import check_measured, check_names
+from causal2vec.preflight import check_measured, check_names, check_positions
 from causal2vec.reports import from_files
 from causal2vec.resume import begin_run, runs_jobs
 from causal2vec.runs import Run, runs_of
@@ -61,6 +61,9 @@ try:
         begin_run(FOLDERS, workflow.snakemake_tmp_dir)
     have_home()
     FROM_FILES = from_files(workflow, FOLDERS)
+    # In each job, too: a base that this very run prepares is known before it is trained.
+    if not FROM_FILES:
+        check_positions(RUNS.values(), FOLDERS.work / "models")
     # Inputs of the study's own, which need not be where only its score files were brought.
     OWN_PAIRS = [] if FROM_FILES else list(map(str, pair_files(CONFIG.pairs)))
     OWN_TASKS = [] if FROM_FILES else list(map(str, own_files(CONFIG.evaluation.own)))

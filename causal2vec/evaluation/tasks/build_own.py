@@ -156,7 +156,12 @@ def _classes(read: Reader) -> Tables:
     for (row, called), label in zip(read("test"), tables["test"]["label"], strict=True):
         if label not in learnt:
             raise row.fault(f"has the label {label!r} as '{called['label']}', which no training text has; correct it")
-    return tables
+    # Numbers, as mteb computes a further metric of two classes that wants them.
+    numbers = {label: number for number, label in enumerate(sorted(learnt))}
+    return {
+        key: {"text": columns["text"], "label": [numbers[label] for label in columns["label"]]}
+        for key, columns in tables.items()
+    }
 
 
 def _clusters(read: Reader) -> Tables:
