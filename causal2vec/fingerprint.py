@@ -1,9 +1,9 @@
 """A fingerprint of all code behind a script: Snakemake tracks the script itself, not what it imports.
 
 What a script imports, what that imports, and so on: modules of this project and of the user's own methods, wherever
-in a file the import stands, and the data files beside them that they name. Installed libraries are left out; the
-versions of those on which numbers depend are parameters of their rules. An import by a name that is put together at
-run time is not seen: the class that a configuration names (`methods.*.module`) is a root of its own.
+in a file the import stands, and the data files beside them, or beside the package, that they name. Installed libraries
+are left out; the versions of those on which numbers depend are parameters of their rules. An import by a name that is
+put together at run time is not seen: the class that a configuration names (`methods.*.module`) is a root of its own.
 
 Correctness goes before thrift. Code that only logs, locks or explains errors is in as well, so that a change to it
 makes numbers again that come out the same. Comments, docstrings, type-checking imports and the words of an error
@@ -44,7 +44,7 @@ class Code(NamedTuple):
     imports: list[str]
     """Dotted names that it imports or mentions; some are attributes of a module, and not modules."""
     beside: list[str]
-    """Files in its folder that it names."""
+    """Files in its folder that it names, and those of the checkout."""
 
 
 @cache
@@ -219,6 +219,15 @@ class _Reader(ast.NodeTransformer):
                 self.imports.add(value)
             self._note_file(value)
         return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """``CHECKOUT / "NAME"``, a file beside the package."""
+        left, right = node.left, node.right
+        if isinstance(left, ast.Name) and left.id == "CHECKOUT" and isinstance(right, ast.Constant):
+            name = "../" * len(self.package) + str(right.value)
+            if (self.folder / name).is_file():
+                self.beside.add(name)
+        return self.generic_visit(node)
 
     def _note_file(self, value: str) -> None:
         """A file beside the module, or all files of a folder that holds no code."""

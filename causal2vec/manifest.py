@@ -11,11 +11,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from causal2vec.files import read_json, sha256_file, sha256_json, write_json
+from causal2vec.files import CHECKOUT, read_json, sha256_file, sha256_json, write_json
 from causal2vec.masking import mask_values
 
-ROOT = Path(__file__).resolve().parents[1]
-LOCK = ROOT / "requirements.lock"
+ROOT = CHECKOUT
+LOCK = CHECKOUT / "requirements.lock"
 
 
 def write_manifest(

@@ -163,6 +163,23 @@ def test_a_change_in_any_module_is_seen_by_the_rules_that_use_it(tmp_path, monke
     assert not by_name["causal2vec/reporting/tables/build.py"] & {"train_model", "evaluate_model"}
 
 
+@pytest.mark.parametrize(
+    ("file", "script"), [("CITATION.cff", "write_report"), ("requirements.lock", "write_manifest")]
+)
+def test_a_file_beside_the_package_counts_where_it_is_read(file, script, tmp_path, monkeypatch):
+    for folder in ("causal2vec", "workflow"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "_places_of", places := lambda top, own: [tmp_path / top] if top in own else [])
+    monkeypatch.setattr(places, "cache_clear", lambda: None, raising=False)
+    scripts = [tmp_path / "workflow" / "scripts" / f"{name}.py" for name in (script, "prepare_pairs")]
+    found = []
+    for text in ("one", "two"):
+        (tmp_path / file).write_text(text)
+        forget()
+        found.append([fingerprint(path) for path in scripts])
+    assert found[0][0] != found[1][0] and found[0][1] == found[1][1]
+
+
 def test_what_was_read_is_kept_and_read_again_only_where_it_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

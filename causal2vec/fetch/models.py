@@ -8,7 +8,7 @@ from typing import Any
 from causal2vec.errors import UserError
 from causal2vec.fetch.client import bounded_client
 from causal2vec.fetch.hub import download, obtain
-from causal2vec.fetch.reasons import reason
+from causal2vec.fetch.reasons import as_transient, reason
 from causal2vec.fetch.retry import Patience
 from causal2vec.files import read_json, write_json
 from causal2vec.settings import ModelSource
@@ -34,22 +34,27 @@ def fetch_model(name: str, source: ModelSource, output: Path) -> None:
 def study_model(name: str, revision: str | None) -> Path | None:
     """The folder of a model on the hub that a study of this suite has made; ``None`` of any other model.
 
+    ``None`` also where that cannot be told without a network: whoever opens the model looks again.
+
     Raises:
-        UserError: The hub cannot be asked, or does not have the model.
+        UserError: The hub does not have the model, or breaks off.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError
 
-    patience = Patience.from_environment()
     try:
-        with bounded_client(patience):
-            manifest = read_json(Path(hf_hub_download(name, "manifest.json", revision=revision)))
-    except EntryNotFoundError:
+        with bounded_client(Patience.from_environment()):
+            path = hf_hub_download(name, "manifest.json", revision=revision)
+    except EntryNotFoundError:  # also if told to be offline, and it is not in the cache
         return None
-    except UserError:
-        raise
     except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(f"--model: {name} {reason(error, 'model')}") from error
+        if as_transient(error) is None:
+            raise UserError(f"--model: {name} {reason(error, 'model')}") from error
+        cached = try_to_load_from_cache(name, "manifest.json", revision=revision)
+        if not isinstance(cached, str):
+            return None
+        path = cached
+    manifest = read_json(Path(path))
     if not isinstance(manifest, dict) or "study" not in manifest:
         return None
     return download(name, revision or "main", kind="model", where="--model")

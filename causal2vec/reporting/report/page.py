@@ -13,7 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from causal2vec.files import write_text
+from causal2vec.files import CHECKOUT, write_text
 from causal2vec.reporting.claims.ledger import SIGNS, Verdict, check_claims, claims_table, load_claims
 from causal2vec.reporting.figures.captions import captions as all_captions
 from causal2vec.reporting.render.html import fragment, page, slug, to_html
@@ -25,7 +25,7 @@ from causal2vec.reporting.tables.build import build_tables
 from causal2vec.reporting.tables.grid import Table
 from causal2vec.reporting.tables.layout import load_layout
 
-CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
+CITATION = CHECKOUT / "CITATION.cff"
 """The project's own citation file; absent where only the package is installed."""
 
 MAIN = "main"
