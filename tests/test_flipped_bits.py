@@ -29,7 +29,7 @@ from causal2vec.training.checkpoints import last_checkpoint, mark_whole
 from causal2vec.trust import check_content
 
 FLIPS, CUTS = 60, 20
-"""Of each kind; the table in docs/reliability.md counts them."""
+"""Of each kind of file."""
 
 Believed = Callable[[], bool]
 """Whether the file would be used as it is now."""

@@ -161,3 +161,10 @@ def test_command_line_twins_explain_themselves(module):
     done = run(f"causal2vec.{module}", "--help")
     assert done.returncode == 0
     assert f"python -m causal2vec.{module}" in done.stdout
+
+
+def test_files_that_the_documents_name_are_there():
+    places = r"(?:causal2vec|baselines|config|docs|tests|workflow)"
+    for page in [ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for name in re.findall(rf"`({places}/[\w./-]+)`", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"

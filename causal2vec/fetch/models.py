@@ -40,12 +40,12 @@ def study_model(name: str, revision: str | None) -> Path | None:
         UserError: The hub does not have the model, or breaks off.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     try:
         with bounded_client(Patience.from_environment()):
             path = hf_hub_download(name, "manifest.json", revision=revision)
-    except EntryNotFoundError:  # also if told to be offline, and it is not in the cache
+    except (EntryNotFoundError, HFValidationError):  # also if told to be offline, and it is not in the cache
         return None
     except Exception as error:  # the hub's client raises a dozen unrelated types
         if as_transient(error) is None:
