@@ -107,7 +107,7 @@ def audit_run(run: Run, model: Path, pairs: Path, prompts: Prompts, output: Path
     """
     from causal2vec.export import load_model
 
-    module = load_model(str(model), device, dtype, max_length=run.max_length)[0]
+    module = load_model(str(model), device, dtype, max_length=run.max_length, trusted=True)[0]  # made by this study
     names = {"method": run.method, "base": run.base, "seed": run.seed}
     write_json(output, {**names, **audit(module, pairs / "validation.parquet", prompts, device=device)})
 
@@ -303,10 +303,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="folder with validation.parquet; default: the one study's")
     parser.add_argument("--prompts", type=Path, default=Path("config/prompts.yaml"), help="instructions by source")
     parser.add_argument("--output", type=Path, help="a JSON file; default: standard output")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
     from causal2vec.export import load_model
 
-    model = load_model(str(options.model), "cpu", "float32")
+    model = load_model(str(options.model), "cpu", "float32", trusted=options.trust_remote_code)
     if not hasattr(model[0], "pieces") and not hasattr(model[0], "encoder_states"):
         raise UserError(f"{options.model} is no model of this suite, whose kept states are known; name one of those")
     pairs = options.pairs or the_only(WORK, "pairs", "--pairs") / "pairs"
