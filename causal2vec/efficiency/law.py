@@ -269,8 +269,7 @@ def _probe(module: Any, text: int, instruction: int, examples: int, *, prompted:
         return _Probe(known, lengths["encoder"], (0.0, read, 0.0, 0.0))
     causal = getattr(module.llm.config, "is_causal", True) and hasattr(module, "reuses_prefix")
     head = float(features["head"][0]) if causal and "head" in features else 0.0
-    kept = (
-        float((module.kept(features["roles"]) * features["attention_mask"]).sum()) if hasattr(module, "kept") else read
-    )
+    looked_at = module.kept(features["roles"]) if hasattr(module, "kept") else None
+    kept = read if looked_at is None else float((looked_at * features["attention_mask"]).sum())
     encoder = float(features["pre_mask"].sum()) if "pre_mask" in features else 0.0
     return _Probe(lengths["llm"], lengths.get("encoder", known), (read, encoder, head, kept))
