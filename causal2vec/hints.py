@@ -25,6 +25,7 @@ _PATTERNS = {
     "index, or `sha256sum FILE` computes it",
     r"^[^+]+\+\w+=.+$": "variant in the form METHOD+KEY=VALUE, such as causal2vec+place=after_instruction",
     r"^[a-z]{3}-[A-Z][a-z]{3}$": "language with its script, such as eng-Latn, deu-Latn or zho-Hans",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "name of a study (letters, digits and . _ -), as folders are called so",
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "name of a task (letters, digits, _ and -)",
     r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "name (letters, digits and . _ + -); a model is named by its key under models, "
     "and organisation/name belongs to its repository there",

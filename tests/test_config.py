@@ -427,6 +427,8 @@ def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
 def test_patterns_are_told_in_words_and_an_overlay_alone_is_recognised():
     source = {"kind": "llm", "source": "hub", "repository": "Qwen/Qwen3-0.6B", "revision": "main"}
     assert load_config(changed("models/q", source)).models["q"].revision == "main", "resolved when it is fetched"
+    with pytest.raises(UserError, match=r"study: 'a b' is no name of a study \(letters"):
+        load_config(changed("study", "a b"))
     with pytest.raises(UserError, match=r"bases.0: 'Qwen/Qwen3' is no name .*its key under models.* repository there"):
         load_config(changed("bases", ["Qwen/Qwen3"]))
     with pytest.raises(
