@@ -198,6 +198,7 @@ def test_two_studies_at_once_finish_and_never_see_each_others_files(tiny, packag
         "pairs": {"sources": {"recipe_title": 300}, "validation": 60},
         "budget": {"steps": 2, "batch_size": 8, "max_length": 32},
         "evaluation": {"tasks": ["WordSim353STS"], "max_length": 32, "prompts": str(ROOT / "config/prompts.yaml")},
+        "efficiency": {"lengths": [8], "texts": 4, "repeats": 2},
         "compute": {"threads": 1, "dtype": "float32", "device": "cpu"},
     }
     Path("a.yaml").write_text(yaml.safe_dump(config))
