@@ -97,7 +97,7 @@ def test_commands_work_in_their_order_in_one_folder(clone):
         done = typed(clone, command)
         said = done.stdout[-3000:] + done.stderr[-3000:]
         if "claims=strict" in command:  # random models keep what they like
-            assert done.returncode == 0 or "contradict" in said, said
+            assert done.returncode == 0 or "error: claim " in said, said
             continue
         assert done.returncode == 0, f"{command}\n{said}"
         if line == "make demo":
