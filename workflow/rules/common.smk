@@ -237,6 +237,12 @@ def measured_runs() -> list[str]:
     return list(chosen.values())
 
 
+def imported(name, asked) -> list[str]:
+    """A file of others' numbers that tables show: asked for now, or brought here with the score files."""
+    brought = FROM_FILES and (FOLDERS.results / name).is_file()
+    return [f"<results>/{name}"] if asked is not None or brought else []
+
+
 def used_models() -> list[str]:
     """The configured models that some run is built from."""
     return list(
