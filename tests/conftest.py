@@ -30,7 +30,7 @@ STUDY = "tiny"
 """The name of the studies that tests run."""
 
 SLOW_FIRST = (
-    "test_workflow.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py",
+    "test_workflow.py", "test_readme.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py",
     "test_gpu_bench.py",
 )  # fmt: skip
 """Files that start whole studies: last, they would keep one of two processes busy while the other is done."""

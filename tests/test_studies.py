@@ -223,3 +223,16 @@ def test_two_studies_at_once_finish_and_never_see_each_others_files(tiny, packag
     assert "Nothing to be done" in planned
     planned = run("-n", made.format("c"), "--configfile", "a.yaml", study="c").communicate()[0]
     assert "train_model" in planned, "another name, another study"
+
+
+def test_task_data_is_a_studys_that_has_all_of_it():
+    from causal2vec.evaluation.__main__ import _task_data
+
+    assert _task_data(["WordSim353STS"]) == Path("work/shared/tasks")
+    for age, (study, task) in enumerate([("a", "WordSim353STS"), ("b", "LeeNewsSTS")]):
+        (Folders(study).work / "tasks" / task).mkdir(parents=True)
+        write_text(report := Folders(study).work / "tasks" / "report.json", "{}")
+        os.utime(report, (age, age))
+    assert _task_data(["WordSim353STS"]) == Path("work/a/tasks")
+    assert _task_data(["LeeNewsSTS", "STS12"]) == _task_data(["STS12"]) == Path("work/b/tasks")
+    assert _task_data(["WordSim353STS", "LeeNewsSTS"]) == Path("work/shared/tasks")

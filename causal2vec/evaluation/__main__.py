@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
     _check(options)
-    options.data = options.data or _task_data()
+    options.data = options.data or _task_data(names_in(options.tasks))
     evaluate_from_command_line(options)
 
 
@@ -196,10 +196,14 @@ def scores_table(output: Path) -> str:
     return "".join([*rows, f"in {output}: results/ in mteb's format, items/, record.json\n"])
 
 
-def _task_data() -> Path:
-    """The newest data of the packaged tasks that a study has, or a folder for them."""
-    made = sorted(WORK.glob("*/tasks/report.json"), key=lambda path: path.stat().st_mtime)
-    return made[-1].parent if made else SHARED / "tasks"
+def _task_data(tasks: list[str]) -> Path:
+    """The newest data of these packaged tasks that a study has, or a folder for them."""
+    from causal2vec.evaluation.tasks import PACKAGED_TASKS
+
+    made = sorted(WORK.glob("*/tasks/report.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    packaged = set(tasks) & set(PACKAGED_TASKS)
+    whole = (path.parent for path in made if all((path.parent / name).is_dir() for name in packaged))
+    return next(whole, SHARED / "tasks")
 
 
 def _ensure_task_data(data: Path) -> None:
