@@ -20,7 +20,7 @@ from typing import Any
 from causal2vec import seals
 from causal2vec.errors import UserError
 from causal2vec.faults import explained
-from causal2vec.folders import Folders
+from causal2vec.folders import UNNAMED, Folders
 from causal2vec.gpus import claim_gpus
 from causal2vec.locks import alone
 from causal2vec.masking import MaskingFormatter, mask
@@ -39,8 +39,8 @@ LESS_MEMORY = {
 
 
 def folders_of(snakemake: Any) -> Folders:
-    """The folders of the study that a job is of."""
-    return Folders(snakemake.config["study"])
+    """The folders of the study that a job is of; a job of no workflow is of the unnamed one."""
+    return Folders(getattr(snakemake, "config", {}).get("study", UNNAMED))
 
 
 @contextlib.contextmanager
