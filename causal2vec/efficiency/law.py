@@ -267,7 +267,7 @@ def _probe(module: Any, text: int, instruction: int, examples: int, *, prompted:
     known = Lengths(0, 0, 0)
     if "llm" not in module.parts:
         return _Probe(known, lengths["encoder"], (0.0, read, 0.0, 0.0))
-    causal = getattr(module.llm.config, "is_causal", True) and hasattr(module, "reuses_prefix")
+    causal = getattr(module.llm.config, "is_causal", True) and getattr(module, "reuses_prefix", False)
     head = float(features["head"][0]) if causal and "head" in features else 0.0
     looked_at = module.kept(features["roles"]) if hasattr(module, "kept") else None
     kept = read if looked_at is None else float((looked_at * features["attention_mask"]).sum())
