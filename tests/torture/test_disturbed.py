@@ -120,7 +120,7 @@ def test_read_only_results_are_named(tiny, packages_folder, small_disk, tmp_path
     remount(results_of(folder), "ro")
     done = study.run(folder, "--cores", "2", MODEL)
     assert done.returncode != 0
-    assert f"{folder / 'results'} cannot be written by user 0: its disk is read-only" in error_of(done)
+    assert f"{results_of(folder)} cannot be written by user 0: its disk is read-only" in error_of(done)
     remount(results_of(folder), "rw")
     assert study.run(folder, "--cores", "2", MODEL).returncode == 0
 
