@@ -283,10 +283,11 @@ def load_config(source: Path | Sequence[Path] | dict[str, Any], where: str = "th
     Raises:
         UserError: One sentence per fault, with its key; the file's name when there is one.
     """
-    if not isinstance(source, dict):
-        files = [source] if isinstance(source, Path) else list(source)
+    files = [source] if isinstance(source, Path) else source
+    # Anything else than paths is no mapping either, and told so below.
+    if isinstance(files, list | tuple) and files and all(isinstance(file, Path) for file in files):
         where = " with ".join(map(str, files))
-        source = _read(files)
+        source = _read(list(files))
     if fault := fault_of(source):  # a mapping did not come through `read_yaml`
         raise UserError(f"{where}: {fault}; correct it")
     try:
