@@ -216,7 +216,7 @@ class Switches:
     validate: bool = False
     """Measure retrieval within the validation pairs after each training."""
     strict: bool = False
-    """``claims=strict``: fail where a claim is contradicted."""
+    """``claims=strict``: fail where a claim is contradicted or not reached."""
     external_results: str | None = None
     """A folder of other models' results."""
     external_efficiency: str | None = None

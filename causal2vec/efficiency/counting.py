@@ -118,7 +118,7 @@ def _predict(module: Any, batches: _Batches) -> float:
     if batches.encoder:
         encoder = architecture(module.encoder)
         flops += sum(forward_flops(encoder, length, length) for length in batches.encoder)
-    return flops + 2 * len(batches.read) * _own_weights(module)
+    return flops + 2 * len(batches.read) * own_weights(module)
 
 
 def tokens_left_out(module: Any, features: dict[str, Any], tokens: int) -> int:
@@ -127,7 +127,7 @@ def tokens_left_out(module: Any, features: dict[str, Any], tokens: int) -> int:
     return 0 if kept is None else left_out(int((kept * features["attention_mask"]).sum()), tokens)
 
 
-def _own_weights(module: Any) -> int:
+def own_weights(module: Any) -> int:
     """Weights of the linear layers that no part holds, such as Causal2Vec's projection."""
     from torch import nn
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from causal2vec.errors import UserError
+from causal2vec.plan.flops import forward_flops
 
 
 class Lengths(NamedTuple):
@@ -63,8 +64,8 @@ class Law(NamedTuple):
 class Part(NamedTuple):
     """The shape of an LLM or encoder."""
 
-    weights: float
-    """Of the linear layers, which a token is multiplied with."""
+    linear: float
+    """Weights of the linear layers, which a token is multiplied with."""
     layers: int
     attention: int
     """Width of all query heads together."""
@@ -122,9 +123,9 @@ def cost(
     skipped = head if saves else 0.0
     flops = 2 * shape.own
     if shape.encoder:
-        flops += _forward(shape.encoder, encoder, encoder)
+        flops += forward_flops(shape.encoder, encoder, encoder)
     if shape.llm:
-        flops += _forward(shape.llm, llm - skipped, llm) + _forward(shape.llm, skipped, skipped) / texts
+        flops += forward_flops(shape.llm, llm - skipped, llm) + forward_flops(shape.llm, skipped, skipped) / texts
         flops -= 2 * shape.llm.last * _left_out(reading.kept.of(lengths), llm - skipped)
     return Cost(llm, encoder, llm - skipped + skipped / texts, flops)
 
@@ -141,9 +142,9 @@ def append_cost(law: Law, shape: Shape, lengths: Lengths, more: float, *, encode
     head = reading.head.of(lengths)
     causal = reading.head != Linear()
     stays = head + lengths.text if causal and shape.encoder is None else head
-    flops = 2 * shape.own + (_forward(shape.encoder, encoder, encoder) if shape.encoder else 0.0)
+    flops = 2 * shape.own + (forward_flops(shape.encoder, encoder, encoder) if shape.encoder else 0.0)
     if shape.llm:
-        flops += _forward(shape.llm, llm - stays, llm)
+        flops += forward_flops(shape.llm, llm - stays, llm)
         flops -= 2 * shape.llm.last * _left_out(reading.kept.of(grown), llm - stays)
     return Cost(llm, encoder, llm - stays, flops)
 
@@ -184,20 +185,10 @@ def law_of(module: Any) -> Law:
 
 def shape_of(module: Any) -> Shape:
     """The shape of a loaded method."""
-    from torch import nn
+    from causal2vec.efficiency.counting import own_weights
 
-    own = sum(
-        layer.weight.numel()
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and name.split(".")[0] not in module.parts
-    )
     parts = {name: _part(getattr(module, name)) for name in module.parts}
-    return Shape(parts.get("llm"), parts.get("encoder"), own)
-
-
-def _forward(part: Part, tokens: float, context: float) -> float:
-    """As `causal2vec.plan.flops.forward_flops`."""
-    return tokens * (2 * part.weights + 4 * part.layers * part.attention * context)
+    return Shape(parts.get("llm"), parts.get("encoder"), own_weights(module))
 
 
 def _left_out(kept: float, tokens: float) -> float:

@@ -17,14 +17,15 @@ from causal2vec.config import Config
 from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, cost, law_of, saving, seconds, shape_of
 from causal2vec.evaluation.costs import evaluated_parts
 from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, load_prompts
-from causal2vec.manifest import ROOT
+from causal2vec.files import CHECKOUT
 from causal2vec.reporting.schema import DOCUMENTS, PARTS, PUBLISHED_LENGTH, PUBLISHED_ON, QUERIES, SAVES, WHOLE_TASK
 from causal2vec.runs import Run, runs_of
 from causal2vec.settings import VARIANT, ZERO_SHOT
 
 EXAMPLES = Path(__file__).with_name("icl_example_lengths.csv")
 
-PROMPTS = ROOT / "config" / "prompts_paper.yaml"
+PROMPTS = CHECKOUT / "config/prompts_paper.yaml"
+"""The instructions that published results were made with."""
 
 MAX_WITH_EXAMPLES = 2048
 """Tokens of a query with its examples, of which a text has `PUBLISHED_LENGTH` at most (bge-en-icl, section 4)."""
@@ -36,7 +37,7 @@ TEXTS_PER_BATCH = 64
 """Assumed; it decides whether reading a short beginning once pays."""
 
 PARTLY_NAMED = {"CQADupstackRetrieval": "CQADupstack"}
-"""A task's name here -> there, where they part."""
+"""A task's name in mteb -> in `EXAMPLES`, where they differ."""
 
 
 class Texts(NamedTuple):
@@ -206,38 +207,6 @@ def _costs(
         made[part] = (tokens * texts.number, one.flops * texts.number, time * texts.number)
     made[WHOLE_TASK] = tuple(map(sum, zip(*made.values(), strict=True)))
     return made
-
-
-def quantiles(table: pd.DataFrame, least: Mapping[str, float]) -> pd.DataFrame:
-    """The savings over tasks: quartiles, the largest with its task, and the share of tasks that reach a claim.
-
-    Args:
-        table: As `savings` gives it.
-        least: Column of savings -> the claim's per cent.
-    """
-    rows = []
-    groups: Any = table.groupby(["part", "rival", "reuse"], sort=False)
-    for (part, rival, reuse), own in groups:
-        for column, claimed in least.items():
-            saved = own[column]
-            best = own.loc[saved.idxmax()]
-            rows.append(
-                {
-                    "part": part,
-                    "rival": rival,
-                    "reuse": reuse,
-                    "measure": column,
-                    "tasks": len(own),
-                    "first_quartile": saved.quantile(0.25),
-                    "median": saved.median(),
-                    "third_quartile": saved.quantile(0.75),
-                    "most": saved.max(),
-                    "most_task": best["task"],
-                    "claimed": claimed,
-                    "reached": int((saved >= claimed).sum()),
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 REFERENCE = "last_token"

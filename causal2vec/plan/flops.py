@@ -7,13 +7,32 @@ gradients of the activations and once more for those of the weights, which a fro
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from causal2vec.plan.architecture import Architecture
+
+
+class Sized(Protocol):
+    """What arithmetic depends on, of an `Architecture` or of anything that says as much."""
+
+    @property
+    def linear(self) -> float:
+        """Weights of the linear layers."""
+
+    @property
+    def layers(self) -> int:
+        """Blocks."""
+
+    @property
+    def attention(self) -> int:
+        """Width of all query heads together."""
+
 
 FORWARD, ACTIVATIONS, WEIGHTS = 1, 1, 1
 """Passes over a weight, in units of two FLOPs per token."""
 
 
-def forward_flops(architecture: Architecture, tokens: float, context: float) -> float:
+def forward_flops(architecture: Sized, tokens: float, context: float) -> float:
     """FLOPs of one forward pass: ``tokens * (2 * linear weights + 4 * layers * attention width * context)``.
 
     Args:

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("claims", "report"):
             command.add_argument("--claims", type=Path, default=CLAIMS, metavar="FILE")
         if name == "claims":
-            command.add_argument("--strict", action="store_true", help="fail if a claim is contradicted")
+            command.add_argument("--strict", action="store_true", help="fail if a claim is contradicted or not reached")
     _add_checks(commands)
     return parser
 
@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one sub-command.
 
     Raises:
-        UserError: An input is missing or does not hold what it should; or a claim is contradicted and that was to
-            be refused.
+        UserError: An input is missing or does not hold what it should; or a claim is contradicted or not reached, and
+            that was to be refused.
     """
     given = _parser().parse_args(arguments)
     if getattr(given, "results", RESULTS) is None:
