@@ -168,3 +168,15 @@ def test_files_that_the_documents_name_are_there():
     for page in [ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").glob("*.md")]:
         for name in re.findall(rf"`({places}/[\w./-]+)`", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_readme_shows_the_table_that_docs_demo_holds():
+    """Copied by hand, they would part at the first new run."""
+
+    def rows(path: str) -> list[list[str]]:
+        lines = (ROOT / path).read_text().splitlines()
+        start = next(i for i, line in enumerate(lines) if re.match(r"\| Method +\| Base", line))
+        table = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in table if "--" not in line]
+
+    assert rows("README.md") == rows("docs/demo/main.md") and len(rows("README.md")) == 8

@@ -50,7 +50,7 @@ SIGNS: dict[Word, str] = {
     "contradicted": "×",
     "indicated against": "(×)",
     "reached": "≥",
-    "not reached": "<",
+    "not reached": "≤",
     "inconclusive": "~",
     "void": "∅",
     "not run": "–",
