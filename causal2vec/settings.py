@@ -245,8 +245,8 @@ Amount = Annotated[Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, le
 
 
 def _listed(value: Any) -> Any:
-    """One word as a list of one."""
-    return [value] if isinstance(value, str) else value
+    """One word or number as a list of one."""
+    return [value] if isinstance(value, str | int) else value
 
 
 Words = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
@@ -431,7 +431,10 @@ class Efficiency(Section):
     tasks: list[str] = Field(default=[], description="evaluation tasks whose texts are measured")
     variants: list[Annotated[str, Field(pattern=r"^[^+]+\+\w+=.+$")]] = Field(default=[], description="untrained")
     instruction: str = "Given a question, retrieve passages that answer it"
-    example_tokens: Positive = Field(default=256, description="of the in-context examples, about")
+    example_tokens: Annotated[list[Positive], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        default=[256],
+        description="of the in-context examples, about; all but the first only at the first of settings_lengths",
+    )
     texts: Positive = 64
     max_tokens: Positive | None = Field(default=None, description="per measurement: fewer long texts")
     repeats: Annotated[Whole, Field(ge=2)] = 3

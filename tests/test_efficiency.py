@@ -149,17 +149,22 @@ def test_cases():
     assert plain == [Case(length, "plain", reuse=False) for length in (8, 16, "mixed", "task:T")]
     some = cases_of(Efficiency(lengths=[8, 16], settings_lengths=[16]))
     assert [case[1:] for case in some if case.length == 16] == [
-        ("plain", False), ("instruction", False), ("instruction", True), ("examples", False), ("examples", True),
+        ("plain", False, 0), ("instruction", False, 0), ("instruction", True, 0), ("examples", False, 256),
+        ("examples", True, 256),
     ]  # fmt: skip
     assert len(some) == 2 + 5
     everywhere = cases_of(Efficiency(lengths=[8], settings_lengths=None, tasks=["T"]))
     assert len(everywhere) == 3 * 5
+    growing = cases_of(Efficiency(lengths=[8, 16], settings_lengths=[16, 8], example_tokens=[40, 20, 80, 40]))
+    shown = [(case.length, case.examples) for case in growing if case.setting == "examples" and not case.reuse]
+    assert shown == [(8, 40), (16, 40), (16, 20), (16, 80)], "all lengths of examples at the first length asked for"
 
 
 def test_long_texts_are_fewer():
     settings = Efficiency(texts=32, max_tokens=1000)
     assert [number_of_texts(settings, tokens) for tokens in (10, 100, 5000)] == [32, 10, 2]
     assert number_of_texts(Efficiency(texts=32), 5000) == 32
+    assert number_of_texts(settings, 5000, sharing=True) == 8, "what they share is shared out over some"
 
 
 def pairs_file(folder, amount=8):
@@ -175,7 +180,7 @@ def test_workloads(tiny, tmp_path):
 
     pairs, texts = pairs_file(tmp_path)
     settings = Efficiency(lengths=[16], settings_lengths=[16], tasks=["T"], texts=3, example_tokens=150)
-    found = {load.case: load for load in make_workloads(pairs, tiny["llm"], settings, texts)}
+    found = {load.case[:3]: load for load in make_workloads(pairs, tiny["llm"], settings, texts)}
     reader = AutoTokenizer.from_pretrained(tiny["llm"])
     examples = found[16, "examples", False].prompt
     shown = examples[: examples.rindex("<instruct>")]

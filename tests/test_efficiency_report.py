@@ -244,7 +244,8 @@ def words(figure):
 @pytest.fixture(scope="module")
 def figures():
     with styled():
-        found = draw_plots(study(manifest={"hardware": {"device": "cpu", "cores": 2, "device_name": "A processor"}}))
+        hardware = {"device": "cpu", "cores": 2, "device_name": "A processor"}
+        found = draw_plots(study(manifest={"hardware": hardware, "config": CONFIG}))
         for figure in found.values():
             FigureCanvasAgg(figure).draw()
     return found
@@ -271,25 +272,50 @@ def test_reuse_is_drawn_with_the_ranks_that_it_changes(figures):
 
 def test_savings_are_drawn_with_the_claims_lines(figures):
     figure = figures["shorter_faster"]
-    assert len(figure.axes) == 8
+    assert len(figure.axes) == 4, "documents and queries; one length of examples is no axis"
     assert "85 % fewer tokens" in words(figure) and "82 % less time" in words(figure)
     found = hovers(figure)
-    assert any(
-        text == "hover:against in_context, examples for the rival alone: 97.1 % fewer tokens at 16 tokens"
-        for text in found
-    )
-    assert any("in_context, read once, the same examples for both: -" in text for text in found)
-    claimed = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--" and
-               len(set(line.get_ydata())) == 1 and len(line.get_xdata()) == 2 and line.get_xdata()[0] == 0]  # fmt: skip
-    assert claimed == [pytest.approx(100 / 15)]
+    assert "hover:against in_context: 97.1 % fewer tokens at 16 tokens" in found, "behind its examples"
+    assert any(text.startswith("hover:against in_context, read once: -") for text in found)
+    assert not any(text.startswith("hover:against last_token: 9") for text in found), "whose recipe has no examples"
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--" and line.get_xdata()[0] == 0]
+    assert [line.get_ydata()[0] for line in dashed if len(line.get_xdata()) == 2] == [85]
+
+
+def test_savings_are_drawn_over_the_examples_with_the_law_behind_them():
+    """Markers are what was measured, lines what the law says: one between the other's lengths shows that it is one."""
+    more = conditions(settings=["examples"], lengths=("64",))
+    extra = (more["prompt_tokens"] - 500).where(more["prompt_tokens"] > 500, 0)
+    rows = pd.concat([conditions(), more.assign(prompt_tokens=extra, llm_tokens=more["llm_tokens"] - 500)])
+    law = [
+        {"base": BASE, "method": method, "what": what, "setting": setting, "reuse": "no", "text_tokens": 64,
+         "prompt_tokens": prompt, "llm_tokens": read, "encoder_tokens": 0.0, "computed_tokens": read,
+         "gflops_per_text": read, "ms_per_text": read}
+        for what in ("embed", "grow")
+        for method, setting, prompt, read in (
+            ("causal2vec", "instruction", 20.0, 50.0), ("in_context", "instruction", 20.0, 100.0),
+            ("in_context", "examples", 300.0, 200.0), ("in_context", "examples", 1000.0, 1000.0),
+        )
+    ]  # fmt: skip
+    whole = study(rows, manifest={"config": CONFIG}, law=pd.DataFrame(law))
+    with styled():
+        figure = draw_plots(whole)["shorter_faster"]
+    assert len(figure.axes) == 6
+    curves = [[float(y) for y in line.get_ydata()] for line in figure.axes[2].lines]
+    assert [50.0, 75.0, 95.0] in curves, "1 - 50 / 100, 50 / 200 and 50 / 1,000"
+    measured = [text for text in hovers(figure) if "at 480 tokens" in text or "at 980 tokens" in text]
+    assert any("in_context:" in text for text in measured) and not any("echo" in text for text in measured)
+    [table] = [build(whole, "append_cost")]
+    assert {row["method"][0] for row in named(table)["Texts of 64 tokens"]} == {"causal2vec", "in_context"}
+    assert any("The law beside" in note and "measured rows" in note for note in table.notes)
 
 
 def test_twins_are_drawn_in_their_methods_stead_only():
     both = conditions(["causal2vec", "echo", "echo-zero_shot", "last_token-zero_shot"])
     with styled():
         found = hovers(draw_plots(study(both))["shorter_faster"])
-    assert any("echo," in text for text in found) and any("last_token-zero_shot," in text for text in found)
-    assert not any("echo-zero_shot" in text for text in found)
+    assert any("echo" in text for text in found) and any("last_token" in text for text in found)
+    assert len(found) == len(set(found)), "a method and its twin are one"
 
 
 def test_figures_of_conditions_stay_readable_on_several_bases():

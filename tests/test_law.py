@@ -18,12 +18,13 @@ from causal2vec.efficiency.law import (
     Part,
     Reading,
     Shape,
+    Speed,
     append_cost,
     cost,
     law_of,
     saving,
-    seconds,
     shape_of,
+    speed_of,
 )
 
 INSTRUCTION = "Instruct: Find the passage that answers it\nQuery: "
@@ -126,11 +127,18 @@ def test_what_grows_is_read_anew_only_where_it_must_be():
     assert anew == {"last": 32 + 1, "echo": 32 + 4 + 100 + 32, "full": 144, "summary": 144}
 
 
-def test_time_follows_the_measured_rate():
-    rate = [(16, 1e9), (256, 4e9)]
-    assert seconds(4e9, 256, rate) == seconds(4e9, 9999, rate) == 1.0
-    assert seconds(1e9, 1, rate) == 1.0
-    assert seconds(2.5e9, math.sqrt(16 * 256), rate) == pytest.approx(1.0)
+@given(st.floats(1e8, 1e15), st.floats(0, 1), st.floats(0, 1))
+def test_time_is_that_of_the_flops_and_a_little_for_each_text_and_batch(flops, text, batch):
+    """A machine whose times follow the law is found again, whatever it is, from texts of other sizes."""
+    made = Speed(flops, text, batch)
+    points = [(size, many, made.seconds(size, many)) for size in (1e9, 3e10, 4e11) for many in (1, 8, 32)]
+    found = speed_of(points)
+    for size, many in ((2e9, 4), (1e11, 16), (5e10, math.inf)):
+        assert found.seconds(size, many) == pytest.approx(made.seconds(size, many), rel=1e-6)
+
+
+def test_one_size_of_text_tells_no_speed():
+    assert speed_of([]) is None and speed_of([(1e9, 4, 0.1), (1e9, 8, 0.1)]) is None
 
 
 def test_costs_name_their_columns():

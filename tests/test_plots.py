@@ -101,6 +101,7 @@ def tables(evidence):
         ({"audit": None}, {"audit"}),
         ({"costs": None}, {"score_vs_time", "score_vs_length", "throughput_vs_length", "cost_vs_length"}),
         ({"conditions": None}, {"prefix_reuse", "shorter_faster"}),
+        ({"published": None}, {"published_savings"}),
         ({"ablations": []}, {"ablations"}),
     ],
 )
@@ -108,6 +109,20 @@ def test_figures_without_data_are_not_drawn(change, absent):
     study = replace(make_study(pooling=True), **change)
     with styled():
         assert list(draw_plots(study)) == [name for name in FIGURES if name not in absent]
+
+
+def test_every_task_stands_where_its_saving_is():
+    """A marker per task and rival, filled where every token is read; open only where reading once is something else."""
+    with styled():
+        figure = draw_plots(make_study())["published_savings"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["queries", "documents", "whole task"]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["STS22", "a long name of a task", "NFCorpus"], "by what is saved at most"
+    found = [artist.get_gid() for artist in figure.findobj() if (artist.get_gid() or "").startswith("hover:")]
+    assert "hover:NFCorpus, queries, against last_token: 90.0 % fewer tokens" in found
+    assert "hover:NFCorpus, queries, against last_token, read once: -60.0 % fewer tokens" in found
+    assert not any("echo, read once" in text for text in found)
+    assert sum("documents" in text for text in found) == 4
 
 
 def test_one_method_is_compared_with_nothing():

@@ -10,20 +10,22 @@ from conftest import ROOT
 from test_efficiency_report import claim, study
 from test_tables import build, named
 
-from causal2vec.efficiency.law import Law, Linear, Part, Reading, Shape
+from causal2vec.efficiency.curves import curves
+from causal2vec.efficiency.law import Law, Linear, Part, Reading, Shape, Speed
 from causal2vec.efficiency.published import (
     EXAMPLES,
     PROMPTS,
     characters_per_token,
     conditions,
-    rate_of,
+    measured_speed,
     savings,
 )
 from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.fingerprint import closure
 from causal2vec.reporting.claims.ledger import check_claims
 from causal2vec.reporting.render.plain import to_markdown
-from causal2vec.reporting.schema import PUBLISHED_LENGTH
+from causal2vec.reporting.schema import EMBED, GROW, PUBLISHED_LENGTH
+from causal2vec.settings import Efficiency
 
 ONE = Linear(1, 1, 1)
 LAWS = {
@@ -45,7 +47,7 @@ def found():
 
 @pytest.fixture(scope="module")
 def table(found):
-    made = savings(*found, LAWS, SHAPES, "causal2vec", rate=[(16, 1e11), (256, 2e11)])
+    made = savings(*found, LAWS, SHAPES, "causal2vec", speed=Speed(2e11, 0.0, 0.03))
     made.insert(0, "base", study().summary.entries[0][1])
     return made
 
@@ -77,23 +79,23 @@ def test_who_reads_examples_pays_for_queries_and_not_for_documents(table):
 def test_a_text_is_cut_and_time_follows_the_rate(table):
     assert table["text_tokens"].max() == PUBLISHED_LENGTH
     sts = table[(table["task"] == "STS12") & (table["part"] == "queries") & (table["reuse"] == "no")].set_index("rival")
-    assert sts.loc["in_context", "time_saved"] != sts.loc["in_context", "flops_saved"], (
-        "short texts run at another rate"
-    )
+    assert 0 < sts.loc["in_context", "time_saved"] < sts.loc["in_context", "flops_saved"], "a batch takes time besides"
 
 
-def test_rate_is_that_of_one_method_on_texts_that_are_read_whole():
+def test_speed_is_that_of_one_method_on_texts_of_one_length_that_are_read_whole():
     rows = pd.DataFrame(
         [
-            ("last_token", "b", "64", "no", 66.0, 2.0, 50.0),
-            ("last_token", "b", "16", "no", 18.0, 1.0, 80.0),
-            ("last_token", "b", "mixed", "no", 40.0, 9.0, 9.0),
-            ("last_token", "b", "64", "yes", 20.0, 9.0, 9.0),
-            ("echo", "b", "64", "no", 130.0, 9.0, 9.0),
+            ("last_token", "b", "64", "no", 8, 4.0, 20.0),
+            ("last_token", "b", "16", "no", 8, 1.0, 5.0),
+            ("last_token", "b", "mixed", "no", 8, 9.0, 999.0),
+            ("last_token", "b", "64", "yes", 8, 9.0, 999.0),
+            ("echo", "b", "64", "no", 8, 9.0, 999.0),
+            ("last_token", "another", "64", "no", 8, 9.0, 999.0),
         ],
-        columns=["method", "base", "text_tokens", "reuse", "computed_tokens", "gflops_per_text", "texts_per_second"],
+        columns=["method", "base", "text_tokens", "reuse", "batch_size", "gflops_per_text", "seconds_per_1000_texts"],
     )
-    assert rate_of(rows, "b") == [(18.0, 80e9), (66.0, 100e9)]
+    assert measured_speed(rows, "b").seconds(2e11) == pytest.approx(1.0)
+    assert measured_speed(rows, "nowhere") is None
 
 
 def test_the_table_counts_the_tasks_that_reach_the_claim(table):
@@ -125,5 +127,52 @@ def test_up_to_is_reached_where_it_was_published_whatever_is_measured_here(table
 
 def test_lengths_and_instructions_are_part_of_the_rules_code():
     """They decide the numbers, so that a change in either makes the table again."""
-    found = {path.name for path in closure(ROOT / "workflow" / "scripts" / "predict_published.py")}
+    found = {path.name for path in closure(ROOT / "workflow" / "scripts" / "predict_costs.py")}
     assert {EXAMPLES.name, PROMPTS.name, "law.py"} <= found
+
+
+def test_curves_run_through_what_was_measured_and_between():
+    """The same number of texts as a measurement has; what is read once is there only where that changes something."""
+    settings = Efficiency(lengths=[16, 64], settings_lengths=[64], example_tokens=[400, 100], texts=32, max_tokens=768)
+    rows = [("plain", text, 0) for text in (16, 64)] + [
+        ("instruction", 64, 20),
+        ("examples", 64, 420),
+        ("examples", 64, 120),
+    ]
+    measured = pd.DataFrame(
+        [(setting, str(text), prompt, 4096) for setting, text, prompt in rows] + [("plain", "mixed", 0, 4096)],
+        columns=["setting", "text_tokens", "prompt_tokens", "batch_tokens"],
+    )
+    made = curves(LAWS, SHAPES, measured, settings, Speed(1e11, 0.0, 0.01))
+    embed, grow = (made[made["what"] == what].drop(columns="what") for what in (EMBED, GROW))
+    own = embed[embed["method"] == "echo"]
+    plain = own[own["setting"] == "plain"]
+    assert sorted(plain["text_tokens"]) == [16, 23, 32, 45, 64] and (plain["reuse"] == "no").all()
+    shown = own[(own["setting"] == "examples") & (own["reuse"] == "no")]
+    assert {120.0, 420.0} < set(shown["prompt_tokens"]) and set(shown["text_tokens"]) == {64}
+    assert shown["prompt_tokens"].min() == 20 and shown["prompt_tokens"].max() == 420
+    at = shown.set_index("prompt_tokens").loc[420.0]
+    assert (at["llm_tokens"], at["computed_tokens"]) == (8 + 2 * 64 + 420, 8 + 2 * 64 + 420)
+    assert at["ms_per_text"] == pytest.approx(10 * at["gflops_per_text"] + 10 / 2), "two texts of 484 tokens to a batch"
+    once = own[(own["reuse"] == "yes") & (own["prompt_tokens"] == 420)].iloc[0]
+    head = 3 + 420
+    assert once["computed_tokens"] == pytest.approx(at["llm_tokens"] - head + head / 12), "12 texts of 64 tokens"
+    assert not len(embed[(embed["method"] == "bidirectional") & (embed["reuse"] == "yes")])
+    assert set(grow["text_tokens"]) == {64}, "where it was asked behind an instruction"
+    last = grow[(grow["method"] == "causal2vec") & (grow["setting"] == "instruction")].iloc[0]
+    assert last["llm_tokens"] == 3 + 64 + 32 + 20 and last["computed_tokens"] == last["llm_tokens"] - 1
+
+
+def test_predictions_are_written_and_read_again(table, tmp_path):
+    """What cannot be read is said in a sentence, as of every file of results."""
+    from causal2vec.errors import UserError
+    from causal2vec.reporting.schema import PUBLISHED_COLUMNS, PUBLISHED_KEY, read_table
+
+    path = tmp_path / "efficiency_published.csv"
+    table[list(PUBLISHED_COLUMNS)].to_csv(path, index=False)
+    assert len(read_table(path, PUBLISHED_COLUMNS, PUBLISHED_KEY)) == len(table)
+    path.write_text(path.read_text().replace("whole task", "half", 1))
+    with pytest.raises(
+        UserError, match=r"efficiency_published\.csv, line \d+, column 'part' is 'half', not one of queries"
+    ):
+        read_table(path, PUBLISHED_COLUMNS, PUBLISHED_KEY)

@@ -23,14 +23,15 @@ TABLES = [
     "statistics", "differences", "training",
 ]  # fmt: skip
 PLOTS = [
-    "score_vs_time", "score_vs_length", "throughput_vs_length", "cost_vs_length", "shorter_faster", "scores_by_type",
-    "loss_curves", "forest", "ranks", "heatmap", "ablations",
+    "score_vs_time", "score_vs_length", "throughput_vs_length", "cost_vs_length", "shorter_faster",
+    "published_savings", "scores_by_type", "loss_curves", "forest", "ranks", "heatmap", "ablations",
 ]  # fmt: skip
 SCORE_FILES = [
     "scores.csv",
     "items",
     "efficiency.csv",
     "efficiency_published.csv",
+    "efficiency_law.csv",
     "training.json",
     "audit.json",
     "manifest.json",

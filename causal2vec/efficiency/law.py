@@ -3,7 +3,7 @@
 How many tokens a method reads is linear in the lengths of a text and of what stands before it. The method's own code is
 asked for the coefficients (`law_of`), so that a new method has its law without a line of its own; everything else here
 are pure functions of them. FLOPs are those of `causal2vec.plan.flops`. Where a beginning is read once for all texts
-(`reuse`), its cost is shared out over them.
+(`reuse`), its cost is shared out over them. Seconds follow from FLOPs by the `Speed` that one method was measured at.
 """
 
 from __future__ import annotations
@@ -149,21 +149,42 @@ def append_cost(law: Law, shape: Shape, lengths: Lengths, more: float, *, encode
     return Cost(llm, encoder, llm - stays, flops)
 
 
-def seconds(flops: float, tokens: float, rate: Sequence[tuple[float, float]]) -> float:
-    """Time of so many FLOPs at a machine's measured rate.
+class Speed(NamedTuple):
+    """How fast a machine embeds: a batch takes its FLOPs at a steady rate, and a little besides."""
+
+    flops: float
+    """Per second."""
+    text: float = 0.0
+    """Seconds that each text takes besides."""
+    batch: float = 0.0
+    """Seconds that each batch takes besides."""
+
+    def seconds(self, flops: float, per_batch: float = math.inf) -> float:
+        """Time of a text of so many FLOPs, in a batch of so many."""
+        return flops / self.flops + self.text + self.batch / per_batch
+
+
+def speed_of(points: Sequence[tuple[float, float, float]]) -> Speed | None:
+    """The `Speed` that comes nearest to measured times, by relative error.
 
     Args:
-        flops: Of one text.
-        tokens: Computed for it, which the rate depends on.
-        rate: (computed tokens per text, FLOPs per second) of one method, measured, by rising tokens; in between it is
-            interpolated over the logarithm of the tokens, and beyond the ends it is that of the end.
+        points: (FLOPs of a text, texts per batch, seconds per text), measured with one method.
+
+    Returns:
+        The speed; None without points of different sizes.
     """
-    points = sorted(rate)
-    below = [p for p in points if p[0] <= tokens] or points[:1]
-    above = [p for p in points if p[0] >= tokens] or points[-1:]
-    (t0, r0), (t1, r1) = below[-1], above[0]
-    share = 0.0 if t1 <= t0 else (math.log(tokens) - math.log(t0)) / (math.log(t1) - math.log(t0))
-    return flops / (r0 + share * (r1 - r0))
+    import numpy as np
+    from scipy.optimize import nnls
+
+    known = np.array(points, dtype=float).reshape(-1, 3)
+    if len(np.unique(known[:, 0])) < 2:
+        return None
+    flops, per_batch, seconds = known.T
+    # In units of the largest, as the solver compares with zero.
+    unit = flops.max()
+    terms = np.column_stack([flops / unit, np.ones(len(known)), 1 / per_batch])
+    slope, text, batch = nnls(terms / seconds[:, None], np.ones(len(known)))[0]
+    return Speed(unit / slope, float(text), float(batch)) if slope > 0 else None
 
 
 def saving(ours: float, theirs: float) -> float:

@@ -158,7 +158,13 @@ def _side_by_side(workers: dict[Model, Any], place: int, workload: Workload, set
     """All models on one workload: counted once, which also warms up, then timed in turns."""
     question = Question("count", workload, settings.batch_tokens)
     counted = {model: _ask(worker, model, question) for model, worker in workers.items()}
-    found: Measured = {(model, place): (counts, []) for model, counts in counted.items() if counts is not None}
+    # To a method that reads no prompt, further lengths of examples are all the same.
+    further = workload.case.examples not in (0, settings.example_tokens[0])
+    found: Measured = {
+        (model, place): (counts, [])
+        for model, counts in counted.items()
+        if counts is not None and (counts.prompt_tokens or not further)
+    }
     for _ in range(settings.repeats):
         for model, _place in found:
             timing = _ask(workers[model], model, question._replace(task="time"))

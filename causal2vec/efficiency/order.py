@@ -15,19 +15,23 @@ TASK = "task:"
 PLAIN, INSTRUCTION, EXAMPLES = "plain", "instruction", "examples"
 """What stands before every text: nothing; an instruction; examples and an instruction."""
 
-FEWEST = 2
-"""Texts of a measurement at least, however long they are."""
+FEWEST, FEWEST_SHARING = 2, 8
+"""Texts of a measurement at least, however long they are; and where they share a beginning that is read once."""
 
 QUERIES = 2
 """Single texts that latency is the mean of, in every repetition."""
 
 
 class Case(NamedTuple):
-    """One kind of row. ``length`` is a number of tokens, `MIXED`, or `TASK` and a task's name."""
+    """One kind of row. ``length`` is a number of tokens, `MIXED`, or `TASK` and a task's name.
+
+    ``examples`` is how many tokens of examples are asked for; 0 in the other settings.
+    """
 
     length: int | str
     setting: str
     reuse: bool
+    examples: int = 0
 
 
 class OnBase(Protocol):
@@ -43,7 +47,11 @@ Model = TypeVar("Model", bound=OnBase)
 
 
 def cases_of(settings: Efficiency) -> list[Case]:
-    """All rows of one method; reading a beginning once is only asked for where a prompt makes one."""
+    """All rows of one method; reading a beginning once is only asked for where a prompt makes one.
+
+    Of several lengths of examples the first stands before texts of every length that has prompts, the others only
+    before the first of these: they tell how costs grow with the examples.
+    """
     corpora = [MIXED, *(TASK + name for name in settings.tasks)]
     chosen = settings.settings_lengths
     prompted = [*settings.lengths, *corpora] if chosen is None else chosen
@@ -51,14 +59,16 @@ def cases_of(settings: Efficiency) -> list[Case]:
     for length in dict.fromkeys([*settings.lengths, *prompted, *corpora]):
         found.append(Case(length, PLAIN, reuse=False))
         if length in prompted:
-            found += [Case(length, setting, reuse) for setting in (INSTRUCTION, EXAMPLES) for reuse in (False, True)]
+            found += [Case(length, INSTRUCTION, reuse) for reuse in (False, True)]
+            sizes = dict.fromkeys(settings.example_tokens if length == prompted[0] else settings.example_tokens[:1])
+            found += [Case(length, EXAMPLES, reuse, size) for size in sizes for reuse in (False, True)]
     return found
 
 
-def number_of_texts(settings: Efficiency, tokens: float) -> int:
-    """Texts of a measurement whose texts have so many tokens to compute each."""
+def number_of_texts(settings: Efficiency, tokens: float, *, sharing: bool = False) -> int:
+    """Texts of a measurement whose texts have so many tokens to compute each, but for a beginning that they share."""
     fit = settings.texts if settings.max_tokens is None else int(settings.max_tokens / max(tokens, 1))
-    return min(settings.texts, max(FEWEST, fit))
+    return min(settings.texts, max(FEWEST_SHARING if sharing else FEWEST, fit))
 
 
 def side_by_side(models: list[Model]) -> list[list[Model]]:

@@ -14,11 +14,23 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from causal2vec.config import Config
-from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, cost, law_of, saving, seconds, shape_of
+from causal2vec.efficiency.curves import curves
+from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, Speed, cost, law_of, saving, shape_of, speed_of
 from causal2vec.evaluation.costs import evaluated_parts
 from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, load_prompts
 from causal2vec.files import CHECKOUT
-from causal2vec.reporting.schema import DOCUMENTS, PARTS, PUBLISHED_LENGTH, PUBLISHED_ON, QUERIES, SAVES, WHOLE_TASK
+from causal2vec.reporting.schema import (
+    DOCUMENTS,
+    LAW_COLUMNS,
+    PARTS,
+    PUBLISHED_COLUMNS,
+    PUBLISHED_LENGTH,
+    PUBLISHED_ON,
+    QUERIES,
+    READ_AGAIN,
+    SAVES,
+    WHOLE_TASK,
+)
 from causal2vec.runs import Run, runs_of
 from causal2vec.settings import VARIANT, ZERO_SHOT
 
@@ -33,8 +45,8 @@ MAX_WITH_EXAMPLES = 2048
 TEMPLATE_TOKENS = 13
 """Of one example in bge-en-icl's template beside its instruction, query and response (SmolLM2's tokenizer)."""
 
-TEXTS_PER_BATCH = 64
-"""Assumed; it decides whether reading a short beginning once pays."""
+BATCH_TOKENS = 4096
+"""Tokens of a full batch, assumed; they decide whether reading a short beginning once pays."""
 
 PARTLY_NAMED = {"CQADupstackRetrieval": "CQADupstack"}
 """A task's name in mteb -> in `EXAMPLES`, where they differ."""
@@ -123,7 +135,7 @@ def savings(
     shapes: Mapping[str, Shape],
     ours: str,
     encoder_ratio: float = 1.0,
-    rate: list[tuple[float, float]] | None = None,
+    speed: Speed | None = None,
 ) -> pd.DataFrame:
     """How much less ``ours`` costs than every other method, in per cent: tokens into the LLM, FLOPs, and time.
 
@@ -133,7 +145,7 @@ def savings(
         laws, shapes: By method.
         ours: The method whose savings they are.
         encoder_ratio: As for `causal2vec.efficiency.law.cost`.
-        rate: As for `causal2vec.efficiency.law.seconds`; None: not measured, and no time is predicted.
+        speed: Of the machine; None: not measured, and no time is predicted.
 
     Returns:
         A row per task, part (`PARTS`), rival and ``reuse`` (whether a shared beginning is read once): ``texts``,
@@ -144,7 +156,7 @@ def savings(
     for condition in found:
         for reuse in (False, True):
             costs = {
-                name: _costs(condition, ratio, law, shapes[name], reuse, encoder_ratio, rate)
+                name: _costs(condition, ratio, law, shapes[name], reuse, encoder_ratio, speed)
                 for name, law in laws.items()
             }
             for rival in laws:
@@ -171,7 +183,7 @@ def savings(
                             "their_tokens": theirs[0] / count,
                             "tokens_saved": saving(mine[0], theirs[0]),
                             "flops_saved": saving(mine[1], theirs[1]),
-                            "time_saved": saving(mine[2], theirs[2]) if rate else None,
+                            "time_saved": saving(mine[2], theirs[2]) if speed else None,
                         }
                     )
     return pd.DataFrame(rows)
@@ -184,7 +196,7 @@ def _costs(
     shape: Shape,
     reuse: bool,
     encoder_ratio: float,
-    rate: list[tuple[float, float]] | None,
+    speed: Speed | None,
 ) -> dict[str, tuple[float, ...]]:
     """Tokens, FLOPs and seconds of all texts, by part."""
     made: dict[str, tuple[float, ...]] = {}
@@ -193,68 +205,71 @@ def _costs(
             continue
         length = min(texts.characters / ratio, PUBLISHED_LENGTH)
         before = (condition.instruction, condition.examples) if part == QUERIES else (0.0, 0.0)
+        per_batch = max(1.0, BATCH_TOKENS // (length + (0.0 if reuse else sum(before))))
         one: Cost = cost(
             law,
             shape,
             Lengths(length, *before),
             reuse=reuse,
             texts=texts.number,
-            per_batch=TEXTS_PER_BATCH,
+            per_batch=per_batch,
             encoder_ratio=encoder_ratio,
         )
         tokens = one.computed_tokens if shape.llm else one.encoder_tokens
-        time = seconds(one.flops, tokens, rate) if rate else 0.0
+        time = speed.seconds(one.flops, per_batch) if speed else 0.0
         made[part] = (tokens * texts.number, one.flops * texts.number, time * texts.number)
     made[WHOLE_TASK] = tuple(map(sum, zip(*made.values(), strict=True)))
     return made
 
 
 REFERENCE = "last_token"
-"""Whose measured speed is the machine's rate."""
+"""Whose measured times tell how fast the machine is."""
 
 
-def write_published(
-    config: Config, work: Path, pairs: Path, efficiency: Path | None, output: Path, prompts: Path = PROMPTS
+def write_predictions(
+    config: Config, work: Path, pairs: Path, efficiency: Path, published: Path, law: Path, prompts: Path = PROMPTS
 ) -> None:
-    """Write the savings of `savings` for every base of a study as CSV, after a column ``base``.
+    """Write what `savings` and `causal2vec.efficiency.curves.curves` say for every base of a study, as CSV.
 
     Args:
         config: The study.
         work: Holds ``models``.
         pairs: A parquet file of pairs; its texts tell how many tokens of the encoder go on one of the LLM.
-        efficiency: ``efficiency.csv``, for the rate of this machine; None: no time is predicted.
-        output: The CSV file.
+        efficiency: ``efficiency.csv``, for what was measured, and how fast this machine is.
+        published: The CSV file of savings, after a column ``base``.
+        law: The CSV file of the curves, likewise.
         prompts: The instructions of the benchmark's tasks.
     """
     from causal2vec.files import write_text
 
     found, ratio = conditions(load_prompts(prompts))
-    tables = []
+    costs = pd.read_csv(efficiency)
+    saved, drawn = [], []
     for base in config.bases:
         runs = _compared(config, base)
-        if SAVES not in runs:
-            continue
         laws, shapes, per_token = {}, {}, 1.0
         for name, run in runs.items():
             module = _shaped(config, run, work)
             laws[name], shapes[name] = law_of(module), shape_of(module)
-            if name == SAVES:
+            if {"llm", "encoder"} <= set(module.tokenizers):
                 per_token = _encoder_ratio(module.tokenizers, pairs)
-        rate = rate_of(pd.read_csv(efficiency), base) if efficiency else []
-        table = savings(found, ratio, laws, shapes, SAVES, per_token, rate or None)
-        table.insert(0, "base", base)
-        tables.append(table)
-    columns = ["base", "task", "type", "part", "rival", "reuse"]
-    made = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
-    write_text(output, made.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        speed = measured_speed(costs, base)
+        if SAVES in runs:
+            saved.append(savings(found, ratio, laws, shapes, SAVES, per_token, speed).assign(base=base))
+        own = costs[costs["base"] == base]
+        if len(own) and laws:
+            drawn.append(curves(laws, shapes, own, config.efficiency, speed, per_token).assign(base=base))
+    for tables, columns, output in ((saved, PUBLISHED_COLUMNS, published), (drawn, LAW_COLUMNS, law)):
+        made = pd.concat(tables)[list(columns)] if tables else pd.DataFrame(columns=list(columns))
+        write_text(output, made.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
-def rate_of(efficiency: Any, base: str) -> list[tuple[float, float]]:
-    """FLOPs per second of `REFERENCE` on a base, by computed tokens per text, as the efficiency study measured them."""
+def measured_speed(efficiency: Any, base: str) -> Speed | None:
+    """How fast `REFERENCE` is on a base, by the rows in which every token is read."""
     rows = efficiency[(efficiency["method"].str.removesuffix(ZERO_SHOT) == REFERENCE) & (efficiency["base"] == base)]
-    rows = rows[rows["text_tokens"].astype(str).str.isdigit() & (rows["reuse"] == "no")]
-    points = zip(rows["computed_tokens"], 1e9 * rows["gflops_per_text"] * rows["texts_per_second"], strict=True)
-    return sorted((float(tokens), float(rate)) for tokens, rate in points)
+    rows = rows[rows["text_tokens"].astype(str).str.isdigit() & (rows["reuse"] == READ_AGAIN)]
+    points = zip(1e9 * rows["gflops_per_text"], rows["batch_size"], rows["seconds_per_1000_texts"] / 1000, strict=True)
+    return speed_of([(float(flops), float(size), float(seconds)) for flops, size, seconds in points])
 
 
 def _compared(config: Config, base: str) -> dict[str, Run]:

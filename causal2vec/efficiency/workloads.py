@@ -55,32 +55,31 @@ def make_workloads(pairs: Path, tokenizer: Path, settings: Efficiency, task_text
     frame = read_pairs(pairs).to_pandas()
     cases = cases_of(settings)
     prompts = _prompts(frame, reader, settings)
-    before = {setting: len(_ids(reader, prompt)) for setting, prompt in prompts.items()}
+    before = {kind: len(_ids(reader, prompt)) for kind, prompt in prompts.items()}
     stock = {MIXED: frame["positive"].tolist(), **_of_tasks(settings.tasks, task_texts)}
     lengths = sorted({case.length for case in cases if isinstance(case.length, int)})
     stock |= _cut(stock[MIXED], reader, lengths, settings, pairs)
     means = {length: _mean_tokens(reader, texts, length) for length, texts in stock.items()}
     workloads = []
     for case in cases:
-        tokens = means[case.length] + (0 if case.reuse else before[case.setting])
-        texts = _spread(stock[case.length], number_of_texts(settings, tokens))
-        workloads.append(Workload(case, texts, prompts[case.setting]))
+        kind = case.setting, case.examples
+        tokens = means[case.length] + (0 if case.reuse else before[kind])
+        texts = _spread(stock[case.length], number_of_texts(settings, tokens, sharing=case.reuse))
+        workloads.append(Workload(case, texts, prompts[kind]))
     return workloads
 
 
-def _prompts(frame: pd.DataFrame, reader: Any, settings: Efficiency) -> dict[str, str]:
-    """The words before a text by setting."""
+def _prompts(frame: pd.DataFrame, reader: Any, settings: Efficiency) -> dict[tuple[str, int], str]:
+    """The words before a text by setting and tokens of examples."""
     words = {"instruction": settings.instruction}
-    return {
-        PLAIN: "",
-        INSTRUCTION: Prompts().template.format(**words),
-        EXAMPLES: _examples(frame, reader, settings) + ASKED.format(**words),
-    }
+    asked = ASKED.format(**words)
+    examples = {(EXAMPLES, size): _examples(frame, reader, settings, size) + asked for size in settings.example_tokens}
+    return {(PLAIN, 0): "", (INSTRUCTION, 0): Prompts().template.format(**words), **examples}
 
 
-def _examples(frame: pd.DataFrame, reader: Any, settings: Efficiency) -> str:
-    """Pairs as examples, of about as many tokens in all as configured."""
-    room, chosen = settings.example_tokens, ""
+def _examples(frame: pd.DataFrame, reader: Any, settings: Efficiency, room: int) -> str:
+    """Pairs as examples, of about so many tokens in all."""
+    chosen = ""
     for query, response in zip(frame["query"], frame["positive"], strict=True):
         example = EXAMPLE.format(instruction=settings.instruction, query=query, response=response)
         size = len(_ids(reader, example))
@@ -96,7 +95,7 @@ def _cut(
 ) -> dict[int | str, list[str]]:
     """Stretches of real text of each length in tokens."""
     ids = _ids(reader, " ".join(texts))
-    counts = {length: number_of_texts(settings, length) for length in lengths}
+    counts = {length: number_of_texts(settings, length, sharing=True) for length in lengths}
     needed = max(length * count for length, count in counts.items())
     if len(ids) < needed or len(texts) < settings.texts:
         raise UserError(

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from causal2vec.config import ZERO_SHOT, Config, Mntp, Simcse
 from causal2vec.efficiency.order import (
-    EXAMPLES,
-    INSTRUCTION,
     PLAIN,
     QUERIES,
     cases_of,
@@ -243,16 +241,16 @@ class Estimator:
         settings = self.config.efficiency
         varied = [name.partition("+")[0] for name in settings.variants]
         runs = [run for run in runs for _ in range(1 + varied.count(run.method.removesuffix(ZERO_SHOT)))]
-        before = {PLAIN: 0, INSTRUCTION: len(settings.instruction) / CHARACTERS_PER_TOKEN,
-                  EXAMPLES: settings.example_tokens}  # fmt: skip
+        asked = len(settings.instruction) / CHARACTERS_PER_TOKEN
         flops = tokens = 0.0
         for run in runs:
             for case in cases_of(settings):
                 # With reuse as if every method could; the bidirectional ones are not measured then.
                 length = case.length if isinstance(case.length, int) else REAL_TEXT
-                read = length + (0 if case.reuse else before[case.setting])
+                read = length + (0 if case.reuse or case.setting == PLAIN else asked + case.examples)
                 batch = self.reader(run).count([a_text(round(read))], "", 4 * round(read) + 64)
-                texts = number_of_texts(settings, read) * (settings.repeats + 1) + QUERIES * settings.repeats
+                measured = number_of_texts(settings, read, sharing=case.reuse)
+                texts = measured * (settings.repeats + 1) + QUERIES * settings.repeats
                 flops += texts * _forward(self._used(run), batch)
                 tokens += texts * (batch.llm or batch.encoder)
         parameters = sum(map(self.parameters, runs))

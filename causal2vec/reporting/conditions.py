@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.reporting.compare import counterpart
-from causal2vec.reporting.schema import EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK
-from causal2vec.reporting.summary import Entry, is_variant, pairs
+from causal2vec.reporting.schema import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK
+from causal2vec.reporting.summary import Entry, is_variant, pairs, twin_of
 
 Row = dict[str, Any]
 
@@ -72,8 +72,16 @@ def text_words(text: str) -> str:
     return f"{int(text):,} tokens" if text.isdigit() else f"the task {text.removeprefix(TASK)}"
 
 
+def shows_examples(manifest: Mapping[str, Any], method: str) -> bool:
+    """Whether a method's recipe puts examples before a text: whether its configuration names any."""
+    methods = manifest.get("config", {}).get("methods") or {}
+    return bool((methods.get(twin_of(method).partition("+")[0]) or {}).get("examples"))
+
+
 class Measured:
-    """The rows of ``efficiency.csv`` by entry and condition; of several lengths of a prompt the longest.
+    """The rows of ``efficiency.csv`` by entry and condition.
+
+    Of several lengths of a prompt it takes the one that was measured before most lengths of text, of these the longest.
 
     Attributes:
         entries: Every measured method with its base.
@@ -82,7 +90,9 @@ class Measured:
 
     def __init__(self, costs: pd.DataFrame) -> None:
         names = list(costs.columns)
-        costs = costs.sort_values("prompt_tokens", kind="stable", na_position="first")
+        texts = costs.groupby(["setting", "prompt_tokens"])["text_tokens"].transform("nunique")
+        costs = costs.assign(_texts=texts).sort_values(["_texts", "prompt_tokens"], kind="stable", na_position="first")
+        costs = costs.drop(columns="_texts")
         records = [dict(zip(names, row, strict=True)) for row in costs.itertuples(index=False, name=None)]
         self._rows = {(r["method"], r["base"], r["setting"], r["reuse"], r["text_tokens"]): r for r in records}
         self.entries: list[Entry] = list(dict.fromkeys(pairs(costs.sort_index())))
@@ -204,3 +214,40 @@ def measured_on(costs: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     formats, devices = (sorted({value for value in costs[key] if value}) for key in ("dtype", "device"))
     words = [name or ", ".join(devices), ", ".join(formats)]
     return f"measured on {', '.join(word for word in words if word)}" if any(words) else ""
+
+
+def usual_prompt(rows: Any, setting: str, base: str) -> float:
+    """The tokens of the prompt that stands before most lengths of text; of several the longest."""
+    here = rows[(rows["setting"] == setting) & (rows["base"] == base)]
+    texts = here.groupby("prompt_tokens")["text_tokens"].nunique()
+    return float(max(texts.index, key=lambda prompt: (texts[prompt], prompt)))
+
+
+def law_beside_measured(conditions: pd.DataFrame | None, law: pd.DataFrame | None) -> list[str]:
+    """How near the law of costs comes to what was measured, in a sentence; none without both."""
+    if law is None or conditions is None:
+        return []
+    rows = fixed_lengths(conditions)
+    rows = rows.assign(
+        method=[twin_of(method) for method in rows["method"]],
+        prompt_tokens=rows["prompt_tokens"].fillna(0),
+        text_tokens=rows["length"],
+        tokens=[computed({str(key): value for key, value in row.items()}) for row in rows.to_dict("records")],
+    )
+    keys = ["base", "method", "setting", "reuse", "text_tokens", "prompt_tokens"]
+    both = rows.merge(law[law["what"] == EMBED], on=keys, suffixes=("", "_law"))
+    if both.empty:
+        return []
+    errors = {
+        "tokens": both["computed_tokens_law"] / both["tokens"],
+        "FLOPs": both["gflops_per_text_law"] / both["gflops_per_text"],
+        "time": both["ms_per_text"] / both["seconds_per_1000_texts"],
+    }
+    words = [
+        f"{name} {100 * (ratio - 1).abs().median():.1f} % ({100 * (ratio - 1).abs().quantile(0.9):.1f} %)"
+        for name, ratio in errors.items()
+        if ratio.notna().any()
+    ]
+    return [
+        f"The law beside {len(both)} measured rows, median error and what nine of ten stay within: {', '.join(words)}."
+    ]

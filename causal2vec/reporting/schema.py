@@ -40,6 +40,9 @@ QUERIES, DOCUMENTS, WHOLE_TASK = PARTS = ("queries", "documents", "whole task")
 SAVES = "causal2vec"
 """Whose savings ``efficiency_published.csv`` holds."""
 
+EMBED, GROW = "embed", "grow"
+"""What costs in ``efficiency_law.csv``: to embed a text, or to embed one anew that has grown at its end."""
+
 Parser = Callable[[str], Any]
 
 
@@ -159,6 +162,45 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
 
 EFFICIENCY_KEY = ["method", "base", "setting", "prompt_tokens", "reuse", "text_tokens"]
 """The columns of ``efficiency.csv`` that name one measurement."""
+
+PUBLISHED_COLUMNS: dict[str, Parser] = {
+    "base": text,
+    "task": text,
+    "type": text,
+    "part": _one_of(*PARTS),
+    "rival": text,
+    "reuse": _one_of(READ_AGAIN, READ_ONCE),
+    "texts": number,
+    "text_tokens": number_or_gap,
+    "instruction_tokens": number,
+    "example_tokens": number,
+    "our_tokens": number,
+    "their_tokens": number,
+    "tokens_saved": number,
+    "flops_saved": number,
+    "time_saved": number_or_gap,
+}
+"""Columns of ``efficiency_published.csv``, in order (`causal2vec.efficiency.published.savings`)."""
+
+PUBLISHED_KEY = ["base", "task", "part", "rival", "reuse"]
+
+LAW_COLUMNS: dict[str, Parser] = {
+    "base": text,
+    "method": text,
+    "what": _one_of(EMBED, GROW),
+    "setting": _one_of(PLAIN, INSTRUCTION, EXAMPLES),
+    "reuse": _one_of(READ_AGAIN, READ_ONCE),
+    "text_tokens": whole,
+    "prompt_tokens": number,
+    "llm_tokens": number,
+    "encoder_tokens": number,
+    "computed_tokens": number,
+    "gflops_per_text": number,
+    "ms_per_text": number_or_gap,
+}
+"""Columns of ``efficiency_law.csv``, in order (`causal2vec.efficiency.curves.curves`)."""
+
+LAW_KEY = ["base", "method", "what", "setting", "reuse", "text_tokens", "prompt_tokens"]
 
 _NEWER = list(EFFICIENCY_COLUMNS)[list(EFFICIENCY_COLUMNS).index("setting") :]
 EFFICIENCY_DEFAULTS = {**dict.fromkeys(_NEWER, ""), "setting": PLAIN, "reuse": READ_AGAIN}

@@ -20,7 +20,16 @@ from causal2vec.reporting.compare import check_bases
 from causal2vec.reporting.conditions import plain_rows
 from causal2vec.reporting.evidence import Evidence, read_evidence
 from causal2vec.reporting.published.imported import External, evaluated, kept_external, read_external
-from causal2vec.reporting.schema import read_efficiency, read_training
+from causal2vec.reporting.schema import (
+    LAW_COLUMNS,
+    LAW_KEY,
+    PUBLISHED_COLUMNS,
+    PUBLISHED_KEY,
+    Parser,
+    read_efficiency,
+    read_table,
+    read_training,
+)
 from causal2vec.reporting.scores import read_scores
 from causal2vec.reporting.summary import Entry, Summary, listed, summarise
 from causal2vec.runs import variant_name
@@ -61,6 +70,7 @@ class Study:
         training: One row per trained model, with its losses, or None.
         audit: One row per trained model: whether its states are spread and its token is used; None where not audited.
         published: What causal2vec saves at the published conditions (`causal2vec.efficiency.published`), or None.
+        law: What every method costs by the law of costs (`causal2vec.efficiency.curves`), or None.
         external: Imported models, or None.
         order: Methods in display order.
         bases: The compared bases; None compares the entries on each base among themselves.
@@ -79,6 +89,7 @@ class Study:
     training: pd.DataFrame | None = None
     audit: pd.DataFrame | None = None
     published: pd.DataFrame | None = None
+    law: pd.DataFrame | None = None
     external: External | None = None
     order: list[str] = field(default_factory=list)
     bases: list[str] | None = None
@@ -114,7 +125,7 @@ def load_study(
 
     Args:
         folder: Holds ``scores.csv`` and, if they exist, ``efficiency.csv``, ``training.json``, ``audit.json``,
-            ``efficiency_published.csv``, ``manifest.json`` and ``statistics/``.
+            ``efficiency_published.csv``, ``efficiency_law.csv``, ``manifest.json`` and ``statistics/``.
         statistics: The folder of the statistics, if it is another one.
         external: A folder in mteb's results layout whose models stand beside ours, or `EXTERNAL`, kept of one.
         external_efficiency: An ``efficiency.csv`` of another machine whose rows, on other bases, stand beside ours.
@@ -145,7 +156,8 @@ def load_study(
         # A study of untrained methods has an empty list, and no table of training.
         training=read_training(training) if training.is_file() and read_json(training) != [] else None,
         audit=read_audit(folder / "audit.json") if (folder / "audit.json").is_file() else None,
-        published=pd.read_csv(saved) if (saved := folder / "efficiency_published.csv").is_file() else None,
+        published=_predicted(folder / "efficiency_published.csv", PUBLISHED_COLUMNS, PUBLISHED_KEY),
+        law=_predicted(folder / "efficiency_law.csv", LAW_COLUMNS, LAW_KEY),
         external=_external(Path(external), scores) if external else None,
         order=order,
         bases=[*bases, *elsewhere] if bases else bases,
@@ -157,6 +169,12 @@ def load_study(
         stamp=figure_stamp(manifest),
         manifest=manifest,
     )
+
+
+def _predicted(path: Path, columns: dict[str, Parser], key: list[str]) -> pd.DataFrame | None:
+    """A file of predicted costs; None where there is none, or nothing that could be predicted."""
+    found = read_table(path, columns, key, empty=True) if path.is_file() else None
+    return None if found is None or found.empty else found
 
 
 def _with_rows_of(path: Path, own: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:

@@ -5,10 +5,11 @@ SCORE_FILES = {
     "efficiency": "<results>/efficiency.csv",
     "training": "<results>/training.json",
     "published": "<results>/efficiency_published.csv",
+    "law": "<results>/efficiency_law.csv",
     "audit": "<results>/audit.json",
     "manifest": "<results>/manifest.json",
 }
-for newer in ("published", "audit"):  # a study from before has none
+for newer in ("published", "law", "audit"):  # a study from before has none
     if FROM_FILES and not (FOLDERS.results / Path(SCORE_FILES[newer]).name).is_file():
         del SCORE_FILES[newer]
 STUDY = {**SCORE_FILES, "statistics": "<results>/statistics"}

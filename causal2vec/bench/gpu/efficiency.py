@@ -104,7 +104,7 @@ def _workloads(size: shapes.Size) -> list[Workload]:
         shapes.tokenizer("llm").save_pretrained(folder / "t")
         for number, tokens in enumerate(size.examples):
             settings = Efficiency(
-                lengths=list(size.lengths), settings_lengths=None, example_tokens=tokens, texts=size.texts,
+                lengths=list(size.lengths), settings_lengths=None, example_tokens=[tokens], texts=size.texts,
                 max_tokens=size.max_tokens, instruction="find the text that says the same", repeats=REPEATS,
             )  # fmt: skip
             for workload in make_workloads(folder / "p", folder / "t", settings, None):

@@ -20,6 +20,7 @@ from causal2vec.reporting.conditions import (
     kind_words,
     saved,
     savings,
+    shows_examples,
     text_words,
 )
 from causal2vec.reporting.evidence import ALL
@@ -142,7 +143,7 @@ def _savings(study: Study, claim: Reduction, measured: Measured, first: Entry, r
         saving
         for saving in savings(measured, first, rival)
         if claim.at in (None, saving.text, _whole(saving.text))
-        and (saving.setting == saving.own_setting or _gives_examples(study, rival))
+        and (saving.setting == saving.own_setting or shows_examples(study.manifest, rival[0]))
         and not math.isnan(_point(claim, saving))
     ]
 
@@ -151,14 +152,10 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _gives_examples(study: Study, entry: Entry) -> bool:
-    """Whether a method's recipe puts examples before a text: whether its configuration names any."""
-    methods = study.manifest.get("config", {}).get("methods") or {}
-    return bool((methods.get(twin_of(entry[0]).partition("+")[0]) or {}).get("examples"))
-
-
 def _untried(study: Study, found: list[Saving], rival: Entry) -> bool:
-    return _gives_examples(study, rival) and not any(s.rival == rival and s.setting == EXAMPLES for s in found)
+    return shows_examples(study.manifest, rival[0]) and not any(
+        s.rival == rival and s.setting == EXAMPLES for s in found
+    )
 
 
 def _point(claim: Reduction, saving: Saving) -> float:

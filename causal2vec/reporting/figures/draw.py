@@ -19,7 +19,7 @@ from causal2vec.reporting.figures.growth import cost_vs_length
 from causal2vec.reporting.figures.heatmap import heatmap
 from causal2vec.reporting.figures.ranks import ranks
 from causal2vec.reporting.figures.reuse import prefix_reuse
-from causal2vec.reporting.figures.savings import shorter_faster
+from causal2vec.reporting.figures.savings import published_savings, shorter_faster
 from causal2vec.reporting.figures.statistics import ablations, forest
 from causal2vec.reporting.figures.style import (
     INDENT,
@@ -196,6 +196,7 @@ FIGURES: dict[str, Callable[[Study, Design], Figure | None]] = {
     "cost_vs_length": cost_vs_length,
     "prefix_reuse": prefix_reuse,
     "shorter_faster": shorter_faster,
+    "published_savings": published_savings,
     "scores_by_type": scores_by_type,
     "forest": forest,
     "ranks": ranks,

@@ -28,6 +28,9 @@ from causal2vec.reporting.tables.layout import load_layout
 CITATION = CHECKOUT / "CITATION.cff"
 """The project's own citation file; absent where only the package is installed."""
 
+FILES_ONLY = ("published_tasks",)
+"""Tables too long for a page: their figure stands there, and their files beside it."""
+
 MAIN = "main"
 """The table that readers can filter."""
 
@@ -100,9 +103,11 @@ PARTS = (
             "cost_vs_length",
             "prefix_reuse",
             "shorter_faster",
+            "published_savings",
         ),
         rest=(
             "published_savings",
+            "append_cost",
             "efficiency",
             "efficiency_savings",
             "efficiency_conditions",
@@ -241,7 +246,8 @@ def _sections(
     captions: Mapping[str, str],
     verdicts: Sequence[Verdict],
 ) -> list[_Section]:
-    left = {part.name: part for table in tables for part in (_by_run(table) if table.name == CLAIMS else [table])}
+    shown_tables = [table for table in tables if table.name not in FILES_ONLY]
+    left = {part.name: part for table in shown_tables for part in (_by_run(table) if table.name == CLAIMS else [table])}
     drawn = dict(figures)
     found = []
     for part in (*PARTS, _MORE):

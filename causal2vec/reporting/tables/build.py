@@ -17,7 +17,7 @@ from causal2vec.reporting.tables.conditions import conditions_table
 from causal2vec.reporting.tables.costs import efficiency_table, training_table
 from causal2vec.reporting.tables.grid import Table
 from causal2vec.reporting.tables.layout import Layout
-from causal2vec.reporting.tables.published import published_savings_table
+from causal2vec.reporting.tables.published import append_cost_table, published_savings_table, published_tasks_table
 from causal2vec.reporting.tables.savings import savings_table
 from causal2vec.reporting.tables.scores import scores_table, tasks_table
 from causal2vec.reporting.tables.statistics import ablations_table, differences_table, statistics_table
@@ -33,6 +33,8 @@ _BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
     "conditions": conditions_table,
     "savings": savings_table,
     "published_savings": published_savings_table,
+    "published_tasks": published_tasks_table,
+    "append_cost": append_cost_table,
     "training": training_table,
     "audit": audit_table,
 }

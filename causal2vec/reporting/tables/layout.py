@@ -17,7 +17,17 @@ from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.tables.grid import Better, Column, Spread
-from causal2vec.reporting.tables.numbers import AUDIT, COSTS, DIFFERENCES, PUBLISHED, SAVINGS, STANDINGS, TRAINING
+from causal2vec.reporting.tables.numbers import (
+    AUDIT,
+    COSTS,
+    DIFFERENCES,
+    GROWTH,
+    PUBLISHED,
+    PUBLISHED_TASKS,
+    SAVINGS,
+    STANDINGS,
+    TRAINING,
+)
 from causal2vec.settings import Number, Whole
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -212,6 +222,26 @@ class PublishedSavingsSpec(_Numbers):
         return PUBLISHED
 
 
+class PublishedTasksSpec(_Numbers):
+    """The same task by task."""
+
+    kind: Literal["published_tasks"]
+
+    def known(self) -> Sequence[str]:
+        """Lengths, and what is saved of queries, documents and the whole task."""
+        return PUBLISHED_TASKS
+
+
+class AppendCostSpec(_Numbers):
+    """What must be computed anew when a text grows at its end, by the law of costs."""
+
+    kind: Literal["append_cost"]
+
+    def known(self) -> Sequence[str]:
+        """Tokens, FLOPs and time, and their share of what embedding the whole text takes."""
+        return GROWTH
+
+
 class TrainingSpec(_Numbers):
     """Cost of training."""
 
@@ -263,6 +293,8 @@ Spec = (
     | ConditionsSpec
     | SavingsSpec
     | PublishedSavingsSpec
+    | PublishedTasksSpec
+    | AppendCostSpec
     | TrainingSpec
     | AuditSpec
     | StatisticsSpec

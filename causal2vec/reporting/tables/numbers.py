@@ -15,6 +15,14 @@ SAVINGS = ["shorter", "leaner", "faster"]
 PUBLISHED = [f"{saved}_{what}" for saved in ("tokens", "flops", "time") for what in ("median", "most", "reached")]
 """The same for ``published_savings``."""
 
+PUBLISHED_TASKS = ["text_tokens", "example_tokens"] + [
+    f"{part}_{saved}" for part in ("queries", "documents", "whole") for saved in ("tokens", "flops", "time")
+]
+"""The same for ``published_tasks``."""
+
+GROWTH = ["llm_tokens", "computed_tokens", "tokens_share", "gflops_per_text", "flops_share", "ms_per_text"]
+"""The same for ``append_cost``."""
+
 TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]
 """The same for ``training``."""
 

@@ -23,6 +23,7 @@ SCORE_FILES = (
     "scores.csv",
     "efficiency.csv",
     "efficiency_published.csv",
+    "efficiency_law.csv",
     "training.json",
     "audit.json",
     "manifest.json",
