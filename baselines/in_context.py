@@ -2,7 +2,7 @@
 
 The examples stand before the instruction of every query of a task, as in a few-shot prompt; the vector is the state at
 EOS, where an answer would begin. The price is a prompt many times as long as the text. As it is the same for all
-queries of a task and attention is causal, its keys and values can be computed once (`causal2vec.packing`).
+queries of a task and attention is causal, its keys and values can be computed once (`causal2vec.speed.packing`).
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _check_part(name: str, source: ModelSource, model: Any) -> None:
 def _check_as_it_is(name: str, source: ModelSource, folder: Path) -> None:
     from transformers import AutoModel
 
-    from causal2vec.packing import AVOIDS
+    from causal2vec.speed.packing import AVOIDS
 
     with _readable(name, source, str(folder)):
         model = AutoModel.from_pretrained(folder, trust_remote_code=False, dtype="auto")

@@ -2,8 +2,9 @@
 
 What sentence-transformers' ``encode`` does, for this suite's models: texts are sorted by length and a batch holds as
 many as fit a budget of tokens, so that its working set stays in the processor's caches whatever the texts' lengths;
-where a GPU computes, a thread tokenises ahead; an instruction is read once for all texts (`causal2vec.packing`);
-layers are computed as is fastest on a processor (`causal2vec.layers`). The vectors are the same but for rounding.
+where a GPU computes, a thread tokenises ahead; an instruction is read once for all texts (`causal2vec.speed.packing`);
+layers are computed as is fastest on a processor (`causal2vec.speed.cpu_layers`). The vectors are the same but for
+rounding.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal2vec.layers import fast_layers
+from causal2vec.speed.cpu_layers import fast_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +71,7 @@ def encode(
     import torch
     from tqdm.auto import tqdm
 
-    from causal2vec.packing import send
+    from causal2vec.speed.packing import send
 
     budget = batch_tokens or tokens_per_batch(model.device.type, str(next(model.parameters()).dtype))
     # Longest first, so that a lack of memory shows at once; characters are near enough to sort the windows.

@@ -13,7 +13,7 @@ from causal2vec.errors import UserError
 from causal2vec.families import check_backbone
 from causal2vec.faults import check_room
 from causal2vec.files import atomic_folder, read_json, write_json, write_text
-from causal2vec.trust import SHARED_CODE, as_neighbour, check_content, content_revision, runs_code
+from causal2vec.trust import as_neighbour, check_content, content_revision, runs_code, shared_code
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
@@ -177,8 +177,8 @@ def save_model(
 def _bundle_code(module: Embedder, folder: Path) -> None:
     """Copy the method's file and the files it builds on, and point ``modules.json`` at them."""
     source = Path(inspect.getfile(type(module)))
-    for file in SHARED_CODE:
-        write_text(folder / file, as_neighbour((Path(__file__).parent / file).read_text(encoding="utf-8")))
+    for name, text in shared_code().items():
+        write_text(folder / name, text)
     code = as_neighbour(source.read_text(encoding="utf-8"))
     if "causal2vec." in "".join(line for line in code.splitlines() if line.lstrip().startswith(("import ", "from "))):
         raise UserError(

@@ -31,7 +31,7 @@ WAYS = {
     "packing": "texts without padding between them",
     "prefix": "a shared beginning once",
 }
-"""The ways of reading faster that an LLM may not bear, by their names in `causal2vec.packing.AVOIDS`."""
+"""The ways of reading faster that an LLM may not bear, by their names in `causal2vec.speed.packing.AVOIDS`."""
 
 ADVICE = "name a decoder-only transformer, such as one of the Llama, Mistral, Qwen or Gemma families"
 
@@ -52,7 +52,7 @@ def check_llm(llm: Any) -> None:
     """Check that an LLM takes the suite's input, sees no padding, and attends as its ``config.is_causal`` says.
 
     Two forward passes, of ``(4, 6)`` and ``(2, 4)`` tokens; three more, of a hundred tokens, see to it that it is read
-    without those `WAYS` that give other states than its own (`causal2vec.packing.AVOIDS` in its configuration).
+    without those `WAYS` that give other states than its own (`causal2vec.speed.packing.AVOIDS` in its configuration).
 
     Args:
         llm: A transformers model without a head, as ``AutoModel`` opens it. Flash attention is what is checked only
@@ -135,7 +135,7 @@ def _as_it_is(model: Any) -> Iterator[None]:
     """Within it a model computes as its authors have it, on the spot."""
     import torch
 
-    from causal2vec.packing import PACKED
+    from causal2vec.speed.packing import PACKED
 
     training, backend = model.training, model.config._attn_implementation
     model.eval()
@@ -179,7 +179,7 @@ def _own(llm: Any, mask: Tensor, **tokens: Tensor) -> Tensor:
 
 def _avoid_what_differs(llm: Any, own: Tensor, limit: float) -> None:
     """Note in an LLM's configuration which ways give other states than its own; each is tried if not all are right."""
-    from causal2vec.packing import AVOIDS, PACKED
+    from causal2vec.speed.packing import AVOIDS, PACKED
 
     name = type(llm).__name__
 
@@ -204,7 +204,7 @@ def _read(llm: Any) -> Tensor:
     """The states that are looked at as every method reads them, NaN where that fails."""
     import torch
 
-    from causal2vec.packing import let_pack
+    from causal2vec.speed.packing import let_pack
 
     ids, mask, kept = _texts(llm)
     with _as_it_is(llm):

@@ -19,8 +19,14 @@ _PAPERS = re.compile(
 )
 """Names of files for people, as a model's folder collects them when it is published or copied."""
 
-SHARED_CODE = ("embedder.py", "packing.py", "attention.py", "gpu_attention.py", "last_layer.py", "pieces.py")
-"""What every method builds on; copied beside every saved model."""
+SHARED_CODE = (
+    "embedder.py",
+    "speed/packing.py",
+    "speed/cpu_attention.py",
+    "speed/gpu_attention.py",
+    "speed/last_layer.py",
+)
+"""What every method builds on, in this package; copied beside every saved model."""
 
 _OURS = Path(__file__).parent
 _LIBRARY = "sentence_transformers."
@@ -126,9 +132,14 @@ def known_code() -> dict[str, bytes]:
 def as_neighbour(code: str) -> str:
     """Within a model folder the files are neighbours, not members of this project."""
     for file in SHARED_CODE:
-        name = file.removesuffix(".py")
-        code = code.replace(f"from causal2vec.{name} import", f"from .{name} import")
+        module = file.removesuffix(".py").replace("/", ".")
+        code = code.replace(f"from causal2vec.{module} import", f"from .{module.rpartition('.')[2]} import")
     return code
+
+
+def shared_code() -> dict[str, str]:
+    """The files of `SHARED_CODE` as neighbours, by name."""
+    return {Path(file).name: as_neighbour((_OURS / file).read_text(encoding="utf-8")) for file in SHARED_CODE}
 
 
 def _module_types(folder: Path) -> list[str]:

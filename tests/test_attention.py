@@ -6,9 +6,10 @@ import pytest
 import torch
 from conftest import TEXTS, build
 
-from causal2vec import attention, packing
-from causal2vec.attention import Blocks, pays_in_blocks
-from causal2vec.packing import PACKED, Layout
+from causal2vec.speed import cpu_attention as attention
+from causal2vec.speed import packing
+from causal2vec.speed.cpu_attention import Blocks, pays_in_blocks
+from causal2vec.speed.packing import PACKED, Layout
 
 LENGTHS = [3, 1, 9, 64, 64, 65, 130, 150, 151, 20, 33, 31, 32]
 

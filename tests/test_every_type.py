@@ -26,7 +26,7 @@ from baselines.last_token import LastToken
 from causal2vec.errors import UserError
 from causal2vec.export import build_embedder, load_model, save_model
 from causal2vec.families import check_backbone, check_llm
-from causal2vec.packing import AVOIDS
+from causal2vec.speed.packing import AVOIDS
 
 PROMPT = "Instruct: find the texts that say the same in other words\nQuery: "
 KINDS = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(MODEL_FOR_MASKED_LM_MAPPING_NAMES))

@@ -79,7 +79,7 @@ def test_what_a_users_method_imports_counts_however_it_does(tmp_path, monkeypatc
     used = {path for path in files if path != "mine/unused.py"}
     found = closure("mine.method")
     assert {str(path.relative_to(tmp_path)) for path in found if path.is_relative_to(tmp_path)} == used
-    assert "causal2vec.pieces" in names("mine.method") and "numpy" not in names("mine.method")
+    assert "causal2vec.embedder" in names("mine.method") and "numpy" not in names("mine.method")
     before = fingerprint("mine.method")
     for name in files:
         (tmp_path / name).write_text(files[name] + ("\nX = 1\n" if name.endswith(".py") else " "))

@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import TEXTS, build
 
-from causal2vec import gpu_attention, packing
 from causal2vec.efficiency import counting
-from causal2vec.gpu_attention import Beginnings, attend_in_one_call, beginnings
-from causal2vec.packing import PACKED
+from causal2vec.speed import gpu_attention, packing
+from causal2vec.speed.gpu_attention import Beginnings, attend_in_one_call, beginnings
+from causal2vec.speed.packing import PACKED
 
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
 MANY = [*TEXTS, *(text[:k] for text in TEXTS for k in (3, 5, 11, 23, 41) if len(text) > k)]

@@ -271,7 +271,7 @@ def test_a_bundle_takes_the_versions_of_the_lock(monkeypatch):
 
 KERNELS = """
 import torch
-from causal2vec.gpu_layers import gated, rotated
+from causal2vec.speed.gpu_layers import gated, rotated
 
 def same(ours, theirs, inputs, others=()):
     results = []

@@ -10,7 +10,7 @@ from conftest import TEXTS, build
 from torch import nn
 
 from causal2vec import embedder
-from causal2vec.last_layer import left_out, only_for, tokenwise, weights_left_out
+from causal2vec.speed.last_layer import left_out, only_for, tokenwise, weights_left_out
 
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
 

@@ -14,11 +14,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, LlamaConfig
 
-from causal2vec import layers
 from causal2vec.efficiency.counting import _flop_counter
 from causal2vec.encoding import encode
-from causal2vec.layers import ACTIVATED, GATED, NORMS, fast_layers
-from causal2vec.linear import can_reorder
+from causal2vec.speed import cpu_layers as layers
+from causal2vec.speed.cpu_layers import ACTIVATED, GATED, NORMS, can_reorder, fast_layers
 
 MODULES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral", "smollm3": "SmolLM3",
            "bert": "Bert", "roberta": "Roberta", "xlm_roberta": "XLMRoberta"}  # fmt: skip

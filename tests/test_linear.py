@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from causal2vec.linear import can_reorder, multiplier
+from causal2vec.speed.cpu_layers import can_reorder, multiplier
 
 FORMATS = [torch.float32, torch.bfloat16]
 

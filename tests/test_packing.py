@@ -8,8 +8,8 @@ import torch
 from conftest import TEXTS, build
 from test_families import FAMILIES, NO_SDPA, WINDOWED, llm_config, save_llm
 
-from causal2vec import packing
-from causal2vec.packing import PACKED, Layout, shared_beginning
+from causal2vec.speed import packing
+from causal2vec.speed.packing import PACKED, Layout, shared_beginning
 
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
 DECODERS = ["causal2vec", "last_token", "echo", "bidirectional"]

@@ -10,11 +10,11 @@ from peft import LoraConfig, get_peft_model
 from sentence_transformers import SentenceTransformer
 from test_plan import LORA, TEN, reader_of
 
-from causal2vec import packing
 from causal2vec.bench import training as bench
 from causal2vec.errors import UserError
 from causal2vec.plan.train import _llm_tokens, _Setting
 from causal2vec.settings import Budget
+from causal2vec.speed import packing
 from causal2vec.training.adapter import Adapter
 from causal2vec.training.arguments import make_loss
 from causal2vec.training.lora import attach_lora, learns_prefix

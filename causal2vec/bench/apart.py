@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from causal2vec.compute import keep_freed_memory, process_context
-from causal2vec.layers import fast_layers
+from causal2vec.speed.cpu_layers import fast_layers
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from causal2vec.efficiency.machine import architecture
 from causal2vec.encoding import encode
-from causal2vec.last_layer import left_out, weights_left_out
 from causal2vec.plan.flops import forward_flops
+from causal2vec.speed.last_layer import left_out, weights_left_out
 
 
 class Counts(NamedTuple):
@@ -43,7 +43,7 @@ class _Batches:
         self.prefixes: list[int] = []
         """Tokens of each beginning that was read once."""
         self.left_out = 0
-        """Tokens that the last layer was not computed for (`causal2vec.last_layer`)."""
+        """Tokens that the last layer was not computed for (`causal2vec.speed.last_layer`)."""
         self.batches = 0
         self.given = 0
         """Tokens that the LLM was given."""
@@ -122,7 +122,7 @@ def _predict(module: Any, batches: _Batches) -> float:
 
 
 def tokens_left_out(module: Any, features: dict[str, Any], tokens: int) -> int:
-    """Of so many tokens of a batch that are computed, those whose last layer is not (`causal2vec.last_layer`)."""
+    """Of so many tokens of a batch that are computed, those whose last layer is not (`causal2vec.speed.last_layer`)."""
     kept = module.kept(features["roles"]) if hasattr(module, "kept") else None
     return 0 if kept is None else left_out(int((kept * features["attention_mask"]).sum()), tokens)
 
@@ -180,7 +180,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **options: An
 
 
 def _row_flops(query: Any, key: Any, value: Any, queries: Any, keys: Any, *args: Any, **options: Any) -> int:
-    """The same of texts that follow one another in a row, given where they begin (`causal2vec.gpu_attention`)."""
+    """The same of texts that follow one another in a row, given where they begin (`causal2vec.speed.gpu_attention`)."""
     if queries is None:
         rows, length, heads, width = query.shape
         return 2 * rows * heads * length * key.shape[1] * (width + value.shape[-1])

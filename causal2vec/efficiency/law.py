@@ -109,12 +109,12 @@ def cost(
         shape: What it reads with.
         lengths: In tokens.
         reuse: Whether a shared beginning is read once for all texts; it is done where that saves at least
-            `causal2vec.packing.WORTHWHILE` tokens per batch, and the method's attention allows it.
+            `causal2vec.speed.packing.WORTHWHILE` tokens per batch, and the method's attention allows it.
         texts: Texts that share the beginning.
         per_batch: Texts per batch.
         encoder_ratio: Tokens of the encoder's vocabulary per token of the LLM's, of the same text.
     """
-    from causal2vec.packing import WORTHWHILE
+    from causal2vec.speed.packing import WORTHWHILE
 
     reading = law.reading(lengths)
     llm, head = reading.llm.of(lengths), reading.head.of(lengths)
@@ -213,15 +213,15 @@ def shape_of(module: Any) -> Shape:
 
 
 def _left_out(kept: float, tokens: float) -> float:
-    """As `causal2vec.last_layer.left_out`, for one text of many like it."""
-    from causal2vec.last_layer import FEW
+    """As `causal2vec.speed.last_layer.left_out`, for one text of many like it."""
+    from causal2vec.speed.last_layer import FEW
 
     return tokens - kept if kept <= FEW * tokens else 0.0
 
 
 def _part(model: Any) -> Part:
     from causal2vec.efficiency.machine import architecture
-    from causal2vec.last_layer import weights_left_out
+    from causal2vec.speed.last_layer import weights_left_out
 
     found = architecture(model)
     return Part(found.linear, found.layers, found.attention, weights_left_out(model))

@@ -54,11 +54,12 @@ def architecture(model: Any) -> Architecture:
 def matmul_rate(layers: Layers, tokens: int, dtype: str, device: str = "cpu", seconds: float = RATE_SECONDS) -> float:
     """GFLOP/s of ``layers`` on ``tokens`` at a time: the FLOPs of all over the sum of their median seconds.
 
-    By the fastest way to multiply that is known here (`causal2vec.linear`), whether the work itself can go it or not.
+    By the fastest way to multiply that is known here (`causal2vec.speed.cpu_layers`), whether the work itself can go
+    it or not.
     """
     import torch
 
-    from causal2vec.linear import multiplier
+    from causal2vec.speed.cpu_layers import multiplier
 
     kind: dict[str, Any] = {"dtype": getattr(torch, dtype), "device": device}
     flops = spent = 0.0

@@ -13,7 +13,7 @@ from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, p
 from causal2vec.efficiency.order import EXAMPLES, QUERIES
 from causal2vec.efficiency.workloads import Workload
 from causal2vec.encoding import encode, tokens_per_batch
-from causal2vec.layers import fast_layers
+from causal2vec.speed.cpu_layers import fast_layers
 
 
 class Model(NamedTuple):

@@ -139,7 +139,7 @@ def evaluate_model(
     from causal2vec.evaluation.tasks import get_tasks
     from causal2vec.evaluation.vectors import Vectors, place
     from causal2vec.fetch.tasks import read_from_cache
-    from causal2vec.layers import fast_layers
+    from causal2vec.speed.cpu_layers import fast_layers
 
     batches = batching(model, batch_size, batch_tokens)
     similarity = getattr(model, "similarity_fn_name", None) or "cosine"

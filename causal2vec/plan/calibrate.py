@@ -13,9 +13,9 @@ from typing import Any
 from causal2vec.compute import peak_memory_mb
 from causal2vec.config import Config
 from causal2vec.files import write_json
-from causal2vec.layers import fast_layers
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
+from causal2vec.speed.cpu_layers import fast_layers
 from causal2vec.stops import ends_with_us
 from causal2vec.training.lora import compute_twice
 

@@ -124,7 +124,7 @@ def _held(load: Load, dtype: str, device: str) -> float:
 def encoding_memory(loads: list[Load], dtype: str, device: str) -> Memory:
     """Peak of one encoding process: weights in the number format of the evaluation, one layer's work space."""
     size = 2 if dtype == "bfloat16" else 4
-    copies, orders = (1, 0) if device == "cuda" else (2, 1)  # the file stays mapped; `causal2vec.linear`
+    copies, orders = (1, 0) if device == "cuda" else (2, 1)  # the file stays mapped; `causal2vec.speed.cpu_layers`
     weights = sum(size * (copies * load.architecture.parameters + orders * load.architecture.linear) for load in loads)
     work = sum(
         load.rows * load.width * (4 * size * load.architecture.width + 3 * size * load.architecture.inner)

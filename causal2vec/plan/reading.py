@@ -18,9 +18,9 @@ CHARACTERS_PER_TOKEN = 4.2
 class Tokens(NamedTuple):
     """What a batch of texts becomes: rows, and tokens per row with padding, for the LLM and for the encoder.
 
-    Of these, ``llm_real`` and ``encoder_real`` are left where a model is packed (`causal2vec.packing`); where it cannot
-    be, they are the same. ``head`` tokens of the LLM's are the beginning that all rows share, which may be read once; 0
-    where that is impossible.
+    Of these, ``llm_real`` and ``encoder_real`` are left where a model is packed (`causal2vec.speed.packing`); where
+    it cannot be, they are the same. ``head`` tokens of the LLM's are the beginning that all rows share, which may be
+    read once; 0 where that is impossible.
     """
 
     rows: int
@@ -131,7 +131,7 @@ class Reader:
 
     def _packed(self, part: str, mask: Any) -> tuple[float, float]:
         """Tokens per row of a part with padding, and those that are computed."""
-        from causal2vec.packing import let_pack, packs
+        from causal2vec.speed.packing import let_pack, packs
 
         width, model = int(mask.shape[1]), getattr(self.module, part)
         able = hasattr(self.module, "reuses_prefix") if part == "llm" else model.config.model_type == "bert"

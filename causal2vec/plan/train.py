@@ -130,7 +130,7 @@ def _flops(setting: _Setting, run: Run, batch: Tokens, rows: float, caching: boo
 
 def _llm_tokens(setting: _Setting, batch: Tokens, rows: float) -> float:
     """Tokens of a column that the LLM computes, a beginning that is shared and worth it counted once."""
-    from causal2vec.packing import WORTHWHILE
+    from causal2vec.speed.packing import WORTHWHILE
 
     saved = batch.head * (rows - 1) if setting.learns_prefix else 0.0
     return rows * batch.llm_real - (saved if saved >= WORTHWHILE else 0.0)

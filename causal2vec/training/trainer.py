@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
 
-from causal2vec.layers import fast_layers_in_training
+from causal2vec.speed.cpu_layers import fast_layers_in_training
 from causal2vec.training import divergence, sharding
 
 WEIGHTS = "trainable.safetensors"

@@ -9,8 +9,8 @@ from conftest import build
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from causal2vec.embedder import Piece, Role, clean, shorten, tokenise
 from causal2vec.encoding import encode
-from causal2vec.pieces import Piece, Role, clean, shorten, tokenise
 
 TOLERANCE = 1e-5
 """By how much a number of a vector may depend on the texts beside it; docs/reliability.md states it."""

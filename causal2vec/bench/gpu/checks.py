@@ -13,7 +13,7 @@ from causal2vec.bench.gpu import shapes
 from causal2vec.bench.gpu.encoding import least_cosine
 from causal2vec.bench.gpu.stage import Stage
 from causal2vec.encoding import encode
-from causal2vec.packing import FLASH, PACKED
+from causal2vec.speed.packing import FLASH, PACKED
 
 EXACT, ROUNDED, HALF = 0.99999, 0.999, 0.99
 """Least cosines: of the same in float32; of the same in bfloat16 by another way; of bfloat16 to float32."""
@@ -70,8 +70,8 @@ def _architecture(stage: Stage, kind: str) -> None:
 
 
 def _kernels(stage: Stage) -> None:
-    """Whether the kernels of `causal2vec.gpu_layers` can be used: without them all works, slower."""
-    from causal2vec.gpu_layers import has_norm, has_triton
+    """Whether the kernels of `causal2vec.speed.gpu_layers` can be used: without them all works, slower."""
+    from causal2vec.speed.gpu_layers import has_norm, has_triton
 
     subject = "kernels of norms, activations and rotations"
     if not stage.size.cuda:

@@ -19,8 +19,8 @@ from causal2vec.efficiency.order import EXAMPLES, PLAIN
 from causal2vec.efficiency.worker import Model, Question, answer
 from causal2vec.efficiency.workloads import Workload, make_workloads
 from causal2vec.encoding import tokens_per_batch
-from causal2vec.layers import fast_layers
 from causal2vec.settings import Efficiency
+from causal2vec.speed.cpu_layers import fast_layers
 
 REPEATS = 2
 PAIRS = 400

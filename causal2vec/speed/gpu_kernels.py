@@ -1,4 +1,4 @@
-"""Triton's programs for `causal2vec.gpu_layers`, in a file of their own: importing it needs Triton."""
+"""Triton's programs for `causal2vec.speed.gpu_layers`, in a file of their own: importing it needs Triton."""
 
 # ruff: noqa: ANN001, ANN201, D103, N803
 # mypy: disable-error-code=no-untyped-def

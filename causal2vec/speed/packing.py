@@ -2,7 +2,7 @@
 
 Everything in a decoder but attention treats each token alone, so the tokens of a batch can stand in one long row.
 Attention, the one part that must know where a text starts, is computed text by text (texts of like length together), or
-on a GPU for all texts in one call (`causal2vec.gpu_attention`).
+on a GPU for all texts in one call (`causal2vec.speed.gpu_attention`).
 With causal attention the keys and values of a prefix do not depend on what follows: a prefix that all texts share,
 such as an instruction, is read once, and every text attends to it.
 
@@ -22,8 +22,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from causal2vec.attention import Blocks, pays_in_blocks
-from causal2vec.gpu_attention import Beginnings, attend_in_one_call, beginnings, in_one_call
+from causal2vec.speed.cpu_attention import Blocks, pays_in_blocks
+from causal2vec.speed.gpu_attention import Beginnings, attend_in_one_call, beginnings, in_one_call
 
 PACKED = "packed_sdpa"
 """Name of the attention below in transformers; without a `Layout` it is sdpa."""

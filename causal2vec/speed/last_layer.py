@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causal2vec.packing import avoids, send
+from causal2vec.speed.packing import avoids, send
 
 TOKENWISE = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
 """Parts of a layer that make something of each token alone and do not make keys or values, by transformers' names; an

@@ -134,6 +134,6 @@ def _power(number: int) -> int:
 
 def _compiled() -> Any:
     """The kernels, which Triton compiles when they are called first; importing them needs Triton."""
-    import causal2vec.gpu_kernels as kernels
+    import causal2vec.speed.gpu_kernels as kernels
 
     return kernels

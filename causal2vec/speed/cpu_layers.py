@@ -1,23 +1,23 @@
 """The layers of transformers' models, as they are fastest where texts are embedded.
 
-On a processor weights lie in the order that they are multiplied in (`causal2vec.linear`). In bfloat16, where
+On a processor weights lie in the order that they are multiplied in (`causal2vec.speed.cpu_layers`). In bfloat16, where
 multiplication is so fast that the rest shows, activations are computed within the product before them, and norms a few
 tokens at a time, so that what they write between is still in the cache when it is read (docs/speed.md). On a GPU norms,
-activations and rotations are each one kernel (`causal2vec.gpu_layers`).
+activations and rotations are each one kernel (`causal2vec.speed.gpu_layers`).
 """
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from causal2vec.linear import Product, can_reorder
-
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP", "SmolLM3MLP")
 """transformers' names of ``down(act(gate(x)) * up(x))`` (SwiGLU, Shazeer 2020, where the activation is SiLU)."""
@@ -117,7 +117,7 @@ def _activated(module: Any, products: dict[Any, Product]) -> Callable[[Tensor], 
 
 
 def _on_gpu(module: Any) -> Callable[[Tensor], Tensor] | None:
-    from causal2vec.gpu_layers import gated, has_norm, has_triton, norm
+    from causal2vec.speed.gpu_layers import gated, has_norm, has_triton, norm
 
     name = type(module).__name__
     if name in NORMS and has_norm():
@@ -150,7 +150,7 @@ def _fast_rotation(modules: list[Any]) -> Iterator[None]:
 
 
 def _rotation(before: Callable[..., Any], query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, **options: Any) -> Any:
-    from causal2vec.gpu_layers import has_triton, rotated, rotates
+    from causal2vec.speed.gpu_layers import has_triton, rotated, rotates
 
     if options or not (rotates(query, cos) and rotates(key, cos) and has_triton()):
         return before(query, key, cos, sin, **options)
@@ -178,3 +178,50 @@ def _half(weight: Tensor) -> bool:
     import torch
 
     return weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+
+
+class Product:
+    """States ``(..., in)`` to ``(..., out)``, and what is done to each number before it is rounded and written.
+
+    Args:
+        weight: ``(out, in)``, one of those that `can_reorder`; it is copied.
+        bias: ``(out,)``.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        import torch
+
+        with torch.no_grad():
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        self.bias = bias
+        self.multiply = torch.ops.mkldnn._linear_pointwise  # what torch.compile makes of a linear layer
+
+    def __call__(self, states: Tensor, then: str = "none", how: str = "") -> Tensor:
+        """The product, and then a function by oneDNN's name, such as ``swish``; some have more than one way."""
+        return self.multiply(states, self.weight, self.bias, then, [], how)
+
+    def times(self, states: Tensor, other: Tensor) -> Tensor:
+        """The product times ``(..., out)``, number by number."""
+        return self.multiply.binary(states, other, self.weight, self.bias, "mul")
+
+
+def multiplier(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """States ``(..., in)`` to ``(..., out)``, the fastest way that is known for a weight ``(out, in)``."""
+    import torch
+
+    if can_reorder(weight):
+        return Product(weight, bias)
+    return partial(torch.nn.functional.linear, weight=weight, bias=bias)
+
+
+def can_reorder(weight: Tensor) -> bool:
+    """Whether this torch, processor and number format have a way to multiply by weights in another order."""
+    import torch
+
+    if weight.device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return weight.dtype == torch.float32 or (
+        weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
