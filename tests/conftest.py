@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items):
 
 def build(method: str, folders: dict[str, Path], **settings):
     """An untrained method on given parts, in float32."""
-    from causal2vec.export import build_embedder
+    from causal2vec.models.build import build_embedder
 
     path, defaults = METHODS[method]
     return build_embedder(path, folders, {"max_seq_length": 128, **defaults, **settings}).eval()
@@ -126,7 +126,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def demo_models() -> dict[str, Path]:
     """The demo's real base (8 layers) and encoders, prepared once per checkout."""
-    from causal2vec.backbone import prepare_model
+    from causal2vec.models.prepare import prepare_model
 
     config = load_config(ROOT / "config" / "demo.yaml")
     folders = {}

@@ -19,9 +19,9 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.__main__ import main
 from causal2vec.evaluation.prompts import Prompts, load_examples, load_prompts
 from causal2vec.evaluation.run import evaluate_run
+from causal2vec.models.trust import revision_of
 from causal2vec.settings import Evaluation
 from causal2vec.training.contrastive import make_model
-from causal2vec.trust import revision_of
 
 TASKS = ["WordSim353STS", "HPODefinitionRetrieval", "TweetSentimentVader"]
 PROMPTS = load_prompts(ROOT / "config" / "prompts.yaml")

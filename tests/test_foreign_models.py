@@ -20,7 +20,6 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from test_training import run_of
 from transformers import AutoModel, AutoTokenizer
 
-from causal2vec.backbone import prepare_model
 from causal2vec.config import Budget, ModelSource
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
@@ -28,8 +27,9 @@ from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata
-from causal2vec.export import load_model, save_model
 from causal2vec.files import read_json
+from causal2vec.models.folder import load_model, save_model
+from causal2vec.models.prepare import prepare_model
 from causal2vec.preflight import check_positions
 from causal2vec.training.contrastive import make_model
 

@@ -15,7 +15,8 @@ from conftest import METHODS, ROOT, TEXTS, build
 
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
-from causal2vec.export import build_embedder, load_model, save_model
+from causal2vec.models.build import build_embedder
+from causal2vec.models.folder import load_model, save_model
 
 PROMPT = "Instruct: find\nQuery: "
 GOLDEN = Path(__file__).with_name("llm2vec_golden_8_layers.json")
@@ -279,8 +280,8 @@ def test_real_base_knows_what_it_was_taught(demo_models, tmp_path):
     """The GGUF reader gives back the language model: with all its layers it knows a capital."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from causal2vec.backbone import prepare_model
     from causal2vec.config import load_config
+    from causal2vec.models.prepare import prepare_model
 
     source = json.loads((demo_models["SmolLM2-135M-Instruct"] / "source.json").read_text())
     assert (source["layers_kept"], source["layers_available"]) == (8, 30)

@@ -17,8 +17,8 @@ from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.evaluation.audit import attention_to_token, audit, spread_of
 from causal2vec.evaluation.prompts import Prompts
-from causal2vec.export import save_model
 from causal2vec.modeling_causal2vec import Causal2Vec
+from causal2vec.models.folder import save_model
 from causal2vec.reporting.audits import IGNORED, audit_table, ignored_tokens, read_audit
 from causal2vec.reporting.claims.ledger import check_claims, load_claims
 from causal2vec.reporting.figures.draw import draw_plots

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from causal2vec.compute import attention_backend
 from causal2vec.errors import UserError
 from causal2vec.evaluation.prompts import Prompts
-from causal2vec.export import load_model, save_model
+from causal2vec.models.folder import load_model, save_model
 from causal2vec.runs import Run
 from causal2vec.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp, TextSource
 from causal2vec.training import contrastive

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import METHODS, TEXTS, build
 
-from causal2vec import trust
 from causal2vec.errors import UserError
-from causal2vec.export import load_model, save_model
+from causal2vec.models import trust
+from causal2vec.models.folder import load_model, save_model
 
 MANIFEST = {"method": "m", "base": "b", "seed": 0, "trained": False}
 

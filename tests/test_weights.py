@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from causal2vec.backbone import prepare_model
 from causal2vec.config import ModelSource
 from causal2vec.errors import UserError
+from causal2vec.models.prepare import prepare_model
 
 
 class Payload:

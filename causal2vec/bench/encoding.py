@@ -106,7 +106,7 @@ def our_model(base: Path, dtype: str) -> Any:
     """Last-token pooling on the base, untrained."""
     from sentence_transformers import SentenceTransformer
 
-    from causal2vec.export import build_embedder
+    from causal2vec.models.build import build_embedder
 
     settings = {"max_seq_length": 512, "add_bos": True}
     module = build_embedder("baselines.last_token.LastToken", {"llm": base}, settings, dtype)

@@ -149,7 +149,7 @@ def _theirs(model: Any, names: Sequence[str], data: Path, batch_size: int = 32) 
 def _our_model(base: Path) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    from causal2vec.export import build_embedder
+    from causal2vec.models.build import build_embedder
 
     settings = {"max_seq_length": MAX_LENGTH, "add_bos": True}
     module = build_embedder("baselines.last_token.LastToken", {"llm": base}, settings)

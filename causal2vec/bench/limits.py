@@ -141,7 +141,7 @@ def encoding_job(materials: Materials, method: str, texts: list[str]) -> Job:
     from sentence_transformers import SentenceTransformer
 
     from causal2vec.encoding import encode
-    from causal2vec.export import build_embedder
+    from causal2vec.models.build import build_embedder
     from causal2vec.training.contrastive import module_settings
 
     run = materials.run(method)

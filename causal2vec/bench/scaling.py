@@ -161,8 +161,8 @@ def _opened(materials: Materials) -> Any:
 
 def _embed_many(materials: Materials, count: int, repetitions: int) -> tuple[list[float], float, float]:
     """Seconds of each repetition, MB at the peak beyond the model, MB of the vectors; of short texts, on one block."""
-    from causal2vec.backbone import keep_layers
     from causal2vec.encoding import encode
+    from causal2vec.models.prepare import keep_layers
 
     model = _opened(materials)
     keep_layers(model[0].llm, 1)

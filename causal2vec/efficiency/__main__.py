@@ -60,8 +60,8 @@ def main() -> None:
 
 
 def describe(folder: Path, *, trusted: bool = False) -> Model:
-    """A model folder as the measurement names it; ``trusted`` is that of `causal2vec.export.load_model`."""
-    from causal2vec.trust import read_manifest
+    """A model folder as the measurement names it; ``trusted`` is that of `causal2vec.models.folder.load_model`."""
+    from causal2vec.models.trust import read_manifest
 
     manifest = read_manifest(folder, "method", "base")
     path = folder / "training.json"

@@ -19,7 +19,8 @@ from causal2vec.speed.cpu_layers import fast_layers
 class Model(NamedTuple):
     """A model folder, and what the table calls it.
 
-    ``overrides`` are settings of the method to set otherwise; ``trusted`` is that of `causal2vec.export.load_model`.
+    ``overrides`` are settings of the method to set otherwise; ``trusted`` is that of
+    `causal2vec.models.folder.load_model`.
     """
 
     method: str
@@ -55,7 +56,7 @@ def serve(pipe: Any, model: Model, device: str, dtype: str, threads: int) -> Non
     """Load a model and answer questions until the pipe is closed; a failure is answered in words."""
     import torch
 
-    from causal2vec.export import load_model
+    from causal2vec.models.folder import load_model
 
     torch.set_num_threads(threads)
     keep_freed_memory()

@@ -83,10 +83,10 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     from causal2vec.compute import attention_backend, keep_freed_memory, resolve_device
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
-    from causal2vec.export import load_model
     from causal2vec.fetch.models import study_model
     from causal2vec.files import read_json, sha256_tree
-    from causal2vec.trust import revision_of
+    from causal2vec.models.folder import load_model
+    from causal2vec.models.trust import revision_of
 
     tasks = names_in(options.tasks)
     get_tasks(tasks, options.data)  # a name that is none is found before a model is fetched

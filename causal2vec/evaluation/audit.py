@@ -105,7 +105,7 @@ def audit_run(run: Run, model: Path, pairs: Path, prompts: Prompts, output: Path
     Raises:
         UserError: The model cannot be opened.
     """
-    from causal2vec.export import load_model
+    from causal2vec.models.folder import load_model
 
     module = load_model(str(model), device, dtype, max_length=run.max_length, trusted=True)[0]  # made by this study
     names = {"method": run.method, "base": run.base, "seed": run.seed}
@@ -305,7 +305,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a JSON file; default: standard output")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
-    from causal2vec.export import load_model
+    from causal2vec.models.folder import load_model
 
     model = load_model(str(options.model), "cpu", "float32", trusted=options.trust_remote_code)
     if not hasattr(model[0], "pieces") and not hasattr(model[0], "encoder_states"):

@@ -55,8 +55,8 @@ def evaluate_run(
 ) -> None:
     """Evaluate a run's model on one shard of the tasks, with ``compute.attention``; see `evaluate_model`."""
     from causal2vec.compute import attention_backend
-    from causal2vec.export import load_model
-    from causal2vec.trust import revision_of
+    from causal2vec.models.folder import load_model
+    from causal2vec.models.trust import revision_of
 
     backend = attention_backend(attention, device, dtype)
     evaluate_model(

@@ -145,7 +145,7 @@ def build(run: Run, parts: dict[str, Architecture], tokenizers: dict[str, Any] |
     """A run's method on shapes without weights, with stand-ins for the tokenizers unless they are given."""
     import torch
 
-    from causal2vec.export import method_class
+    from causal2vec.models.build import method_class
 
     cls = method_class(run.spec.module)
     wanted = {"max_seq_length": run.budget.max_length, **run.inputs, **run.settings}

@@ -48,7 +48,7 @@ WORTHWHILE = 64
 
 AVOIDS = "causal2vec_avoids"
 """Key in an LLM's config.json: which of ``packing``, ``prefix`` and ``last_layer`` give other states than its own, so
-that they are left out (`causal2vec.families` finds out)."""
+that they are left out (`causal2vec.models.check_llm` finds out)."""
 
 Prefix = dict[int, tuple[Tensor, Tensor]]
 """Per attention layer: keys and values ``(1, heads, tokens, head width)`` of a prefix."""

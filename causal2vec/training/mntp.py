@@ -25,8 +25,8 @@ from transformers import (
 from causal2vec.compute import keep_few_programs
 from causal2vec.config import Lora, Mntp
 from causal2vec.errors import UserError
-from causal2vec.families import check_llm
 from causal2vec.files import settle
+from causal2vec.models.check_llm import check_llm
 from causal2vec.training.checkpoints import step_of
 from causal2vec.training.lora import adapted, compute_twice
 from causal2vec.training.stages import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal2vec.export import build_embedder
+from causal2vec.models.build import build_embedder
 from causal2vec.training.lora import attach_lora, merge_lora
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ def build_to_train(
     """An untrained method whose LLM is held in ``dtype`` and all else, which may learn, in float32.
 
     Args:
-        path, folders, settings, attention: As `causal2vec.export.build_embedder` takes them.
+        path, folders, settings, attention: As `causal2vec.models.build.build_embedder` takes them.
         dtype: ``float32`` or ``bfloat16``.
 
     Raises:
-        UserError: As `causal2vec.export.build_embedder`.
+        UserError: As `causal2vec.models.build.build_embedder`.
     """
     import torch
     from transformers import AutoModel

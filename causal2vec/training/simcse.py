@@ -21,8 +21,8 @@ from causal2vec.compute import keep_few_programs
 from causal2vec.config import Lora, Simcse
 from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
-from causal2vec.families import check_backbone
 from causal2vec.files import settle
+from causal2vec.models.check_llm import check_backbone
 from causal2vec.training.lora import attach_lora, merge_lora
 from causal2vec.training.stages import (
     check_loss,

@@ -9,7 +9,7 @@ from bad_cases import Case, check, write
 
 from causal2vec.efficiency.__main__ import describe
 from causal2vec.errors import UserError
-from causal2vec.export import build_embedder, method_class
+from causal2vec.models.build import build_embedder, method_class
 
 
 def lay_out(folder: Path, tiny: dict[str, Path]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from bad_cases import Case, check, write
 
-from causal2vec.backbone import prepare_model
 from causal2vec.config import ModelSource
-from causal2vec.export import build_embedder, load_model, save_model
+from causal2vec.models.build import build_embedder
+from causal2vec.models.folder import load_model, save_model
+from causal2vec.models.prepare import prepare_model
 
 
 def lay_out(folder: Path, tiny: dict[str, Path]) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from causal2vec.backbone import prepare_model
 from causal2vec.config import ModelSource
+from causal2vec.models.prepare import prepare_model
 from causal2vec.shared import shared
 from causal2vec.workflow import job
 

@@ -180,7 +180,7 @@ def method(name: str, llm: Any, encoder: Any, **settings: Any) -> Any:
     """A method of `METHODS` on models that exist, as a SentenceTransformer; the LLM's weights are shared."""
     from sentence_transformers import SentenceTransformer
 
-    from causal2vec.export import method_class
+    from causal2vec.models.build import method_class
 
     path, own = METHODS[name]
     cls = method_class(path)

@@ -28,7 +28,7 @@ SHARED_CODE = (
 )
 """What every method builds on, in this package; copied beside every saved model."""
 
-_OURS = Path(__file__).parent
+_OURS = Path(__file__).parents[1]
 _LIBRARY = "sentence_transformers."
 
 

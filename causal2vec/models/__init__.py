@@ -1,0 +1,1 @@
+"""Pre-trained weights in, model folders out: prepared, checked, built, saved, opened."""
