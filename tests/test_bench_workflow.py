@@ -75,7 +75,7 @@ def test_planned_study_has_the_stated_size(tmp_path):
     import yaml
 
     from causal2vec.config import load_config
-    from causal2vec.runs import runs_of
+    from causal2vec.config.runs import runs_of
 
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(large_study(), sort_keys=False))

@@ -15,12 +15,12 @@ from faulty_server import serving
 from sentence_transformers import SentenceTransformer
 from test_training import run_of
 
+from causal2vec.config.prompts import Prompts, load_examples, load_prompts
+from causal2vec.config.settings import Evaluation
 from causal2vec.errors import UserError
 from causal2vec.evaluation.__main__ import main
-from causal2vec.evaluation.prompts import Prompts, load_examples, load_prompts
 from causal2vec.evaluation.run import evaluate_run
 from causal2vec.models.trust import revision_of
-from causal2vec.settings import Evaluation
 from causal2vec.training.contrastive import make_model
 
 TASKS = ["WordSim353STS", "HPODefinitionRetrieval", "TweetSentimentVader"]

@@ -16,14 +16,14 @@ from conftest import ROOT
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from causal2vec.config import Config, Pairs, Switches, load_config, switches_of
+from causal2vec.config.prompts import Prompts, load_prompts
+from causal2vec.config.runs import runs_of
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts, load_prompts
 from causal2vec.files import located, read_yaml
 from causal2vec.parsing import yaml_value
 from causal2vec.preflight import check_names
 from causal2vec.reporting.claims.schema import KINDS
 from causal2vec.reporting.tables.layout import _KINDS
-from causal2vec.runs import runs_of
 from causal2vec.training.mixes import mix_folder
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import METHODS, TEXTS, build
 
+from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency import energy, machine, worker
 from causal2vec.efficiency.counting import count
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
@@ -21,7 +22,6 @@ from causal2vec.errors import UserError
 from causal2vec.models.folder import save_model
 from causal2vec.plan.flops import forward_flops
 from causal2vec.reporting.schema import read_efficiency
-from causal2vec.settings import Efficiency
 
 REUSING = {"last_token", "echo", "in_context", "causal2vec+after_instruction"}
 """Methods whose shared beginning can be read once."""

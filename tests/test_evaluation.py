@@ -15,9 +15,9 @@ import pytest
 from conftest import METHODS, ROOT, TEXTS, build, mirrored
 
 from causal2vec.config import load_config
+from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.models.folder import save_model
 

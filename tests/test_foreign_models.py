@@ -21,9 +21,9 @@ from test_training import run_of
 from transformers import AutoModel, AutoTokenizer
 
 from causal2vec.config import Budget, ModelSource
+from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata

@@ -14,10 +14,10 @@ from conftest import METHODS, ROOT, STUDY, TEXTS, build, work_of
 from test_plan import study
 
 from causal2vec.config import Method, load_config
+from causal2vec.config.prompts import ASYMMETRIC, Examples, Prompts, load_examples, load_prompts, prompts_of
 from causal2vec.embedder import Role
 from causal2vec.encoding import encode
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import ASYMMETRIC, Examples, Prompts, load_examples, load_prompts, prompts_of
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.plan.estimate import Estimator
 from causal2vec.speed.packing import PACKED

@@ -311,8 +311,8 @@ def test_runs_on_every_kind_of_mteb_task(method, tiny):
     import mteb
     from sentence_transformers import SentenceTransformer
 
+    from causal2vec.config.prompts import Prompts
     from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
-    from causal2vec.evaluation.prompts import Prompts
 
     model = SentenceTransformer(modules=[build(method, tiny)], device="cpu")
     prompts = Prompts(types={"Retrieval": "find", "STS": "compare"})

@@ -15,8 +15,9 @@ import yaml
 from conftest import METHODS, ROOT, build
 
 from causal2vec.config import Lora, ModelSource, load_config
+from causal2vec.config.prompts import Prompts
+from causal2vec.config.runs import runs_of
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.plan.architecture import load_architecture, lora_parameters
 from causal2vec.plan.build import make_plan, whole_number
 from causal2vec.plan.compare import compare, report
@@ -27,7 +28,6 @@ from causal2vec.plan.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokeniz
 from causal2vec.plan.render import count, hours_text, write_plan
 from causal2vec.plan.schedule import Task, longest_path, makespan
 from causal2vec.plan.texts import batches, sample_pairs, stage_widths
-from causal2vec.runs import runs_of
 
 LORA = Lora(rank=4, alpha=8)
 TASKS = ["HPOSynonymPairClassification", "WordSim353STS"]

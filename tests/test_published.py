@@ -10,6 +10,8 @@ from conftest import ROOT
 from test_efficiency_report import claim, study
 from test_tables import build, named
 
+from causal2vec.config.prompts import load_prompts
+from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.curves import curves
 from causal2vec.efficiency.law import Law, Linear, Part, Reading, Shape, Speed
 from causal2vec.efficiency.published import (
@@ -20,12 +22,10 @@ from causal2vec.efficiency.published import (
     measured_speed,
     savings,
 )
-from causal2vec.evaluation.prompts import load_prompts
 from causal2vec.fingerprint import closure
 from causal2vec.reporting.claims.ledger import check_claims
 from causal2vec.reporting.render.plain import to_markdown
 from causal2vec.reporting.schema import EMBED, GROW, PUBLISHED_LENGTH
-from causal2vec.settings import Efficiency
 
 ONE = Linear(1, 1, 1)
 LAWS = {

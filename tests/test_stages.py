@@ -19,8 +19,8 @@ from conftest import TEXTS, build, make_tokenizer, mirrored, work_of
 from safetensors.torch import load_file, save_file
 
 from causal2vec.config import Lora, Mntp, Simcse, TextSource
+from causal2vec.config.settings import Masking
 from causal2vec.errors import UserError
-from causal2vec.settings import Masking
 from causal2vec.training import stages
 from causal2vec.training.mntp import _collator, pretrain_mntp
 from causal2vec.training.simcse import pretrain_simcse, with_dropout

@@ -13,10 +13,10 @@ import torch
 from conftest import METHODS, ROOT, build
 from synthetic import write_study
 
+from causal2vec.config.prompts import Prompts
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.evaluation.audit import attention_to_token, audit, spread_of
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.models.folder import save_model
 from causal2vec.reporting.audits import IGNORED, audit_table, ignored_tokens, read_audit

@@ -11,9 +11,9 @@ import torch
 from conftest import METHODS, ROOT, TEXTS, build
 
 from causal2vec.config import Alignment, load_config
+from causal2vec.config.runs import runs_of
 from causal2vec.embedder import mean_pool
 from causal2vec.errors import UserError
-from causal2vec.runs import runs_of
 from causal2vec.training import search
 from causal2vec.training.alignment import Computing, pretrain_alignment
 from causal2vec.training.contrastive import PROJECTION, prepare_token

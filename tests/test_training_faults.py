@@ -15,8 +15,8 @@ from sentence_transformers import SentenceTransformerTrainer
 from test_training import BUDGET, make, pairs, run_of, weights
 
 from baselines.last_token import LastToken
+from causal2vec.config.settings import Lora
 from causal2vec.errors import StoppedError, UserError
-from causal2vec.settings import Lora
 from causal2vec.training import signals
 
 __all__ = ["pairs"]  # a fixture

@@ -11,9 +11,9 @@ from sentence_transformers import SentenceTransformer
 from test_plan import LORA, TEN, reader_of
 
 from causal2vec.bench import training as bench
+from causal2vec.config.settings import Budget
 from causal2vec.errors import UserError
 from causal2vec.plan.train import _llm_tokens, _Setting
-from causal2vec.settings import Budget
 from causal2vec.speed import packing
 from causal2vec.training.adapter import Adapter
 from causal2vec.training.arguments import make_loss

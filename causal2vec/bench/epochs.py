@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from causal2vec.bench.timing import Contender
 from causal2vec.compute import keep_few_programs, keep_freed_memory, process_context
-from causal2vec.settings import Budget, LearningRates, Lora
+from causal2vec.config.settings import Budget, LearningRates, Lora
 
 RATE = 2e-4
 TEMPERATURE = 0.05

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.config import Config, load_config
+from causal2vec.config.runs import Run, runs_of
 from causal2vec.errors import UserError
 from causal2vec.files import read_json
 from causal2vec.folders import Folders
-from causal2vec.runs import Run, runs_of
 from causal2vec.stops import ends_with_us
 
 BEGINNING = 80

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.law import Cost, Law, Lengths, Linear, Shape, Speed, append_cost, cost
 from causal2vec.efficiency.order import EXAMPLES, INSTRUCTION, PLAIN, number_of_texts
 from causal2vec.reporting.schema import EMBED, GROW, READ_AGAIN, READ_ONCE
-from causal2vec.settings import Efficiency
 
 MORE = 32
 """Tokens that a text grows by."""

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.compute import device_name, process_context
+from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.counting import Counts
 from causal2vec.efficiency.kept import Kept, Rows, as_then, drift_of
 from causal2vec.efficiency.order import side_by_side
@@ -27,7 +28,6 @@ from causal2vec.errors import UserError
 from causal2vec.files import atomic_file
 from causal2vec.hints import hint
 from causal2vec.parsing import yaml_value
-from causal2vec.settings import Efficiency
 
 logger = logging.getLogger(__name__)
 

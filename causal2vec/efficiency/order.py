@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, TypeVar
 
-from causal2vec.settings import Efficiency
+from causal2vec.config.settings import Efficiency
 
 MIXED = "mixed"
 """The row on real texts of mixed length, cut as in the evaluation; rows of one length are never cut."""

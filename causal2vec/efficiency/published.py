@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from causal2vec.config import Config
+from causal2vec.config.prompts import ASYMMETRIC, Prompts, load_prompts
+from causal2vec.config.runs import Run, runs_of
+from causal2vec.config.settings import VARIANT, ZERO_SHOT
 from causal2vec.efficiency.curves import curves
 from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, Speed, cost, law_of, saving, shape_of, speed_of
 from causal2vec.evaluation.costs import evaluated_parts
-from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, load_prompts
 from causal2vec.files import CHECKOUT
 from causal2vec.reporting.schema import (
     DOCUMENTS,
@@ -31,8 +33,6 @@ from causal2vec.reporting.schema import (
     SAVES,
     WHOLE_TASK,
 )
-from causal2vec.runs import Run, runs_of
-from causal2vec.settings import VARIANT, ZERO_SHOT
 
 EXAMPLES = Path(__file__).with_name("icl_example_lengths.csv")
 

@@ -18,7 +18,7 @@ from causal2vec.errors import UserError, run_cli
 from causal2vec.folders import SHARED, WORK
 
 if TYPE_CHECKING:
-    from causal2vec.evaluation.prompts import Prompts, Study
+    from causal2vec.config.prompts import Prompts, Study
 
 OWN = "model"
 """What ``--prompts`` calls the model's own."""
@@ -153,7 +153,7 @@ def _study(folder: Path, manifest: Any) -> Study | None:
     """
     from pydantic import ValidationError
 
-    from causal2vec.evaluation.prompts import Study
+    from causal2vec.config.prompts import Study
 
     if not isinstance(manifest, dict) or "study" not in manifest:
         return None
@@ -168,7 +168,7 @@ def _study(folder: Path, manifest: Any) -> Study | None:
 
 def _prompts(options: argparse.Namespace, study: Study | None) -> Prompts | None:
     """The instructions that the options ask for; None leaves prompting to the model."""
-    from causal2vec.evaluation.prompts import load_examples, load_prompts
+    from causal2vec.config.prompts import load_examples, load_prompts
 
     prompts = study.prompts if study else None
     if options.prompts:

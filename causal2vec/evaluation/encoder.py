@@ -12,10 +12,10 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 from threadpoolctl import threadpool_limits
 
+from causal2vec.config.prompts import Prompts
 from causal2vec.embedder import clean
 from causal2vec.encoding import encode, encodes, tokens_per_batch
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.evaluation.vectors import Vectors, keys_of
 
 

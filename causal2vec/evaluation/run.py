@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.config import Evaluation
+from causal2vec.config.prompts import Prompts
+from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.fetch.tasks import parts_of
 from causal2vec.files import (
     atomic_file,
@@ -27,7 +28,6 @@ from causal2vec.files import (
     write_record,
 )
 from causal2vec.fingerprint import fingerprint
-from causal2vec.runs import Run
 from causal2vec.seals import content
 
 logger = logging.getLogger(__name__)

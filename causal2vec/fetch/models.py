@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from causal2vec.config.settings import ModelSource
 from causal2vec.errors import UserError
 from causal2vec.fetch.client import bounded_client
 from causal2vec.fetch.hub import download, obtain
 from causal2vec.fetch.reasons import as_transient, reason
 from causal2vec.fetch.retry import Patience
 from causal2vec.files import read_json, write_json
-from causal2vec.settings import ModelSource
 
 SAFETENSORS = "model*.safetensors"
 BIN = "pytorch_model*.bin"

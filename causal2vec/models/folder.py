@@ -22,8 +22,8 @@ from causal2vec.models.check_llm import check_backbone
 from causal2vec.models.trust import as_neighbour, check_content, content_revision, runs_code, shared_code
 
 if TYPE_CHECKING:
+    from causal2vec.config.prompts import Study
     from causal2vec.embedder import Embedder
-    from causal2vec.evaluation.prompts import Study
 
 
 REQUIREMENTS = {"transformers": ">=5.2", "sentence-transformers": ">=6"}

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _make(given: argparse.Namespace) -> str:
-    from causal2vec.evaluation.prompts import study_prompts
+    from causal2vec.config.prompts import study_prompts
     from causal2vec.plan.build import make_plan
     from causal2vec.plan.render import write_plan
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from causal2vec.config import Config
+from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.folders import Folders
 from causal2vec.plan.estimate import Estimator
 from causal2vec.plan.jobs import Job, jobs_of

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.config import ZERO_SHOT, Config, Mntp, Simcse
+from causal2vec.config.prompts import ASYMMETRIC, Prompts, prompts_of
+from causal2vec.config.runs import Run
 from causal2vec.efficiency.order import (
     PLAIN,
     QUERIES,
@@ -16,7 +18,6 @@ from causal2vec.efficiency.order import (
     side_by_side,
 )
 from causal2vec.encoding import tokens_per_batch
-from causal2vec.evaluation.prompts import ASYMMETRIC, Prompts, prompts_of
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, prediction_flops, training_flops
 from causal2vec.plan.memory import Load, Memory, encoding_memory, training_memory
@@ -24,7 +25,6 @@ from causal2vec.plan.rates import IMPORTS
 from causal2vec.plan.reading import CHARACTERS_PER_TOKEN, Reader, Tokens
 from causal2vec.plan.texts import a_text, sample_pairs, stage_widths
 from causal2vec.plan.train import contrastive
-from causal2vec.runs import Run
 
 BYTES_PER_SECOND = 1.0e9
 """Of reading or writing a model (assumed: a local disk)."""

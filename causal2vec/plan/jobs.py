@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from causal2vec.config import VARIANT, ZERO_SHOT, Config
+from causal2vec.config.runs import Run, runs_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.plan.estimate import BYTES_PER_SECOND, Cost, Estimator
-from causal2vec.runs import Run, runs_of
 
 PAIRS_PER_SECOND = 2_000
 """Training pairs prepared per second, on one core (measured on the demo's mix)."""

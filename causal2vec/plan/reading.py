@@ -8,8 +8,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
+from causal2vec.config.runs import Run
 from causal2vec.plan.architecture import Architecture
-from causal2vec.runs import Run
 
 CHARACTERS_PER_TOKEN = 4.2
 """Of English text (assumed)."""

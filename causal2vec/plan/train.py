@@ -12,8 +12,8 @@ from causal2vec.plan.texts import ASSUMED_SOURCE, batches
 from causal2vec.training.lora import learns_prefix
 
 if TYPE_CHECKING:
+    from causal2vec.config.runs import Run
     from causal2vec.plan.estimate import Estimator
-    from causal2vec.runs import Run
 
 BATCHES = 3
 """Batches of the training that are looked at, each of one source."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from causal2vec.config.runs import variant_name
 from causal2vec.errors import UserError
 from causal2vec.files import read_json
 from causal2vec.reporting.audits import ignored_tokens, read_audit
@@ -32,7 +33,6 @@ from causal2vec.reporting.schema import (
 )
 from causal2vec.reporting.scores import read_scores
 from causal2vec.reporting.summary import Entry, Summary, listed, summarise
-from causal2vec.runs import variant_name
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts
 from causal2vec.hints import one_line
 from causal2vec.training import ranks
 from causal2vec.training.mix_files import NEGATIVE, PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.compute import attention_backend, peak_memory_mb
+from causal2vec.config.prompts import Prompts, Study
+from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import Prompts, Study
 from causal2vec.files import settle, sha256_file, take_up
 from causal2vec.fingerprint import fingerprint
 from causal2vec.models.build import build_embedder, check_length
 from causal2vec.models.folder import save_model
-from causal2vec.runs import Run
 from causal2vec.seals import content
 from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments

@@ -14,7 +14,7 @@ from causal2vec.training.mix_files import NEGATIVE
 from causal2vec.training.mix_lines import Keys, Line, Source
 
 if TYPE_CHECKING:
-    from causal2vec.settings import PairFiles, Pairs
+    from causal2vec.config.settings import PairFiles, Pairs
 
 NEGATIVES = "negative"
 """What a line calls its hard negatives, whatever their columns."""

@@ -120,9 +120,9 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     """
     from transformers import set_seed
 
+    from causal2vec.config.prompts import prompts_of, study_prompts
+    from causal2vec.config.runs import runs_of
     from causal2vec.evaluation.audit import audit
-    from causal2vec.evaluation.prompts import prompts_of, study_prompts
-    from causal2vec.runs import runs_of
     from causal2vec.training.alignment import Computing, pretrain_alignment
     from causal2vec.training.contrastive import module_settings, train
     from causal2vec.training.mntp import pretrain_mntp

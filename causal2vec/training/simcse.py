@@ -79,7 +79,8 @@ def pretrain_simcse(
         state: Folder for checkpoints; a stage that was stopped goes on from there, if it has the same settings and
             inputs. Removed at the end.
         device, dtype, attention: Where, in which format and with which attention to compute.
-        inputs: What the base asks of every method (`causal2vec.runs.Run.inputs`): ``add_bos`` and ``chat`` count.
+        inputs: What the base asks of every method (`causal2vec.config.runs.Run.inputs`): ``add_bos`` and ``chat``
+        count.
         fetched: The record of the texts' download, where they come from the hub.
         keep_state: See `causal2vec.files.settle`.
 

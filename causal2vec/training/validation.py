@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from causal2vec.evaluation.prompts import Prompts
+from causal2vec.config.prompts import Prompts
 from causal2vec.training.batches import read_pairs
 
 

@@ -8,7 +8,7 @@ import yaml
 from bad_cases import ROOT, Case, check, write
 
 from causal2vec.config import load_config
-from causal2vec.runs import runs_of
+from causal2vec.config.runs import runs_of
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text(encoding="utf-8"))
 

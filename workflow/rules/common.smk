@@ -16,7 +16,7 @@ from causal2vec.config import (
 )
 from causal2vec.corpora.packages import load_packages
 from causal2vec.errors import UserError
-from causal2vec.evaluation.prompts import prompts_of, study_prompts
+from causal2vec.config.prompts import prompts_of, study_prompts
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.evaluation.tasks.build_own import own_files
 from causal2vec.files import located, read_yaml
@@ -27,7 +27,7 @@ from causal2vec.home import have_home
 from causal2vec.preflight import check_measured, check_names, check_positions
 from causal2vec.reports import from_files
 from causal2vec.resume import begin_run, runs_jobs
-from causal2vec.runs import Run, runs_of
+from causal2vec.config.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
 from causal2vec.training.pair_files import pair_files
 

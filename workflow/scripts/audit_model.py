@@ -2,9 +2,9 @@ from pathlib import Path
 
 from causal2vec.compute import set_up
 from causal2vec.config import Compute
+from causal2vec.config.prompts import Prompts
+from causal2vec.config.runs import Run
 from causal2vec.evaluation.audit import audit_run
-from causal2vec.evaluation.prompts import Prompts
-from causal2vec.runs import Run
 from causal2vec.workflow import job
 
 with job(snakemake, "sentence_transformers") as s:

@@ -2,11 +2,11 @@ from pathlib import Path
 
 from causal2vec.compute import set_up
 from causal2vec.config import Compute, Evaluation
-from causal2vec.evaluation.prompts import Prompts
+from causal2vec.config.prompts import Prompts
+from causal2vec.config.runs import Run
 from causal2vec.evaluation.run import evaluate_run
 from causal2vec.files import sha256_json
 from causal2vec.folders import SHARED
-from causal2vec.runs import Run
 from causal2vec.workflow import folders_of, job
 
 with job(snakemake, "sentence_transformers", "mteb") as s:

@@ -1,7 +1,7 @@
 import sys
 
 from causal2vec.config import load_config
-from causal2vec.evaluation.prompts import Prompts
+from causal2vec.config.prompts import Prompts
 from causal2vec.plan.build import make_plan, whole_number
 from causal2vec.plan.render import write_plan
 from causal2vec.workflow import folders_of, job

@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from causal2vec.config.settings import OwnTask
 from causal2vec.evaluation.tasks import build_task_data
-from causal2vec.settings import OwnTask
 from causal2vec.shared import shared
 from causal2vec.workflow import job
 

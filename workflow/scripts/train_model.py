@@ -2,9 +2,9 @@ from pathlib import Path
 
 from causal2vec.compute import set_up
 from causal2vec.config import Compute
-from causal2vec.evaluation.prompts import Prompts
+from causal2vec.config.prompts import Prompts
+from causal2vec.config.runs import Run
 from causal2vec.files import sha256_json
-from causal2vec.runs import Run
 from causal2vec.training.launch import Job, launch
 from causal2vec.workflow import folders_of, job
 

@@ -12,8 +12,8 @@ import torch
 from causal2vec.bench.gpu import shapes
 from causal2vec.bench.gpu.stage import Stage
 from causal2vec.bench.gpu.training import Outcome, adapted, our_trainer, outcome, texts_of
+from causal2vec.config.settings import Budget, Lora
 from causal2vec.errors import UserError
-from causal2vec.settings import Budget, Lora
 
 EXACT, HALF = 1e-4, 0.1
 """How far losses, and relatively norms of the gradient, may part: in float32, and in bfloat16."""

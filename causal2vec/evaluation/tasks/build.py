@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from causal2vec.config.settings import OwnTask
 from causal2vec.corpora.packages import load_packages
 from causal2vec.corpora.splits import HELD_OUT_SHARE, Split, read_split
 from causal2vec.errors import UserError
@@ -18,7 +19,6 @@ from causal2vec.evaluation.tasks.build_own import own_tables
 from causal2vec.evaluation.tasks.build_retrieval import Tables
 from causal2vec.evaluation.tasks.registry import RECORD, mteb_names
 from causal2vec.files import atomic_folder, sha256_json, sha256_tree, write_json
-from causal2vec.settings import OwnTask
 
 COUNTED_CHARACTERS = 400
 """A text counts at most this much in the report: about what a model reads of it."""

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from causal2vec.config.settings import TASK_FILES, OwnTask
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks.build_retrieval import Columns, Tables
 from causal2vec.rows import Row, columns_of, files_like, plain, read_rows, require
-from causal2vec.settings import TASK_FILES, OwnTask
 
 ALIASES = {
     "id": ("_id",),

@@ -6,6 +6,7 @@ from typing import Any
 
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from causal2vec.config.settings import MAIN_SCORE
 from causal2vec.corpora.packages import Package, load_packages
 from causal2vec.evaluation.tasks.packaged import (
     PackagedClassification,
@@ -14,7 +15,6 @@ from causal2vec.evaluation.tasks.packaged import (
     PackagedRetrieval,
     PackagedSTS,
 )
-from causal2vec.settings import MAIN_SCORE
 
 _PACKAGES: dict[str, Package] = load_packages()
 _WIKI: dict[str, Any] = {

@@ -9,6 +9,7 @@ from mteb.abstasks import AbsTaskClassification
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.languages import check_language_code
 
+from causal2vec.config.settings import MAIN_SCORE, OwnTask
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks.packaged import (
     PackagedClustering,
@@ -20,7 +21,6 @@ from causal2vec.evaluation.tasks.packaged import (
 from causal2vec.evaluation.tasks.registry import RECORD
 from causal2vec.files import read_json
 from causal2vec.hints import one_line
-from causal2vec.settings import MAIN_SCORE, OwnTask
 
 
 class OwnClassification(PackagedTask, AbsTaskClassification):

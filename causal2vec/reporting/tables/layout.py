@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from causal2vec.config.settings import Number, Whole
 from causal2vec.errors import UserError
 from causal2vec.files import read_yaml
 from causal2vec.hints import fault_sentence, hint
@@ -28,7 +29,6 @@ from causal2vec.reporting.tables.numbers import (
     STANDINGS,
     TRAINING,
 )
-from causal2vec.settings import Number, Whole
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Rows = Literal["trained", "untrained", "variants", "imported", "published"]

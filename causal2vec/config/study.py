@@ -13,12 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from causal2vec.errors import UserError
-from causal2vec.files import located, read_yaml
-from causal2vec.folders import RESERVED, UNNAMED
-from causal2vec.hints import fault_sentence, hint, module_exists
-from causal2vec.parsing import fault_of
-from causal2vec.settings import (
+from causal2vec.config.settings import (
     PACKAGED_TASKS,
     VARIANT,
     ZERO_SHOT,
@@ -43,6 +38,11 @@ from causal2vec.settings import (
     TextSource,
     Whole,
 )
+from causal2vec.errors import UserError
+from causal2vec.files import located, read_yaml
+from causal2vec.folders import RESERVED, UNNAMED
+from causal2vec.hints import fault_sentence, hint, module_exists
+from causal2vec.parsing import fault_of
 
 __all__ = [
     "VARIANT",

@@ -1,0 +1,54 @@
+"""What a study may say, its runs and its prompts: typed settings, the single source of truth for a configuration file.
+
+Light on purpose: the Snakefile imports this at parse time, so nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+from causal2vec.config.settings import (
+    PACKAGED_TASKS,
+    VARIANT,
+    ZERO_SHOT,
+    Ablation,
+    Alignment,
+    Budget,
+    Compute,
+    Distributed,
+    Efficiency,
+    Evaluation,
+    Lora,
+    Method,
+    Mntp,
+    ModelSource,
+    Pairs,
+    Section,
+    Simcse,
+    TextSource,
+)
+from causal2vec.config.study import Config, Switches, add_config_option, load_config, switches_of
+
+__all__ = [
+    "PACKAGED_TASKS",
+    "VARIANT",
+    "ZERO_SHOT",
+    "Ablation",
+    "Alignment",
+    "Budget",
+    "Compute",
+    "Config",
+    "Distributed",
+    "Efficiency",
+    "Evaluation",
+    "Lora",
+    "Method",
+    "Mntp",
+    "ModelSource",
+    "Pairs",
+    "Section",
+    "Simcse",
+    "Switches",
+    "TextSource",
+    "add_config_option",
+    "load_config",
+    "switches_of",
+]
