@@ -24,8 +24,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from causal2vec.errors import UserError, run_cli
-from causal2vec.manifest import LOCK, today
-from causal2vec.masking import mask
+from causal2vec.runtime.manifest import LOCK, today
+from causal2vec.runtime.secrets import mask
 
 NOT_LOCKED = frozenset(("causal2vec-suite",))
 """Installed without being in the lock: this project."""

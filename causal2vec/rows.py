@@ -12,9 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from causal2vec.errors import UserError
-from causal2vec.hints import hint, one_line
-from causal2vec.parsing import json_value
+from causal2vec.errors import UserError, hint, one_line
+from causal2vec.runtime.files import json_value
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """Of the files that are read; all but parquet may end with ``.gz`` too."""

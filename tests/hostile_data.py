@@ -7,10 +7,10 @@ from conftest import ROOT
 from report_data import made_up
 from synthetic import write_study
 
-from causal2vec.files import read_json, write_json
 from causal2vec.reporting.figures.draw import FIGURES, write_plots
 from causal2vec.reporting.report.page import report_study
 from causal2vec.reporting.study import load_study
+from causal2vec.runtime.files import read_json, write_json
 
 NAMES = [
     "<script>window.hurt=1</script>",

@@ -10,11 +10,11 @@ import sys
 import pytest
 from conftest import ROOT
 
-from causal2vec.compute import _processor
+from causal2vec.runtime.machine import _processor
 
 PROGRAMS = """
 import sys, torch
-from causal2vec.compute import keep_few_programs
+from causal2vec.runtime.machine import keep_few_programs
 if sys.argv[1] == "few":
     keep_few_programs()
 def held():
@@ -32,7 +32,7 @@ print(held() - before)
 
 FAULTS = """
 import resource, sys, torch
-from causal2vec.compute import keep_freed_memory
+from causal2vec.runtime.machine import keep_freed_memory
 if sys.argv[1] == "keeps":
     keep_freed_memory()
 def faults():

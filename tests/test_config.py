@@ -19,11 +19,10 @@ from causal2vec.config import Config, Pairs, Switches, load_config, switches_of
 from causal2vec.config.prompts import Prompts, load_prompts
 from causal2vec.config.runs import runs_of
 from causal2vec.errors import UserError
-from causal2vec.files import located, read_yaml
-from causal2vec.parsing import yaml_value
-from causal2vec.preflight import check_names
+from causal2vec.plan.preflight import check_names
 from causal2vec.reporting.claims.schema import KINDS
 from causal2vec.reporting.tables.layout import _KINDS
+from causal2vec.runtime.files import located, read_yaml, yaml_value
 from causal2vec.training.mixes import mix_folder
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -413,7 +412,7 @@ def test_a_misspelt_class_or_task_does_not_pass_a_dry_run(overlay, words, tmp_pa
 def test_names_are_looked_for_without_importing_anything(tmp_path, monkeypatch):
     code = (
         "import sys; from pathlib import Path; from causal2vec.config import load_config\n"
-        "from causal2vec.preflight import check_names\n"
+        "from causal2vec.plan.preflight import check_names\n"
         "for name in ('paper', 'demo'): check_names(load_config(Path(f'config/{name}.yaml')))\n"
         "sys.exit(bool({'mteb', 'torch', 'pandas'} & set(sys.modules)))"
     )

@@ -23,7 +23,7 @@ from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run, runs_of
 from causal2vec.config.settings import Budget, Distributed, LearningRates, Lora, Method
 from causal2vec.errors import UserError
-from causal2vec.files import write_text
+from causal2vec.runtime.files import write_text
 from causal2vec.training import launch as launching
 from causal2vec.training.__main__ import train_from_command_line
 from causal2vec.training.checkpoints import is_whole

@@ -17,12 +17,11 @@ import pytest
 import torch
 from conftest import ROOT
 
-from causal2vec import files, locks, resume
-from causal2vec.errors import StoppedError, UserError, run_cli
-from causal2vec.faults import check_room, explained
-from causal2vec.folders import Folders
-from causal2vec.home import have_home
-from causal2vec.stops import ending_on_signals, ends_by_itself
+from causal2vec.errors import StoppedError, UserError, check_room, explained, run_cli
+from causal2vec.runtime import files, locks, resume
+from causal2vec.runtime.folders import Folders
+from causal2vec.runtime.resume import have_home
+from causal2vec.runtime.signals import ending_on_signals, ends_by_itself
 
 AGAIN = "then run the same command again: what is finished is kept"
 
@@ -126,7 +125,7 @@ def test_second_signal_does_not_come_between_a_job_and_its_last_sentence(capsys)
 HOLDER = """
 import sys, time
 from pathlib import Path
-from causal2vec import locks
+from causal2vec.runtime import locks
 lock = locks.take(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(600)
@@ -243,7 +242,7 @@ def test_home_that_cannot_be_written_is_left_alone(tmp_path, monkeypatch):
     assert os.environ["HOME"] == str(tmp_path / "work/shared/home") and "HF_HUB_CACHE" not in os.environ
     hub = tmp_path / "old/.cache/huggingface/hub"
     hub.mkdir(parents=True)
-    monkeypatch.setattr("causal2vec.home.os.access", lambda path, mode: path == hub)
+    monkeypatch.setattr("causal2vec.runtime.resume.os.access", lambda path, mode: path == hub)
     monkeypatch.setenv("HOME", str(tmp_path / "old"))
     monkeypatch.setenv("HF_HUB_CACHE", "x")  # so that it is put back
     monkeypatch.delenv("HF_HUB_CACHE")

@@ -20,8 +20,8 @@ from test_workflow import configuration, snakemake
 
 from causal2vec.config import ModelSource
 from causal2vec.errors import UserError
-from causal2vec.files import read_json
 from causal2vec.models.prepare import prepare_model
+from causal2vec.runtime.files import read_json
 
 REVISION = "a" * 40
 CODE = """

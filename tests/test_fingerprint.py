@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from causal2vec import fingerprint as code
 from causal2vec.errors import UserError
-from causal2vec.fingerprint import closure, fingerprint
+from causal2vec.runtime import fingerprint as code
+from causal2vec.runtime.fingerprint import closure, fingerprint
 
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
 RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))

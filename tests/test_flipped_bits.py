@@ -17,15 +17,15 @@ import pandas as pd
 import pytest
 from conftest import build
 
-from causal2vec import seals
 from causal2vec.corpora.indexes import download_archive
 from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.evaluation.vectors import Vectors, keys_of
 from causal2vec.fetch import hub
-from causal2vec.files import write_json, write_record
 from causal2vec.models.folder import save_model
 from causal2vec.models.trust import check_content
+from causal2vec.runtime import seals
+from causal2vec.runtime.files import write_json, write_record
 from causal2vec.training.checkpoints import last_checkpoint, mark_whole
 
 FLIPS, CUTS = 60, 20

@@ -27,10 +27,10 @@ from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.run import evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata
-from causal2vec.files import read_json
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.models.prepare import prepare_model
-from causal2vec.preflight import check_positions
+from causal2vec.plan.preflight import check_positions
+from causal2vec.runtime.files import read_json
 from causal2vec.training.contrastive import make_model
 
 WORDS = "fox dog jumps lazy quick brown over the padding texts sentence longer different mix short batches".split()  # noqa: SIM905

@@ -126,7 +126,7 @@ def test_the_stage_behind_failures_runs(failures):
 def test_unknown_stages_and_absent_gpus_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"'encodes', which is no stage.*'encode'"):
         run.measure(tmp_path, "encodes", size=TINY)
-    monkeypatch.setattr("causal2vec.gpus.local_gpus", lambda: 0)
+    monkeypatch.setattr("causal2vec.runtime.gpus.local_gpus", lambda: 0)
     with pytest.raises(UserError, match=r"no NVIDIA GPU.*--tiny"):
         run.measure(tmp_path)
 

@@ -14,17 +14,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from causal2vec import gpus
 from causal2vec.errors import UserError
-from causal2vec.gpus import claim_gpus, local_gpus
-from causal2vec.workflow import job
+from causal2vec.runtime import gpus
+from causal2vec.runtime.gpus import claim_gpus, local_gpus
+from causal2vec.runtime.job import job
 
 pytestmark = pytest.mark.timeout(120)
 
 WORKER = """
 import json, os, sys, time
 from pathlib import Path
-from causal2vec import gpus
+from causal2vec.runtime import gpus
 gpus._WAIT = 0.05
 with gpus.claim_gpus(int(sys.argv[2]), Path(sys.argv[1])):
     start = time.time()

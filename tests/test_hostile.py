@@ -12,7 +12,6 @@ from hostile_data import NAMES, hostile_study
 from matplotlib.figure import Figure
 from test_report import Page, verdict
 
-from causal2vec.files import write_text
 from causal2vec.reporting.claims.ledger import claims_table, claims_text, load_claims, write_claims
 from causal2vec.reporting.figures.svg import hover, save
 from causal2vec.reporting.figures.typeset import drawable
@@ -23,6 +22,7 @@ from causal2vec.reporting.tables.build import build_tables
 from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
 from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.reporting.visible import inert, one_line, visible
+from causal2vec.runtime.files import write_text
 
 COMMANDS = {
     "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textasciigrave",

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from causal2vec import masking
-from causal2vec.masking import MASK, MaskingFormatter, mask, mask_values
+from causal2vec.runtime import secrets as masking
+from causal2vec.runtime.secrets import MASK, MaskingFormatter, mask, mask_values
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_nested_values_and_log_lines_with_their_traceback():
 
 
 def test_the_manifest_of_a_study_holds_no_secret(tmp_path):
-    from causal2vec.manifest import write_manifest
+    from causal2vec.runtime.manifest import write_manifest
 
     for name in ("train.parquet", "validation.parquet", "scores.csv"):
         (tmp_path / name).write_bytes(b"x")
@@ -120,8 +120,8 @@ def test_a_long_hostile_text_takes_no_long_time():
 
 def test_a_jobs_log_and_last_words_are_masked(tmp_path, capsys):
     """Whatever ends a job, its log, which show-failed-logs prints, holds no secret."""
-    from causal2vec import workflow
     from causal2vec.errors import UserError
+    from causal2vec.runtime import job as workflow
 
     def job(name):
         return types.SimpleNamespace(

@@ -20,7 +20,7 @@ from conftest import ROOT, mirrored
 from causal2vec.config import Pairs, TextSource
 from causal2vec.config.prompts import load_prompts
 from causal2vec.errors import UserError
-from causal2vec.files import sha256_tree
+from causal2vec.runtime.files import sha256_tree
 from causal2vec.training.batches import column_prompts, load_training_data, read_pairs
 from causal2vec.training.mix_lines import KEYS, Line, parse_line, written_sources
 from causal2vec.training.mixes import fetch_pairs, mix_folder, prepare_mix

@@ -17,8 +17,8 @@ from causal2vec.errors import UserError
 from causal2vec.fetch import hub
 from causal2vec.fetch.models import fetch_model
 from causal2vec.fetch.retry import Patience, TransientError, retrying
-from causal2vec.files import read_json
 from causal2vec.models.prepare import prepare_model
+from causal2vec.runtime.files import read_json
 
 WEIGHTS = bytes(range(256)) * 4000
 CONFIG = b'{"model_type": "made-up"}'

@@ -16,7 +16,7 @@ from faulty_server import Fault, serving
 
 from causal2vec.corpora import indexes, packages
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, sha256_file
+from causal2vec.runtime.files import read_json, sha256_file
 
 NAME = "causal2vec-made-up==1.0"
 WHEEL = "causal2vec_made_up-1.0-py3-none-any.whl"
@@ -130,8 +130,8 @@ def test_passwords_of_the_index_are_in_no_file_and_no_sentence(root, monkeypatch
     """A real job with secrets in its environment, once ending well and once badly; every file it wrote is searched."""
     import types
 
-    from causal2vec import workflow
     from causal2vec.fetch.manifest import write_fetch_manifest
+    from causal2vec.runtime import job as workflow
 
     monkeypatch.setenv("HF_TOKEN", "hf_mysecrettoken")
     monkeypatch.setenv("MIRROR_PASSWORD", "pa55word-of-mine")

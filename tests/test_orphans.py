@@ -47,7 +47,7 @@ from pathlib import Path
 BUSY = {BUSY!r}
 if __name__ == "__main__":
     from busy_helpers import busy
-    from causal2vec.compute import process_context
+    from causal2vec.runtime.machine import process_context
     from causal2vec.reporting.statistics import compute
     from causal2vec.training.launch import _forwarding_signals
     {USERS[user]}
@@ -96,8 +96,8 @@ def test_measuring_in_a_jobs_own_folder_ends_without_a_word_and_leaves_nothing(t
     script.write_text("""
 import sys
 from pathlib import Path
-from causal2vec.compute import process_context
-from causal2vec.workflow import _scratch
+from causal2vec.runtime.machine import process_context
+from causal2vec.runtime.job import _scratch
 if __name__ == "__main__":
     with _scratch(Path(sys.argv[1])):
         context = process_context(["json"])

@@ -11,7 +11,7 @@ import pytest
 from causal2vec.corpora.text import plain
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import PACKAGED_TASKS, write_task_texts
-from causal2vec.files import sha256_tree
+from causal2vec.runtime.files import sha256_tree
 from causal2vec.training.batches import load_training_data
 from causal2vec.training.decontaminate import contaminated, index_files, index_texts
 from causal2vec.training.pairs import SOURCES, SYMMETRIC, prepare_pairs, read_pairs

@@ -22,10 +22,10 @@ from causal2vec.efficiency.published import (
     measured_speed,
     savings,
 )
-from causal2vec.fingerprint import closure
 from causal2vec.reporting.claims.ledger import check_claims
 from causal2vec.reporting.render.plain import to_markdown
 from causal2vec.reporting.schema import EMBED, GROW, PUBLISHED_LENGTH
+from causal2vec.runtime.fingerprint import closure
 
 ONE = Linear(1, 1, 1)
 LAWS = {

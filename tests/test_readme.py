@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT, results_of, work_of
 
-from causal2vec.files import read_record
+from causal2vec.runtime.files import read_record
 
 README = (ROOT / "README.md").read_text()
 

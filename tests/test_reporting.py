@@ -5,7 +5,7 @@ import sys
 
 from fixtures_reporting import LAYOUT, TYPES, make_job, score_rows, write_frame
 
-from causal2vec.files import write_json
+from causal2vec.runtime.files import write_json
 
 SCORES = {("causal2vec", "tiny"): [0.5, 0.7, 0.8], ("echo", "tiny"): [0.4, 0.6, 0.9]}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from causal2vec import seals
-from causal2vec.folders import Folders
+from causal2vec.runtime import seals
+from causal2vec.runtime.folders import Folders
 
 
 @pytest.fixture

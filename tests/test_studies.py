@@ -16,12 +16,12 @@ import pytest
 import yaml
 from conftest import METHODS, ROOT, results_of, work_of
 
-from causal2vec import resume, seals
 from causal2vec.config import load_config
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, write_text
-from causal2vec.folders import RESULTS, Folders, study_of, the_only
-from causal2vec.shared import shared
+from causal2vec.runtime import resume, seals
+from causal2vec.runtime.files import atomic_folder, write_text
+from causal2vec.runtime.folders import RESULTS, Folders, study_of, the_only
+from causal2vec.runtime.shared import shared
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,8 @@ def test_one_run_per_study_and_a_killed_ones_leavings_are_its_own():
         write_text(Folders(study).work / ".a.elsewhere-1-0.draft", "")
         os.utime(Folders(study).work / ".a.elsewhere-1-0.draft", (1, 1))
     code = (
-        "import sys; from pathlib import Path; from causal2vec import resume; from causal2vec.folders import Folders;"
+        "import sys; from pathlib import Path; from causal2vec.runtime import resume; "
+        "from causal2vec.runtime.folders import Folders; "
         "resume.begin_run(Folders(sys.argv[1]), Path('none')); print('begun', flush=True); sys.stdin.read()"
     )
 

@@ -17,7 +17,7 @@ from causal2vec.evaluation.tasks import (
     task_texts,
     write_task_texts,
 )
-from causal2vec.files import sha256_tree
+from causal2vec.runtime.files import sha256_tree
 
 MAX_CHARACTERS = 260_000
 

@@ -8,7 +8,6 @@ from conftest import ROOT
 from synthetic import write_study
 from test_report import SVG
 
-from causal2vec.files import read_json, sha256_file, sha256_json, write_json, write_text
 from causal2vec.models.trust import content_revision
 from causal2vec.reporting.claims.ledger import load_claims, write_claims
 from causal2vec.reporting.gather import collect_training
@@ -19,6 +18,7 @@ from causal2vec.reporting.study import load_study
 from causal2vec.reporting.tables.build import write_tables
 from causal2vec.reporting.tables.layout import load_layout
 from causal2vec.reporting.verify import write_checksums
+from causal2vec.runtime.files import read_json, sha256_file, sha256_json, write_json, write_text
 
 TASKS = {"NFCorpus": "Retrieval", "STS12": "STS", "SprintDuplicateQuestions": "PairClassification"}
 BARE = "SummEval"

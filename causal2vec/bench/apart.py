@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from causal2vec.compute import keep_freed_memory, process_context
+from causal2vec.runtime.machine import keep_freed_memory, process_context
 from causal2vec.speed.cpu_layers import fast_layers
 
 if TYPE_CHECKING:

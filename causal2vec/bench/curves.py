@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from causal2vec.bench.scaling import Point
-from causal2vec.files import atomic_file
 from causal2vec.reporting.compare import Panel
 from causal2vec.reporting.figures.style import (
     LINES,
@@ -24,6 +23,7 @@ from causal2vec.reporting.figures.style import (
 )
 from causal2vec.reporting.figures.svg import hover, save
 from causal2vec.reporting.tables.grid import format_number
+from causal2vec.runtime.files import atomic_file
 
 
 class Drawing(NamedTuple):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.bench.timing import Contender
-from causal2vec.compute import keep_few_programs, keep_freed_memory, process_context
 from causal2vec.config.settings import Budget, LearningRates, Lora
+from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory, process_context
 
 RATE = 2e-4
 TEMPERATURE = 0.05
@@ -121,7 +121,7 @@ def _epoch() -> Outcome:
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    from causal2vec.compute import peak_memory_mb
+    from causal2vec.runtime.machine import peak_memory_mb
 
     side = _side[0]
     with torch.no_grad():

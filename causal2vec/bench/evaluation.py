@@ -18,7 +18,7 @@ from typing import Any
 from causal2vec.bench.encoding import library_model
 from causal2vec.bench.materials import say
 from causal2vec.bench.timing import Contender, Row, row, take_turns
-from causal2vec.files import read_json
+from causal2vec.runtime.files import read_json
 
 WORK = "evaluate one model on {count} tasks that share texts"
 GOAL = 1 / 0.6

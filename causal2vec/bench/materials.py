@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from causal2vec.config import Config, load_config
 from causal2vec.config.runs import Run, runs_of
 from causal2vec.errors import UserError
-from causal2vec.files import read_json
-from causal2vec.folders import Folders
-from causal2vec.stops import ends_with_us
+from causal2vec.runtime.files import read_json
+from causal2vec.runtime.folders import Folders
+from causal2vec.runtime.signals import ends_with_us
 
 BEGINNING = 80
 """Characters that tell texts apart, also once they are cut to the shortest length of the training comparison."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from causal2vec.bench.timing import Contender, Row, take_turns
 from causal2vec.errors import UserError
-from causal2vec.files import read_yaml, write_text
-from causal2vec.manifest import ROOT
-from causal2vec.stops import ends_with_us
+from causal2vec.runtime.files import read_yaml, write_text
+from causal2vec.runtime.manifest import ROOT
+from causal2vec.runtime.signals import ends_with_us
 
 METHODS, SEEDS, SHARDS = 15, 4, 56
 """The study that is planned; each of 56 tasks is a job."""

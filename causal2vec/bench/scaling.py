@@ -18,10 +18,10 @@ import yaml
 
 from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
 from causal2vec.bench.planning import dry_run
-from causal2vec.compute import keep_few_programs, keep_freed_memory, process_context
 from causal2vec.config import Config
-from causal2vec.files import write_text
-from causal2vec.manifest import ROOT
+from causal2vec.runtime.files import write_text
+from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory, process_context
+from causal2vec.runtime.manifest import ROOT
 
 SHORT_TOKENS = 4
 """Texts of the curve over their number are cut to so many tokens, and the base to its first block: a hundred thousand

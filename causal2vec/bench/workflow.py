@@ -18,9 +18,9 @@ from typing import NamedTuple
 from causal2vec.bench.planning import compare_planning
 from causal2vec.bench.timing import Row
 from causal2vec.errors import UserError, run_cli
-from causal2vec.files import read_json
-from causal2vec.folders import RESULTS, Folders, the_only
-from causal2vec.manifest import ROOT
+from causal2vec.runtime.files import read_json
+from causal2vec.runtime.folders import RESULTS, Folders, the_only
+from causal2vec.runtime.manifest import ROOT
 
 GOAL_SHARE = 0.85
 """Of all cores' time while a demo runs, in model computation."""
@@ -143,9 +143,10 @@ def describe(share: Share, imports: float) -> str:
 
 
 def time_imports(repetitions: int) -> list[float]:
-    """Seconds in which a process imports what an evaluation needs, by `causal2vec.workflow.import_fast` as jobs do."""
+    """Seconds in which a process imports what an evaluation needs, by `causal2vec.runtime.job.import_fast` as jobs
+    do."""
     code = (
-        "import time; from causal2vec.workflow import import_fast; start = time.perf_counter(); "
+        "import time; from causal2vec.runtime.job import import_fast; start = time.perf_counter(); "
         f"import_fast(*{LIBRARIES}); print(time.perf_counter() - start)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

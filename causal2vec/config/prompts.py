@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from causal2vec.config import Config, Method, Section
-from causal2vec.errors import UserError
-from causal2vec.files import read_yaml
-from causal2vec.hints import fault_sentence, hint
+from causal2vec.errors import UserError, fault_sentence, hint
+from causal2vec.runtime.files import read_yaml
 
 ASYMMETRIC = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
 """MTEB task types whose documents are read without an instruction."""

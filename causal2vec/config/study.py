@@ -38,11 +38,9 @@ from causal2vec.config.settings import (
     TextSource,
     Whole,
 )
-from causal2vec.errors import UserError
-from causal2vec.files import located, read_yaml
-from causal2vec.folders import RESERVED, UNNAMED
-from causal2vec.hints import fault_sentence, hint, module_exists
-from causal2vec.parsing import fault_of
+from causal2vec.errors import UserError, fault_sentence, hint, module_exists
+from causal2vec.runtime.files import fault_of, located, read_yaml
+from causal2vec.runtime.folders import RESERVED, UNNAMED
 
 __all__ = [
     "VARIANT",

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from causal2vec.errors import UserError
-from causal2vec.hints import one_line
+from causal2vec.errors import UserError, one_line
 
 MAX_UNPACKED_BYTES = 2_000_000_000
 """More than this from one archive is refused: the largest data package here unpacks to 130 MB."""

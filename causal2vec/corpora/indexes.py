@@ -11,9 +11,9 @@ from pathlib import Path
 
 from causal2vec.errors import UserError
 from causal2vec.fetch.retry import Patience, TransientError, retrying
-from causal2vec.files import sha256_file
-from causal2vec.masking import mask
-from causal2vec.stops import ends_with_us
+from causal2vec.runtime.files import sha256_file
+from causal2vec.runtime.secrets import mask
+from causal2vec.runtime.signals import ends_with_us
 
 _BROKEN = (
     "NewConnectionError",

@@ -11,7 +11,7 @@ import yaml
 from causal2vec.corpora.archives import unpack
 from causal2vec.corpora.indexes import download_archive
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, read_json, sha256_file, write_json
+from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
 
 PACKAGES_FILE = Path(__file__).with_name("packages.yaml")
 MANIFEST = "package.json"

@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from causal2vec.config import Efficiency
 from causal2vec.efficiency.worker import Model
-from causal2vec.errors import UserError, run_cli
-from causal2vec.files import read_json
-from causal2vec.hints import fault_sentence
+from causal2vec.errors import UserError, fault_sentence, run_cli
+from causal2vec.runtime.files import read_json
 
 
 def main() -> None:

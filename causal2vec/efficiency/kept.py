@@ -14,8 +14,8 @@ from typing import Any
 
 from causal2vec.efficiency.worker import Model
 from causal2vec.efficiency.workloads import Workload
-from causal2vec.files import read_record, sha256_json, write_record
-from causal2vec.seals import content
+from causal2vec.runtime.files import read_record, sha256_json, write_record
+from causal2vec.runtime.seals import content
 
 logger = logging.getLogger(__name__)
 

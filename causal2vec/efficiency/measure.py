@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 
-from causal2vec.compute import device_name, process_context
 from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.counting import Counts
 from causal2vec.efficiency.kept import Kept, Rows, as_then, drift_of
@@ -24,10 +23,9 @@ from causal2vec.efficiency.order import side_by_side
 from causal2vec.efficiency.worker import Answer, Model, Question, Timing, serve
 from causal2vec.efficiency.workloads import Workload, make_workloads
 from causal2vec.encoding import tokens_per_batch
-from causal2vec.errors import UserError
-from causal2vec.files import atomic_file
-from causal2vec.hints import hint
-from causal2vec.parsing import yaml_value
+from causal2vec.errors import UserError, hint
+from causal2vec.runtime.files import atomic_file, yaml_value
+from causal2vec.runtime.machine import device_name, process_context
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,6 @@ from causal2vec.config.settings import VARIANT, ZERO_SHOT
 from causal2vec.efficiency.curves import curves
 from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, Speed, cost, law_of, saving, shape_of, speed_of
 from causal2vec.evaluation.costs import evaluated_parts
-from causal2vec.files import CHECKOUT
 from causal2vec.reporting.schema import (
     DOCUMENTS,
     LAW_COLUMNS,
@@ -33,6 +32,7 @@ from causal2vec.reporting.schema import (
     SAVES,
     WHOLE_TASK,
 )
+from causal2vec.runtime.files import CHECKOUT
 
 EXAMPLES = Path(__file__).with_name("icl_example_lengths.csv")
 
@@ -240,7 +240,7 @@ def write_predictions(
         law: The CSV file of the curves, likewise.
         prompts: The instructions of the benchmark's tasks.
     """
-    from causal2vec.files import write_text
+    from causal2vec.runtime.files import write_text
 
     found, ratio = conditions(load_prompts(prompts))
     costs = pd.read_csv(efficiency)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from causal2vec.compute import keep_freed_memory
 from causal2vec.efficiency.counting import Counts, count, prompt_tokens, reads_once
 from causal2vec.efficiency.energy import Meter, open_meter
 from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, process_mb, reset_peak, timed
 from causal2vec.efficiency.order import EXAMPLES, QUERIES
 from causal2vec.efficiency.workloads import Workload
 from causal2vec.encoding import encode, tokens_per_batch
+from causal2vec.runtime.machine import keep_freed_memory
 from causal2vec.speed.cpu_layers import fast_layers
 
 

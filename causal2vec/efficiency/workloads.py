@@ -10,8 +10,7 @@ import pandas as pd
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.order import EXAMPLES, INSTRUCTION, MIXED, PLAIN, TASK, Case, cases_of, number_of_texts
-from causal2vec.errors import UserError
-from causal2vec.hints import one_line
+from causal2vec.errors import UserError, one_line
 from causal2vec.training.pairs import read_pairs
 
 EXAMPLE = "<instruct>{instruction}\n<query>{query}\n<response>{response}\n\n"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal2vec.config import Compute
 from causal2vec.errors import UserError, run_cli
-from causal2vec.folders import SHARED, WORK
+from causal2vec.runtime.folders import SHARED, WORK
 
 if TYPE_CHECKING:
     from causal2vec.config.prompts import Prompts, Study
@@ -80,13 +80,13 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
     import torch
 
-    from causal2vec.compute import attention_backend, keep_freed_memory, resolve_device
     from causal2vec.evaluation.run import evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
     from causal2vec.fetch.models import study_model
-    from causal2vec.files import read_json, sha256_tree
     from causal2vec.models.folder import load_model
     from causal2vec.models.trust import revision_of
+    from causal2vec.runtime.files import read_json, sha256_tree
+    from causal2vec.runtime.machine import attention_backend, keep_freed_memory, resolve_device
 
     tasks = names_in(options.tasks)
     get_tasks(tasks, options.data)  # a name that is none is found before a model is fetched
@@ -184,7 +184,7 @@ def scores_table(output: Path) -> str:
     """Every task with its score, times 100, and where the files are."""
     from mteb.results import TaskResult
 
-    from causal2vec.files import read_json
+    from causal2vec.runtime.files import read_json
 
     tasks = read_json(output / "record.json")["tasks"]
     lines = []

@@ -21,8 +21,8 @@ import numpy as np
 from causal2vec.config.prompts import Prompts, load_prompts
 from causal2vec.config.runs import Run
 from causal2vec.errors import UserError, run_cli
-from causal2vec.files import write_json, write_text
-from causal2vec.folders import WORK, the_only
+from causal2vec.runtime.files import write_json, write_text
+from causal2vec.runtime.folders import WORK, the_only
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.fetch.tasks import parts_of
-from causal2vec.files import read_record, sha256_file
+from causal2vec.runtime.files import read_record, sha256_file
 
 
 def record_of(task: Any, state: Path) -> Path:

@@ -17,7 +17,7 @@ from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.fetch.tasks import parts_of
-from causal2vec.files import (
+from causal2vec.runtime.files import (
     atomic_file,
     atomic_folder,
     read_json,
@@ -27,8 +27,8 @@ from causal2vec.files import (
     write_json,
     write_record,
 )
-from causal2vec.fingerprint import fingerprint
-from causal2vec.seals import content
+from causal2vec.runtime.fingerprint import fingerprint
+from causal2vec.runtime.seals import content
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ def evaluate_run(
     cache: Path | None = None,
 ) -> None:
     """Evaluate a run's model on one shard of the tasks, with ``compute.attention``; see `evaluate_model`."""
-    from causal2vec.compute import attention_backend
     from causal2vec.models.folder import load_model
     from causal2vec.models.trust import revision_of
+    from causal2vec.runtime.machine import attention_backend
 
     backend = attention_backend(attention, device, dtype)
     evaluate_model(
@@ -128,7 +128,7 @@ def evaluate_model(
         progress: Show bars.
         only: Those of the tasks (a benchmark's too) that are run; ``None`` runs all.
         fetched: What `causal2vec.fetch.tasks.fetch_tasks` downloaded; the tasks are read from there, without a network.
-        keep_state: See `causal2vec.files.settle`.
+        keep_state: See `causal2vec.runtime.files.settle`.
 
     Raises:
         UserError: An unknown task, data that cannot be had, or a score that is not a number.

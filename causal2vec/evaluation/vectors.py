@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from causal2vec.files import draft_of, sha256_json
+from causal2vec.runtime.files import draft_of, sha256_json
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from causal2vec.fetch.retry import Patience, TransientError
-from causal2vec.masking import MaskingFormatter
+from causal2vec.runtime.secrets import MaskingFormatter
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers that may be another in a moment."""

@@ -15,7 +15,7 @@ from causal2vec.errors import UserError
 from causal2vec.fetch.client import bounded_client
 from causal2vec.fetch.reasons import Kind, as_transient, reason
 from causal2vec.fetch.retry import Patience, retrying
-from causal2vec.files import sha256_file
+from causal2vec.runtime.files import sha256_file
 
 _ABANDONED = 3600
 """Seconds after which a half-written file of the cache belongs to no download: one that stalls ends sooner."""

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from causal2vec.files import read_json, write_json
-from causal2vec.masking import mask_values
+from causal2vec.runtime.files import read_json, write_json
+from causal2vec.runtime.secrets import mask_values
 
 _VERSIONS = ("huggingface_hub", "datasets", "mteb", "transformers")
 

@@ -11,7 +11,7 @@ from causal2vec.fetch.client import bounded_client
 from causal2vec.fetch.hub import download, obtain
 from causal2vec.fetch.reasons import as_transient, reason
 from causal2vec.fetch.retry import Patience
-from causal2vec.files import read_json, write_json
+from causal2vec.runtime.files import read_json, write_json
 
 SAFETENSORS = "model*.safetensors"
 BIN = "pytorch_model*.bin"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from causal2vec.fetch.client import is_unreached, unreached_words
 from causal2vec.fetch.retry import TransientError
-from causal2vec.masking import mask
+from causal2vec.runtime.secrets import mask
 
 Kind = Literal["model", "dataset"]
 

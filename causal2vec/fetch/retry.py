@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from causal2vec.errors import UserError
-from causal2vec.masking import mask
+from causal2vec.runtime.secrets import mask
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

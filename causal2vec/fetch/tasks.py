@@ -9,7 +9,7 @@ from typing import Any
 from causal2vec.errors import UserError
 from causal2vec.fetch.hub import from_cache, obtain
 from causal2vec.fetch.reasons import reason
-from causal2vec.files import read_json, write_json
+from causal2vec.runtime.files import read_json, write_json
 
 
 def fetch_tasks(names: list[str], output: Path, state: Path) -> None:

@@ -68,8 +68,8 @@ def build_embedder(
         folders: Model folder per part; only those that the class names are opened.
         settings: Keyword arguments of the class.
         dtype: Number format of the weights.
-        attention: What `causal2vec.compute.attention_backend` gives; ``None`` is like ``sdpa``, transformers' own
-            choice, which is eager attention for an architecture without sdpa.
+        attention: What `causal2vec.runtime.machine.attention_backend` gives; ``None`` is like ``sdpa``, transformers'
+            own choice, which is eager attention for an architecture without sdpa.
 
     Raises:
         UserError: A setting the class does not know, or parts that do not fit.

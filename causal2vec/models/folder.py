@@ -8,9 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal2vec.errors import UserError
-from causal2vec.faults import check_room
-from causal2vec.files import atomic_folder, read_json, write_json, write_text
+from causal2vec.errors import UserError, check_room
 from causal2vec.models.build import (
     _transformer,
     check_length,
@@ -20,6 +18,7 @@ from causal2vec.models.build import (
 )
 from causal2vec.models.check_llm import check_backbone
 from causal2vec.models.trust import as_neighbour, check_content, content_revision, runs_code, shared_code
+from causal2vec.runtime.files import atomic_folder, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from causal2vec.config.prompts import Study

@@ -13,13 +13,12 @@ from typing import Any
 
 from causal2vec.config import ModelSource
 from causal2vec.corpora.packages import fetch_package
-from causal2vec.errors import UserError
+from causal2vec.errors import UserError, one_line
 from causal2vec.fetch.hub import from_cache
 from causal2vec.fetch.models import BIN, SAFETENSORS, obtain_model
-from causal2vec.files import atomic_folder, read_json, sha256_tree, write_json
-from causal2vec.hints import one_line
 from causal2vec.models.build import load_errors
 from causal2vec.models.check_llm import check_encoder, check_llm
+from causal2vec.runtime.files import atomic_folder, read_json, sha256_tree, write_json
 
 _CONFIGS = ("config.json", "generation_config.json")
 

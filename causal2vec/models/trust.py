@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, sha256_tree
+from causal2vec.runtime.files import read_json, sha256_tree
 
 RECORDS = ("manifest.json", "training.json", "validation.json", "config_sentence_transformers.json")
 """Files of a model folder that say how it was made and do not change its vectors."""

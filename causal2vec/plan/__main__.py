@@ -8,7 +8,7 @@ from pathlib import Path
 
 from causal2vec.config import add_config_option, load_config
 from causal2vec.errors import run_cli
-from causal2vec.folders import WORK, Folders, the_only
+from causal2vec.runtime.folders import WORK, Folders, the_only
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from causal2vec.config import Lora, ModelSource
 from causal2vec.errors import UserError
-from causal2vec.files import read_yaml
+from causal2vec.runtime.files import read_yaml
 
 SHIPPED_BYTES = 2
 """Bytes per weight in which LLMs and encoders are downloaded and prepared, where their config does not say."""

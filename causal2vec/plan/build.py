@@ -10,12 +10,12 @@ import pandas as pd
 from causal2vec.config import Config
 from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
-from causal2vec.folders import Folders
 from causal2vec.plan.estimate import Estimator
 from causal2vec.plan.jobs import Job, jobs_of
 from causal2vec.plan.rates import PRINTED, Accelerator, accelerators, choose
 from causal2vec.plan.schedule import Task, longest_path, makespan
 from causal2vec.plan.storage import Amount, disk, downloads
+from causal2vec.runtime.folders import Folders
 
 GIGA = 1e9
 

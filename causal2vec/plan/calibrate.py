@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from causal2vec.compute import peak_memory_mb
 from causal2vec.config import Config
-from causal2vec.files import write_json
 from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.plan.flops import forward_flops, training_flops
+from causal2vec.runtime.files import write_json
+from causal2vec.runtime.machine import peak_memory_mb
+from causal2vec.runtime.signals import ends_with_us
 from causal2vec.speed.cpu_layers import fast_layers
-from causal2vec.stops import ends_with_us
 from causal2vec.training.lora import compute_twice
 
 MOST_TOKENS = {"cpu": 4096, "cuda": 16384}

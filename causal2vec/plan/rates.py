@@ -7,10 +7,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.errors import UserError
-from causal2vec.files import read_json, read_yaml, write_text
-from causal2vec.gpus import local_gpus
-from causal2vec.hints import hint
+from causal2vec.errors import UserError, hint
+from causal2vec.runtime.files import read_json, read_yaml, write_text
+from causal2vec.runtime.gpus import local_gpus
 
 TABLE = Path(__file__).with_name("accelerators.yaml")
 RATES = ("training", "encoding")

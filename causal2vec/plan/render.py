@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from causal2vec.files import atomic_file, write_text
 from causal2vec.plan.build import GIGA, Plan
 from causal2vec.plan.storage import Amount
+from causal2vec.runtime.files import atomic_file, write_text
 
 HEAVY = ("pretrain_mntp", "pretrain_simcse", "train_model", "evaluate_model", "measure_efficiency")
 

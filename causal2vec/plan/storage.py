@@ -7,9 +7,9 @@ from typing import NamedTuple
 from causal2vec.config import Config
 from causal2vec.config.runs import runs_of
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.folders import Folders
 from causal2vec.plan.estimate import Estimator
 from causal2vec.plan.jobs import Job, used_models
+from causal2vec.runtime.folders import Folders
 
 CHECKPOINT = 12
 """Bytes per weight that learns: itself and AdamW's two moments, in float32."""

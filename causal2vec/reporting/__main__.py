@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from causal2vec.errors import UserError, run_cli
-from causal2vec.folders import RESULTS, the_only
+from causal2vec.runtime.folders import RESULTS, the_only
 
 DEFAULT = "default: the one study's in results/"
 LAYOUT, CLAIMS = Path("config/tables.yaml"), Path("config/claims.yaml")

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json
 from causal2vec.reporting.compare import compare, label_columns, labels, split_blocks
 from causal2vec.reporting.summary import Entry, listed, pairs, sort_entries
 from causal2vec.reporting.tables.grid import Cell, RowGroup, Table, number_cell
+from causal2vec.runtime.files import read_json
 
 IGNORED = "‡"
 """The sign of a method whose LLM does not use its Contextual token."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from causal2vec.errors import UserError
-from causal2vec.hints import one_line
+from causal2vec.errors import UserError, one_line
 from causal2vec.reporting.schema import Parser, number, number_or_gap, read_table, text, whole
 from causal2vec.reporting.summary import Entry
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from causal2vec.errors import UserError
+from causal2vec.errors import UserError, one_line
 from causal2vec.evaluation.items import COLUMNS
-from causal2vec.files import atomic_file, atomic_folder, read_json, write_json
-from causal2vec.hints import one_line
+from causal2vec.runtime.files import atomic_file, atomic_folder, read_json, write_json
 
 TAGS = ("method", "base", "seed")
 """What names the run in a gathered file, before the columns of `causal2vec.evaluation.items`."""

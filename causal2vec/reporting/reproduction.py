@@ -14,11 +14,11 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json
 from causal2vec.reporting.records import IDENTITY, RECORDS, read_records
 from causal2vec.reporting.schema import SCORE_KEY
 from causal2vec.reporting.scores import read_scores
 from causal2vec.reporting.visible import one_line
+from causal2vec.runtime.files import read_json
 
 SAME_WEIGHTS = 0.2
 """Points (score × 100) by which a task's score may differ where the weights and the number format are the same and only

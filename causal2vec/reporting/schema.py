@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json
+from causal2vec.runtime.files import read_json
 
 MIXED = "mixed"
 """The word in ``text_tokens`` that marks a row measured on real texts of mixed length."""

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, read_json, write_text
 from causal2vec.reporting.records import RECORDS, read_records, refuse_mixed, refuse_other_identity, write_records
 from causal2vec.reporting.schema import SCORE_COLUMNS, SCORE_KEY, read_table
+from causal2vec.runtime.files import atomic_folder, read_json, write_text
 
 _RECORD_FIELDS: dict[str, type] = {
     "method": str,

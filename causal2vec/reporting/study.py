@@ -15,7 +15,6 @@ import pandas as pd
 
 from causal2vec.config.runs import variant_name
 from causal2vec.errors import UserError
-from causal2vec.files import read_json
 from causal2vec.reporting.audits import ignored_tokens, read_audit
 from causal2vec.reporting.compare import check_bases
 from causal2vec.reporting.conditions import plain_rows
@@ -33,6 +32,7 @@ from causal2vec.reporting.schema import (
 )
 from causal2vec.reporting.scores import read_scores
 from causal2vec.reporting.summary import Entry, Summary, listed, summarise
+from causal2vec.runtime.files import read_json
 
 
 @dataclass(frozen=True)

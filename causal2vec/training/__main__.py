@@ -7,9 +7,8 @@ from pathlib import Path
 
 from causal2vec.config import ZERO_SHOT, Config, Distributed, add_config_option, load_config
 from causal2vec.config.runs import Run, runs_of
-from causal2vec.errors import UserError, run_cli
-from causal2vec.folders import Folders
-from causal2vec.hints import hint
+from causal2vec.errors import UserError, hint, run_cli
+from causal2vec.runtime.folders import Folders
 
 
 def main() -> None:
@@ -59,8 +58,8 @@ def _run(config: Config, options: argparse.Namespace) -> Run:
 
 def train_from_command_line(config: Config, run: Run, options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
-    from causal2vec.compute import resolve_device
     from causal2vec.config.prompts import prompts_of, study_prompts
+    from causal2vec.runtime.machine import resolve_device
     from causal2vec.training import ranks
     from causal2vec.training.launch import Job, launch, perform
 

@@ -30,8 +30,8 @@ from causal2vec.config import Alignment
 from causal2vec.config.runs import Run
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, settle, sha256_json, sha256_tree, write_json
 from causal2vec.modeling_causal2vec import Causal2Vec
+from causal2vec.runtime.files import atomic_folder, settle, sha256_json, sha256_tree, write_json
 from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
 from causal2vec.training.precision import build_to_train
 from causal2vec.training.stages import check_loss, run_trainer, stage_arguments

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config.prompts import Prompts
-from causal2vec.errors import UserError
-from causal2vec.hints import one_line
+from causal2vec.errors import UserError, one_line
 from causal2vec.training import ranks
 from causal2vec.training.mix_files import NEGATIVE, PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
 

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from causal2vec.files import read_record, sha256_file, write_record
+from causal2vec.runtime.files import read_record, sha256_file, write_record
 
 MARK = "whole.json"
 """Lists a checkpoint's files with their sizes in bytes and SHA-256; written last."""

@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal2vec.compute import attention_backend, peak_memory_mb
 from causal2vec.config.prompts import Prompts, Study
 from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
-from causal2vec.files import settle, sha256_file, take_up
-from causal2vec.fingerprint import fingerprint
 from causal2vec.models.build import build_embedder, check_length
 from causal2vec.models.folder import save_model
-from causal2vec.seals import content
+from causal2vec.runtime.files import settle, sha256_file, take_up
+from causal2vec.runtime.fingerprint import fingerprint
+from causal2vec.runtime.machine import attention_backend, peak_memory_mb
+from causal2vec.runtime.seals import content
 from causal2vec.training import ranks
 from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
 from causal2vec.training.batches import check_training_data, column_prompts, load_training_data
@@ -67,10 +67,10 @@ def make_model(
         pairs: Folder with ``train.parquet`` and ``validation.parquet``.
         output: The model's folder; appears whole or not at all.
         state: Folder for checkpoints; a training that was stopped goes on from there, if it has the same settings and
-            inputs (`causal2vec.files.take_up`). Removed at the end.
+            inputs (`causal2vec.runtime.files.take_up`). Removed at the end.
         device, dtype: Where and in which format to compute; the weights that learn are float32.
         attention: ``compute.attention``.
-        keep_state: See `causal2vec.files.settle`.
+        keep_state: See `causal2vec.runtime.files.settle`.
         validate: Also measure retrieval within the validation pairs (for choosing settings).
 
     Returns:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal2vec.errors import UserError
-from causal2vec.hints import one_line
+from causal2vec.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from causal2vec.errors import UserError
-from causal2vec.files import write_json
+from causal2vec.runtime.files import write_json
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from causal2vec.compute import keep_few_programs, keep_freed_memory
 from causal2vec.config import Section
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_text
-from causal2vec.stops import ends_with_us
+from causal2vec.runtime.files import read_json, write_text
+from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory
+from causal2vec.runtime.signals import ends_with_us
 from causal2vec.training import ranks
 
 JOB, FAILURE = "job.json", "failure.json"

@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from causal2vec.errors import UserError
-from causal2vec.hints import hint
-from causal2vec.parsing import json_value
+from causal2vec.errors import UserError, hint
+from causal2vec.runtime.files import json_value
 
 if TYPE_CHECKING:
     from causal2vec.config import Pairs

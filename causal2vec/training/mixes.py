@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, read_json, sha256_file, write_json
+from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
 from causal2vec.training.mix_files import (
     PAIR_COLUMNS,
     ROWS,

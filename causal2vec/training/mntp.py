@@ -22,11 +22,11 @@ from transformers import (
     set_seed,
 )
 
-from causal2vec.compute import keep_few_programs
 from causal2vec.config import Lora, Mntp
 from causal2vec.errors import UserError
-from causal2vec.files import settle
 from causal2vec.models.check_llm import check_llm
+from causal2vec.runtime.files import settle
+from causal2vec.runtime.machine import keep_few_programs
 from causal2vec.training.checkpoints import step_of
 from causal2vec.training.lora import adapted, compute_twice
 from causal2vec.training.stages import (
@@ -121,7 +121,7 @@ def pretrain_mntp(
             inputs. Removed at the end.
         device, dtype, attention: Where, in which format and with which attention to compute.
         fetched: The record of the texts' download, where they come from the hub.
-        keep_state: See `causal2vec.files.settle`.
+        keep_state: See `causal2vec.runtime.files.settle`.
 
     Raises:
         UserError: The base cannot be made bidirectional, the mask token is not one token of it, there is no text,

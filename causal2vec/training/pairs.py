@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from causal2vec.corpora.splits import Split, read_split
 from causal2vec.corpora.text import plain, shorten, tidy
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, sha256_file, write_json
+from causal2vec.runtime.files import atomic_folder, sha256_file, write_json
 from causal2vec.training.batches import read_pairs
 from causal2vec.training.decontaminate import NgramIndex, contaminated, index_files
 from causal2vec.training.mix_files import PAIR_COLUMNS, write_training_files

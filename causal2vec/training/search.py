@@ -22,9 +22,9 @@ from pydantic import Field, ValidationError
 
 from causal2vec.config import Config, ModelSource, Section, add_config_option, load_config
 from causal2vec.errors import StoppedError, UserError, run_cli
-from causal2vec.files import read_json, read_yaml, sha256_json, write_json, write_text
-from causal2vec.folders import Folders
-from causal2vec.stops import ends_with_us
+from causal2vec.runtime.files import read_json, read_yaml, sha256_json, write_json, write_text
+from causal2vec.runtime.folders import Folders
+from causal2vec.runtime.signals import ends_with_us
 
 OF_RUN = ("settings", "budget", "encoder")
 """The first word of a key that a single run has; any other key is looked for in the whole configuration."""

@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerState
 
 from causal2vec.errors import StoppedError
-from causal2vec.stops import ends_by_itself
+from causal2vec.runtime.signals import ends_by_itself
 from causal2vec.training import ranks
 from causal2vec.training.checkpoints import mark_whole, step_of
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from transformers import AutoConfig, set_seed
 
 from baselines.bidirectional import Bidirectional
-from causal2vec.compute import keep_few_programs
 from causal2vec.config import Lora, Simcse
 from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
-from causal2vec.files import settle
 from causal2vec.models.check_llm import check_backbone
+from causal2vec.runtime.files import settle
+from causal2vec.runtime.machine import keep_few_programs
 from causal2vec.training.lora import attach_lora, merge_lora
 from causal2vec.training.stages import (
     check_loss,
@@ -82,7 +82,7 @@ def pretrain_simcse(
         inputs: What the base asks of every method (`causal2vec.config.runs.Run.inputs`): ``add_bos`` and ``chat``
         count.
         fetched: The record of the texts' download, where they come from the hub.
-        keep_state: See `causal2vec.files.settle`.
+        keep_state: See `causal2vec.runtime.files.settle`.
 
     Raises:
         UserError: The base cannot be made bidirectional or has no attention dropout, the texts do not fill a batch,

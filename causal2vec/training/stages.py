@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from causal2vec.compute import attention_backend
 from causal2vec.config import Alignment, Lora, Mntp, Simcse
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder, read_json, sha256_json, take_up, write_json
-from causal2vec.fingerprint import fingerprint
-from causal2vec.seals import content
+from causal2vec.runtime.files import atomic_folder, read_json, sha256_json, take_up, write_json
+from causal2vec.runtime.fingerprint import fingerprint
+from causal2vec.runtime.machine import attention_backend
+from causal2vec.runtime.seals import content
 from causal2vec.training.checkpoints import KEEP, last_checkpoint
 from causal2vec.training.lora import compute_twice
 from causal2vec.training.signals import train

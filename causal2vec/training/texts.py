@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.config import TextSource
-from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_json
-from causal2vec.hints import one_line
-from causal2vec.parsing import json_value
+from causal2vec.errors import UserError, one_line
+from causal2vec.runtime.files import json_value, read_json, write_json
 from causal2vec.training.mix_files import is_text
 
 FORMATS = (".txt", ".jsonl", ".parquet")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_json
+from causal2vec.runtime.files import read_json, write_json
 from causal2vec.training import ranks
 from causal2vec.training.launch import FAILURE, Job, perform
 

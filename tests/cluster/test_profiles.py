@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT
 
 from causal2vec.errors import UserError
-from causal2vec.slurm import check_partitions, check_workflow
+from causal2vec.runtime.slurm import check_partitions, check_workflow
 
 PROFILES = ["default", "slurm", "kubernetes"]
 

@@ -20,7 +20,7 @@ import psutil
 import study
 from conftest import work_of
 
-from causal2vec.files import read_record
+from causal2vec.runtime.files import read_record
 
 POLL = 0.01
 PATIENCE = 300.0

@@ -19,14 +19,14 @@ from causal2vec.errors import UserError
 from causal2vec.config.prompts import prompts_of, study_prompts
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.evaluation.tasks.build_own import own_files
-from causal2vec.files import located, read_yaml
-from causal2vec.fingerprint import fingerprint
-from causal2vec.folders import Folders, refuse_nameless
-from causal2vec.gpus import local_gpus
-from causal2vec.home import have_home
-from causal2vec.preflight import check_measured, check_names, check_positions
-from causal2vec.reports import from_files
-from causal2vec.resume import begin_run, runs_jobs
+from causal2vec.runtime.files import located, read_yaml
+from causal2vec.runtime.fingerprint import fingerprint
+from causal2vec.runtime.folders import Folders, refuse_nameless
+from causal2vec.runtime.gpus import local_gpus
+from causal2vec.runtime.resume import have_home
+from causal2vec.plan.preflight import check_measured, check_names, check_positions
+from causal2vec.runtime.reports import from_files
+from causal2vec.runtime.resume import begin_run, runs_jobs
 from causal2vec.config.runs import Run, runs_of
 from causal2vec.training.mix_lines import written_sources
 from causal2vec.training.pair_files import pair_files

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from causal2vec.compute import set_up
 from causal2vec.config import Compute
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.evaluation.audit import audit_run
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
+from causal2vec.runtime.machine import set_up
 
 with job(snakemake, "sentence_transformers") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))

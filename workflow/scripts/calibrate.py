@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from causal2vec.compute import set_up
 from causal2vec.config import load_config
 from causal2vec.plan.calibrate import calibrate
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.machine import set_up
 
 with job(snakemake) as s:
     config = load_config(s.params.config)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from causal2vec.reporting.gather import collect_audits
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     collect_audits([Path(path) for path in s.input.audits], Path(s.output[0]))

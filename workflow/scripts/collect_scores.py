@@ -2,7 +2,7 @@ from pathlib import Path
 
 from causal2vec.reporting.gather import collect_items
 from causal2vec.reporting.scores import collect_scores
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     jobs = [Path(folder) for folder in s.input.jobs]

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from causal2vec.evaluation.tasks import write_task_texts
-from causal2vec.shared import shared
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.shared import shared
 
 with job(snakemake) as s:
     shared(

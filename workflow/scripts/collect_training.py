@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from causal2vec.reporting.gather import collect_training
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     collect_training([Path(folder) for folder in s.input.models], Path(s.output[0]))

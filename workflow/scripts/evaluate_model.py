@@ -1,13 +1,13 @@
 from pathlib import Path
 
-from causal2vec.compute import set_up
 from causal2vec.config import Compute, Evaluation
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.evaluation.run import evaluate_run
-from causal2vec.files import sha256_json
-from causal2vec.folders import SHARED
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.files import sha256_json
+from causal2vec.runtime.folders import SHARED
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.machine import set_up
 
 with job(snakemake, "sentence_transformers", "mteb") as s:
     compute = Compute(**s.params.compute)

@@ -1,6 +1,6 @@
 from causal2vec.corpora.packages import fetch_package
-from causal2vec.shared import shared
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
+from causal2vec.runtime.shared import shared
 
 with job(snakemake) as s:
     package = s.params.package

@@ -1,6 +1,6 @@
 from causal2vec.fetch.tasks import fetch_tasks
-from causal2vec.shared import shared
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.shared import shared
 
 with job(snakemake) as s:
     state = folders_of(s).state / "fetch_tasks"

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from causal2vec.files import write_text
 from causal2vec.reporting.schema import read_efficiency
-from causal2vec.workflow import job
+from causal2vec.runtime.files import write_text
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     read_efficiency(Path(s.params.file))

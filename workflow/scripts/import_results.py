@@ -2,7 +2,7 @@ from pathlib import Path
 
 from causal2vec.reporting.published.imported import evaluated, keep_external, read_external
 from causal2vec.reporting.scores import read_scores
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     ours = evaluated(read_scores(Path(s.input.scores)))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from causal2vec.reporting.figures.draw import write_plots
 from causal2vec.reporting.study import load_study
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     study = load_study(Path(s.input.scores).parent, external_efficiency=next(iter(s.input.elsewhere), None))

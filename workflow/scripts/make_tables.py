@@ -3,7 +3,7 @@ from pathlib import Path
 from causal2vec.reporting.study import ELSEWHERE, EXTERNAL, load_study
 from causal2vec.reporting.tables.build import write_tables
 from causal2vec.reporting.tables.layout import load_layout
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     results = Path(s.input.scores).parent

@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from causal2vec.compute import set_up
 from causal2vec.config import Compute, Efficiency
 from causal2vec.efficiency.__main__ import describe
 from causal2vec.efficiency.measure import measure_efficiency
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.machine import set_up
 
 if __name__ == "__main__":  # the workers that measure import this file, and must not start workers themselves
     with job(snakemake) as s:

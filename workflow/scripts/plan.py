@@ -4,7 +4,7 @@ from causal2vec.config import load_config
 from causal2vec.config.prompts import Prompts
 from causal2vec.plan.build import make_plan, whole_number
 from causal2vec.plan.render import write_plan
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
 
 with job(snakemake) as s:
     plan = make_plan(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from causal2vec.config import Config
 from causal2vec.efficiency.published import write_predictions
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     write_predictions(

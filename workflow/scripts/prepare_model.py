@@ -2,8 +2,8 @@ from pathlib import Path
 
 from causal2vec.config import ModelSource
 from causal2vec.models.prepare import prepare_model
-from causal2vec.shared import shared
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
+from causal2vec.runtime.shared import shared
 
 with job(snakemake) as s:
     source, fetched = ModelSource(**s.params.source), Path(s.input[0]) if s.input else None

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from causal2vec.compute import attention_backend, set_up
 from causal2vec.config import Alignment, Compute
 from causal2vec.config.runs import Run
-from causal2vec.files import sha256_json
+from causal2vec.runtime.files import sha256_json
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.machine import attention_backend, set_up
 from causal2vec.training.alignment import Computing, pretrain_alignment
-from causal2vec.workflow import folders_of, job
 
 with job(snakemake, "sentence_transformers") as s:
     compute = Compute(**s.params.compute)

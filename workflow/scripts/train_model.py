@@ -1,12 +1,12 @@
 from pathlib import Path
 
-from causal2vec.compute import set_up
 from causal2vec.config import Compute
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
-from causal2vec.files import sha256_json
+from causal2vec.runtime.files import sha256_json
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.machine import set_up
 from causal2vec.training.launch import Job, launch
-from causal2vec.workflow import folders_of, job
 
 # The processes of a training that is spread import for themselves.
 run = Run.model_validate(snakemake.params.run)

@@ -2,7 +2,7 @@ import sys
 from pathlib import Path
 
 from causal2vec.reporting.verify import verify_results
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
 
 with job(snakemake) as s:
     found = verify_results(

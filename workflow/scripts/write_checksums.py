@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from causal2vec.reporting.verify import write_checksums
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     write_checksums(Path(s.output[0]).parent, [Path(part) for part in s.input], workers=s.threads)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from causal2vec.fetch.manifest import write_fetch_manifest
-from causal2vec.workflow import job
+from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
     write_fetch_manifest(

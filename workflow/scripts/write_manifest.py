@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from causal2vec.manifest import write_manifest
-from causal2vec.workflow import folders_of, job
+from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.manifest import write_manifest
 
 with job(snakemake) as s:
     write_manifest(

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from causal2vec.bench.gpu.report import COMMIT, commit
 from causal2vec.errors import UserError, run_cli
-from causal2vec.files import write_text
-from causal2vec.manifest import LOCK, ROOT
-from causal2vec.stops import ends_with_us
+from causal2vec.runtime.files import write_text
+from causal2vec.runtime.manifest import LOCK, ROOT
+from causal2vec.runtime.signals import ends_with_us
 
 PYTHON = "3.12"
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)] + ["manylinux2014_x86_64"]

@@ -17,12 +17,12 @@ import pandas as pd
 from causal2vec.bench.gpu.shapes import Size
 from causal2vec.bench.gpu.stage import BAD, Check, Cost, Measured, Note, Rate, Record, Row
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_file, write_text
-from causal2vec.manifest import ROOT, git_state, today
 from causal2vec.plan.rates import TABLE
 from causal2vec.plan.rates import publish as merge_rates
 from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
 from causal2vec.reporting.tables.grid import GAP, format_number
+from causal2vec.runtime.files import atomic_file, write_text
+from causal2vec.runtime.manifest import ROOT, git_state, today
 
 VERSIONS = ("torch", "transformers", "sentence-transformers", "peft", "accelerate", "datasets", "triton", "flash-attn")
 COMMIT = "COMMIT"

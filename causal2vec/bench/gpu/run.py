@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 from causal2vec.bench.gpu.report import Report
 from causal2vec.bench.gpu.shapes import FULL, Size
 from causal2vec.bench.gpu.stage import Note, Record, Stage
-from causal2vec.compute import process_context
-from causal2vec.errors import UserError
-from causal2vec.hints import hint, one_line
+from causal2vec.errors import UserError, hint, one_line
+from causal2vec.runtime.machine import process_context
 
 MINUTES = 8.0
 
@@ -173,7 +172,7 @@ def _chosen(only: str | None, stages: list[Plan]) -> list[Plan]:
 
 
 def _check_gpu(size: Size) -> None:
-    from causal2vec.gpus import local_gpus
+    from causal2vec.runtime.gpus import local_gpus
 
     if size.cuda and not local_gpus():
         raise UserError("--gpu finds no NVIDIA GPU on this machine; add --tiny for a trial on the processor")

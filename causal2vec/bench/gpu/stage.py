@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from causal2vec.bench.gpu.shapes import Size
 from causal2vec.efficiency.machine import peak_mb, reset_peak, timed
-from causal2vec.hints import one_line
+from causal2vec.errors import one_line
 
 GOOD, BAD, UNTRIED = "as expected", "NOT AS EXPECTED", "not tried"
 

@@ -18,7 +18,7 @@ from causal2vec.evaluation.tasks import build_retrieval as retrieval
 from causal2vec.evaluation.tasks.build_own import own_tables
 from causal2vec.evaluation.tasks.build_retrieval import Tables
 from causal2vec.evaluation.tasks.registry import RECORD, mteb_names
-from causal2vec.files import atomic_folder, sha256_json, sha256_tree, write_json
+from causal2vec.runtime.files import atomic_folder, sha256_json, sha256_tree, write_json
 
 COUNTED_CHARACTERS = 400
 """A text counts at most this much in the report: about what a model reads of it."""

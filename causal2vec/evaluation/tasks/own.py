@@ -10,7 +10,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.languages import check_language_code
 
 from causal2vec.config.settings import MAIN_SCORE, OwnTask
-from causal2vec.errors import UserError
+from causal2vec.errors import UserError, one_line
 from causal2vec.evaluation.tasks.packaged import (
     PackagedClustering,
     PackagedPairs,
@@ -19,8 +19,7 @@ from causal2vec.evaluation.tasks.packaged import (
     PackagedTask,
 )
 from causal2vec.evaluation.tasks.registry import RECORD
-from causal2vec.files import read_json
-from causal2vec.hints import one_line
+from causal2vec.runtime.files import read_json
 
 
 class OwnClassification(PackagedTask, AbsTaskClassification):

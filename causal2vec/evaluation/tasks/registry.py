@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config.settings import PACKAGED_TASKS, OwnTask
-from causal2vec.errors import UserError
-from causal2vec.hints import hint
+from causal2vec.errors import UserError, hint
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal2vec.files import atomic_file
+from causal2vec.runtime.files import atomic_file
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -17,7 +17,6 @@ from pathlib import Path
 from tabulate import tabulate
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_json, write_text
 from causal2vec.reporting.claims.checks import Finding, check_comparison, check_value, over
 from causal2vec.reporting.claims.costs import check_reduction
 from causal2vec.reporting.claims.schema import (
@@ -41,6 +40,7 @@ from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import listed
 from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
 from causal2vec.reporting.visible import inert, one_line
+from causal2vec.runtime.files import read_json, write_json, write_text
 
 __all__ = ["Claim", "Verdict", "check_claims", "claims_table", "load_claims", "strict_failures", "write_claims"]
 

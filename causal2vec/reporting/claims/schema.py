@@ -15,10 +15,9 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from causal2vec.config import Section
 from causal2vec.config.settings import Number, Whole
-from causal2vec.errors import UserError
-from causal2vec.files import read_yaml
-from causal2vec.hints import fault_sentence, hint
+from causal2vec.errors import UserError, fault_sentence, hint
 from causal2vec.reporting.evidence import ALL, Group
+from causal2vec.runtime.files import read_yaml
 
 BEST_RIVAL = "best_rival"
 """Stands for the method with the highest score among those that the claim's first method is compared with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fnmatch import fnmatchcase
 
-from causal2vec.hints import hint
+from causal2vec.errors import hint
 from causal2vec.reporting.benchmarks import load_benchmarks, task_types
 from causal2vec.reporting.claims.schema import Claim, Variant
 from causal2vec.reporting.compare import Panel

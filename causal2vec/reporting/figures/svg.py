@@ -12,9 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from causal2vec.files import atomic_file
 from causal2vec.reporting.figures.labels import freeze_layout
 from causal2vec.reporting.visible import one_line
+from causal2vec.runtime.files import atomic_file
 
 _HOVER = "hover:"
 _NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}

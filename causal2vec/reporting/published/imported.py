@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_json
 from causal2vec.reporting.benchmarks import benchmark_part
 from causal2vec.reporting.published.files import folders, model_folders, plain, read_result, result_files
 from causal2vec.reporting.published.scores import PublishedRow, Types, with_means
 from causal2vec.reporting.summary import listed
+from causal2vec.runtime.files import read_json, write_json
 
 ENGLISH = ("default", "en", "en-en", "eng", "eng-eng", "eng-Latn", "eng_Latn")
 """The subset of a task that neither the study nor a benchmark names: the first of these that its split has."""

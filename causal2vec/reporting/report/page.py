@@ -13,7 +13,6 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from causal2vec.files import CHECKOUT, write_text
 from causal2vec.reporting.claims.ledger import SIGNS, Verdict, check_claims, claims_table, load_claims
 from causal2vec.reporting.figures.captions import captions as all_captions
 from causal2vec.reporting.render.html import fragment, page, slug, to_html
@@ -24,6 +23,7 @@ from causal2vec.reporting.study import Study
 from causal2vec.reporting.tables.build import build_tables
 from causal2vec.reporting.tables.grid import Table
 from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.runtime.files import CHECKOUT, write_text
 
 CITATION = CHECKOUT / "CITATION.cff"
 """The project's own citation file; absent where only the package is installed."""

@@ -40,7 +40,7 @@ def describe_run(manifest: Mapping[str, Any], statistics: Sequence[str] = ()) ->
     """What the report says of how a study was run.
 
     Args:
-        manifest: As `causal2vec.manifest.write_manifest` writes it; whatever it lacks is left out.
+        manifest: As `causal2vec.runtime.manifest.write_manifest` writes it; whatever it lacks is left out.
         statistics: How the statistics were computed, in sentences.
     """
     jobs: dict[str, float] = manifest.get("seconds") or {}

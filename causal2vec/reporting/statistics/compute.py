@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.files import atomic_folder
 from causal2vec.reporting.compare import Panel, check_bases, compare
 from causal2vec.reporting.evidence import (
     ALPHA,
@@ -31,7 +30,8 @@ from causal2vec.reporting.statistics.resample import BLOCKS
 from causal2vec.reporting.statistics.standings import standings
 from causal2vec.reporting.statistics.task import Pair, TaskScores, TaskStatistics, task_statistics
 from causal2vec.reporting.summary import Summary, listed, summarise
-from causal2vec.stops import end_with_parent
+from causal2vec.runtime.files import atomic_folder
+from causal2vec.runtime.signals import end_with_parent
 
 
 def compute_statistics(

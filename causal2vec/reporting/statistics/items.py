@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causal2vec.errors import UserError
-from causal2vec.hints import one_line
+from causal2vec.errors import UserError, one_line
 from causal2vec.reporting.summary import Entry
 
 METRICS = ("mean", "spearman", "max_ap", "v_measure")

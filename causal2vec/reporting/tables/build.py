@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from causal2vec.files import write_text
 from causal2vec.reporting.audits import audit_table, marked
 from causal2vec.reporting.render.html import to_page
 from causal2vec.reporting.render.plain import to_csv, to_latex, to_markdown
@@ -21,6 +20,7 @@ from causal2vec.reporting.tables.published import append_cost_table, published_s
 from causal2vec.reporting.tables.savings import savings_table
 from causal2vec.reporting.tables.scores import scores_table, tasks_table
 from causal2vec.reporting.tables.statistics import ablations_table, differences_table, statistics_table
+from causal2vec.runtime.files import write_text
 
 _BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
     "scores": scores_table,

@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from causal2vec.config.settings import Number, Whole
-from causal2vec.errors import UserError
-from causal2vec.files import read_yaml
-from causal2vec.hints import fault_sentence, hint
+from causal2vec.errors import UserError, fault_sentence, hint
 from causal2vec.reporting.benchmarks import load_benchmarks
 from causal2vec.reporting.tables.grid import Better, Column, Spread
 from causal2vec.reporting.tables.numbers import (
@@ -29,6 +27,7 @@ from causal2vec.reporting.tables.numbers import (
     STANDINGS,
     TRAINING,
 )
+from causal2vec.runtime.files import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Rows = Literal["trained", "untrained", "variants", "imported", "published"]

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from causal2vec.errors import UserError
-from causal2vec.hints import hint
+from causal2vec.errors import UserError, hint
 from causal2vec.reporting.benchmarks import load_benchmarks, task_types
 from causal2vec.reporting.compare import Panel, compare, control_notes, label_columns, labels, split_blocks
 from causal2vec.reporting.evidence import ALL, AVERAGE, ENOUGH_SEEDS, Evidence, Group

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from causal2vec.errors import UserError
-from causal2vec.files import sha256_file, write_text
 from causal2vec.reporting.verify.findings import Findings
+from causal2vec.runtime.files import sha256_file, write_text
 
 SUMS = "SHA256SUMS"
 """The file of checksums in a results folder."""

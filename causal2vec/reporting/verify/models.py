@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, sha256_file, sha256_json
 from causal2vec.models.trust import content_revision
 from causal2vec.reporting.gather import collect_training
 from causal2vec.reporting.verify.cells import first_difference
 from causal2vec.reporting.verify.findings import AGAIN, Findings
+from causal2vec.runtime.files import read_json, sha256_file, sha256_json
 
 _IDENTITY = ("config", "order", "versions", "dtype", "pairs", "sources", "models", "scores_sha256")
-"""What a manifest's ``id`` covers, see `causal2vec.manifest.write_manifest`."""
+"""What a manifest's ``id`` covers, see `causal2vec.runtime.manifest.write_manifest`."""
 
 
 def check_manifest(results: Path, findings: Findings) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.manifest import git_state
 from causal2vec.reporting.study import ELSEWHERE, EXTERNAL
 from causal2vec.reporting.verify.checksums import check_checksums
 from causal2vec.reporting.verify.findings import Findings
 from causal2vec.reporting.verify.models import check_filed, check_manifest, check_models
 from causal2vec.reporting.verify.rebuild import check_made
 from causal2vec.reporting.verify.scores import check_scores
+from causal2vec.runtime.manifest import git_state
 
 
 def verify_results(

@@ -17,15 +17,14 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
-from causal2vec import seals
-from causal2vec.errors import UserError
-from causal2vec.faults import explained
-from causal2vec.folders import UNNAMED, Folders
-from causal2vec.gpus import claim_gpus
-from causal2vec.locks import alone
-from causal2vec.masking import MaskingFormatter, mask
-from causal2vec.resume import note_failure
-from causal2vec.stops import ending_on_signals
+from causal2vec.errors import UserError, explained
+from causal2vec.runtime import seals
+from causal2vec.runtime.folders import UNNAMED, Folders
+from causal2vec.runtime.gpus import claim_gpus
+from causal2vec.runtime.locks import alone
+from causal2vec.runtime.resume import note_failure
+from causal2vec.runtime.secrets import MaskingFormatter, mask
+from causal2vec.runtime.signals import ending_on_signals
 
 LESS_MEMORY = {
     "train_model": "lower budget.mini_batch_size or set budget.gradient_checkpointing",
@@ -47,10 +46,10 @@ def folders_of(snakemake: Any) -> Folders:
 def job(snakemake: Any, *imports: str) -> Iterator[Any]:
     """Log to the rule's log file; end a `UserError` with one sentence on stderr instead of a traceback.
 
-    What the job reads is compared with its checksums first, and what it has made gets one (`causal2vec.seals`). Nobody
-    else makes the same meanwhile: a second process waits. A job that asks for GPUs (``resources: gpu``) gets GPUs of
-    its own, see `claim_gpus`. Progress bars stay on the terminal. The log of any other failure holds its traceback; set
-    ``CAUSAL2VEC_TRACEBACK=1`` to get one for a `UserError` too.
+    What the job reads is compared with its checksums first, and what it has made gets one
+    (`causal2vec.runtime.seals`). Nobody else makes the same meanwhile: a second process waits. A job that asks for
+    GPUs (``resources: gpu``) gets GPUs of its own, see `claim_gpus`. Progress bars stay on the terminal. The log of
+    any other failure holds its traceback; set ``CAUSAL2VEC_TRACEBACK=1`` to get one for a `UserError` too.
 
     Args:
         snakemake: The object that Snakemake gives a script.

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from causal2vec.errors import UserError
-from causal2vec.files import read_record, write_record
+from causal2vec.runtime.files import read_record, write_record
 
 PROJECT = ("causal2vec", "baselines")
 """Packages that count wherever they are installed; others count unless they are installed libraries."""

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from causal2vec.files import read_record, sha256_file, write_record
-from causal2vec.folders import Folders, study_of
+from causal2vec.runtime.files import read_record, sha256_file, write_record
+from causal2vec.runtime.folders import Folders, study_of
 
 _MARKERS = (".snakemake_timestamp",)
 

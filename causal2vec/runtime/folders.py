@@ -1,7 +1,7 @@
 """Where the files of a study lie: the one place that knows.
 
 A study has two folders of its own: ``results/NAME`` with what it is made for, and ``work/NAME`` with what it needs on
-the way. What is the same for several studies is made once, in ``work/shared``, see `causal2vec.shared`.
+the way. What is the same for several studies is made once, in ``work/shared``, see `causal2vec.runtime.shared`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Folders:
 
     @property
     def seals(self) -> Path:
-        """Checksums of artefacts, see `causal2vec.seals`."""
+        """Checksums of artefacts, see `causal2vec.runtime.seals`."""
         return self.work / "seals"
 
     @property

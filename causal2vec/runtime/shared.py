@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from causal2vec import seals
-from causal2vec.files import atomic_file, atomic_folder, sha256_json
-from causal2vec.folders import SHARED
-from causal2vec.locks import alone
+from causal2vec.runtime import seals
+from causal2vec.runtime.files import atomic_file, atomic_folder, sha256_json
+from causal2vec.runtime.folders import SHARED
+from causal2vec.runtime.locks import alone
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from causal2vec.files import CHECKOUT, read_json, sha256_file, sha256_json, write_json
-from causal2vec.masking import mask_values
+from causal2vec.runtime.files import CHECKOUT, read_json, sha256_file, sha256_json, write_json
+from causal2vec.runtime.secrets import mask_values
 
 ROOT = CHECKOUT
 LOCK = CHECKOUT / "requirements.lock"
@@ -38,7 +38,7 @@ def write_manifest(
         sources: The pre-trained models' folders.
         pairs: The folder of training pairs.
         scores: The score table.
-        hardware: What `causal2vec.compute.probe` wrote.
+        hardware: What `causal2vec.runtime.machine.probe` wrote.
         benchmarks: Snakemake's benchmark files; their wall times are listed by stage.
 
     Returns:

@@ -16,8 +16,8 @@ from typing import Any
 
 from causal2vec.config import Compute
 from causal2vec.errors import UserError
-from causal2vec.files import read_json, write_json
-from causal2vec.stops import end_with_parent
+from causal2vec.runtime.files import read_json, write_json
+from causal2vec.runtime.signals import end_with_parent
 
 _LONGEST_SOCKET = 103
 """Bytes in the path of a socket that every system allows (Linux: 107)."""

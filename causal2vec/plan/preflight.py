@@ -10,13 +10,12 @@ import yaml
 
 from causal2vec.config import Config
 from causal2vec.config.runs import Run
-from causal2vec.errors import UserError
+from causal2vec.errors import UserError, hint
 from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
-from causal2vec.files import read_json
-from causal2vec.fingerprint import file_of
-from causal2vec.hints import hint
+from causal2vec.runtime.files import read_json
+from causal2vec.runtime.fingerprint import file_of
 
-_BENCHMARKS = Path(__file__).parent / "reporting" / "benchmarks.yaml"
+_BENCHMARKS = Path(__file__).parents[1] / "reporting" / "benchmarks.yaml"
 
 
 def check_names(config: Config) -> None:

@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from causal2vec import seals
 from causal2vec.errors import UserError
-from causal2vec.files import DRAFT, SETTLED, read_record, remove_draft, write_record
-from causal2vec.folders import SHARED, Folders, refuse_nameless
-from causal2vec.locks import InUseError, alone, take
+from causal2vec.runtime import seals
+from causal2vec.runtime.files import DRAFT, SETTLED, read_record, remove_draft, write_record
+from causal2vec.runtime.folders import SHARED, Folders, refuse_nameless
+from causal2vec.runtime.locks import InUseError, alone, take
 
 SNAKEMAKE = Path(".snakemake")
 
@@ -167,3 +167,21 @@ def clear(folders: Folders) -> None:
     for top in (folders.results, folders.work, SHARED):
         for path in top.rglob(f".*{DRAFT}*"):
             remove_draft(path)
+
+
+HOME = SHARED / "home"
+
+
+def have_home() -> None:
+    """Let this process and its children live in ``work/shared/home`` if the home folder cannot be written.
+
+    What the model hub's cache in the real one holds is still read from there. Call before libraries are imported.
+    """
+    home = Path("~").expanduser()
+    if os.access(home, os.W_OK | os.X_OK):
+        return
+    hub = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface" / "hub"
+    if not {"HF_HOME", "HF_HUB_CACHE"} & os.environ.keys() and os.access(hub, os.R_OK | os.X_OK):
+        os.environ["HF_HUB_CACHE"] = str(hub)
+    HOME.mkdir(parents=True, exist_ok=True)
+    os.environ["HOME"] = str(HOME.absolute())

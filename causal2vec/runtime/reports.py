@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.folders import Folders
+from causal2vec.runtime.folders import Folders
 
 _FILES = ("scores.csv", "items", "efficiency.csv", "training.json", "manifest.json")
 _RULES = {"compute_statistics", "make_tables", "make_plots", "check_claims", "enforce_claims", "write_report"}
