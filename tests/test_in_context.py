@@ -127,8 +127,8 @@ def test_the_shipped_examples_are_of_known_tasks_and_of_all_sources():
 
 def test_no_example_is_an_evaluation_text(task_data):
     """Labels aside: what a classification answers with is not embedded."""
+    from causal2vec.data.pairs.decontaminate import contaminated, index_texts
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks, task_texts
-    from causal2vec.training.decontaminate import contaminated, index_texts
 
     texts: set[str] = set()
     for task in get_tasks(list(PACKAGED_TASKS), task_data):

@@ -19,13 +19,13 @@ from conftest import ROOT, mirrored
 
 from causal2vec.config import Pairs, TextSource
 from causal2vec.config.prompts import load_prompts
+from causal2vec.data.pairs.mix_lines import KEYS, Line, parse_line, written_sources
+from causal2vec.data.pairs.mixes import fetch_pairs, mix_folder, prepare_mix
+from causal2vec.data.pairs.packages import prepare
+from causal2vec.data.pairs.texts import read_texts
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import sha256_tree
 from causal2vec.training.batches import column_prompts, load_training_data, read_pairs
-from causal2vec.training.mix_lines import KEYS, Line, parse_line, written_sources
-from causal2vec.training.mixes import fetch_pairs, mix_folder, prepare_mix
-from causal2vec.training.pairs import prepare
-from causal2vec.training.texts import read_texts
 
 E5 = (
     "allnli", "dureader", "eli5_question_answer", "fever", "hotpot_qa", "miracl", "mrtydi", "msmarco_passage",
@@ -286,7 +286,7 @@ from sentence_transformers.base.sampler import NoDuplicatesBatchSampler, Proport
 from torch.utils.data import ConcatDataset
 from causal2vec.config import Pairs
 from causal2vec.training.batches import load_training_data
-from causal2vec.training.pairs import prepare
+from causal2vec.data.pairs.packages import prepare
 
 def anonymous():
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -399,8 +399,8 @@ import sys
 from pathlib import Path
 from causal2vec.config import Pairs
 from causal2vec.errors import run_cli
-from causal2vec.training.mixes import fetch_pairs
-from causal2vec.training.pairs import prepare
+from causal2vec.data.pairs.mixes import fetch_pairs
+from causal2vec.data.pairs.packages import prepare
 
 pairs = Pairs(kind="bge", repository="some/mix", revision=sys.argv[2], sources={sys.argv[3]: 1.0}, negatives=1,
               validation=0, decontaminate_ngram=None)

@@ -301,7 +301,7 @@ def test_a_branch_that_is_not_there_is_named(root, pointed, tmp_path):
 
 
 def test_a_task_that_loads_itself_fails_in_one_sentence():
-    from causal2vec.fetch.tasks import _load_once
+    from causal2vec.evaluation.tasks.download import _load_once
 
     def load() -> None:
         raise ConnectionError("no route\nto anything")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from faulty_server import Fault, serving
 
-from causal2vec.corpora import indexes, packages
+from causal2vec.data.corpora import indexes, packages
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import read_json, sha256_file
 

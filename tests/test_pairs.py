@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from causal2vec.corpora.text import plain
+from causal2vec.data.corpora.text import plain
+from causal2vec.data.pairs.decontaminate import contaminated, index_files, index_texts
+from causal2vec.data.pairs.packages import SOURCES, SYMMETRIC, prepare_pairs, read_pairs
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import PACKAGED_TASKS, write_task_texts
 from causal2vec.runtime.files import sha256_tree
 from causal2vec.training.batches import load_training_data
-from causal2vec.training.decontaminate import contaminated, index_files, index_texts
-from causal2vec.training.pairs import SOURCES, SYMMETRIC, prepare_pairs, read_pairs
 
 EVERYTHING = 1_000_000
 MIX = {

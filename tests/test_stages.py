@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from causal2vec.config import Lora, Mntp, Simcse, TextSource
 from causal2vec.config.settings import Masking
+from causal2vec.data.pairs.texts import fetch_texts, read_texts
 from causal2vec.errors import UserError
 from causal2vec.training import stages
 from causal2vec.training.mntp import _collator, pretrain_mntp
 from causal2vec.training.simcse import pretrain_simcse, with_dropout
-from causal2vec.training.texts import fetch_texts, read_texts
 
 LORA = Lora(rank=4, alpha=8)
 SIMCSE = Simcse(steps=6, batch_size=8, max_length=32, learning_rate=1e-2)
@@ -137,7 +137,7 @@ import sys
 import warnings
 from pathlib import Path
 from causal2vec.config import TextSource
-from causal2vec.training.texts import fetch_texts, read_texts
+from causal2vec.data.pairs.texts import fetch_texts, read_texts
 source, output = TextSource(**{source.model_dump()!r}), Path({str(tmp_path / "record.json")!r})
 if sys.argv[1] == "fetch":
     fetch_texts(source, output, where="mntp.texts")

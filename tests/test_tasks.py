@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from causal2vec.corpora.packages import load_packages
+from causal2vec.data.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import (
     PACKAGED_TASKS,

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.config.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp, TextSource
+from causal2vec.data.pairs.texts import read_texts
 from causal2vec.errors import UserError
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.runtime.machine import attention_backend
@@ -29,7 +30,6 @@ from causal2vec.training.batches import column_prompts, load_training_data, read
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
 from causal2vec.training.lora import adapted, attach_lora
 from causal2vec.training.precision import build_to_train
-from causal2vec.training.texts import read_texts
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(steps=6, batch_size=4, max_length=48, temperature=0.05, save_steps=2, lora=Lora(rank=4, alpha=8))

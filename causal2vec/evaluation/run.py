@@ -16,7 +16,7 @@ from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
 from causal2vec.evaluation.finished import checksums, is_done, record_of
-from causal2vec.fetch.tasks import parts_of
+from causal2vec.evaluation.tasks.download import parts_of
 from causal2vec.runtime.files import (
     atomic_file,
     atomic_folder,
@@ -127,7 +127,8 @@ def evaluate_model(
         seed: Of the evaluation's own sampling (few-shot examples, clustered documents); 0 is mteb's own choice.
         progress: Show bars.
         only: Those of the tasks (a benchmark's too) that are run; ``None`` runs all.
-        fetched: What `causal2vec.fetch.tasks.fetch_tasks` downloaded; the tasks are read from there, without a network.
+        fetched: What `causal2vec.evaluation.tasks.download.fetch_tasks` downloaded; the tasks are read from there,
+        without a network.
         keep_state: See `causal2vec.runtime.files.settle`.
 
     Raises:
@@ -137,8 +138,8 @@ def evaluate_model(
 
     from causal2vec.evaluation.encoder import PromptedEncoder, batching, model_meta
     from causal2vec.evaluation.tasks import get_tasks
+    from causal2vec.evaluation.tasks.download import read_from_cache
     from causal2vec.evaluation.vectors import Vectors, place
-    from causal2vec.fetch.tasks import read_from_cache
     from causal2vec.speed.cpu_layers import fast_layers
 
     batches = batching(model, batch_size, batch_tokens)

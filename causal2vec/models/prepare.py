@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.config import ModelSource
-from causal2vec.corpora.packages import fetch_package
+from causal2vec.data.corpora.packages import fetch_package
 from causal2vec.errors import UserError, one_line
 from causal2vec.fetch.hub import from_cache
 from causal2vec.fetch.models import BIN, SAFETENSORS, obtain_model

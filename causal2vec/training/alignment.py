@@ -28,6 +28,7 @@ from transformers import set_seed
 
 from causal2vec.config import Alignment
 from causal2vec.config.runs import Run
+from causal2vec.data.pairs.texts import read_texts
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.modeling_causal2vec import Causal2Vec
@@ -35,7 +36,6 @@ from causal2vec.runtime.files import atomic_folder, settle, sha256_json, sha256_
 from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
 from causal2vec.training.precision import build_to_train
 from causal2vec.training.stages import check_loss, run_trainer, stage_arguments
-from causal2vec.training.texts import read_texts
 from causal2vec.training.trainer import EqualTermsTrainer
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config.prompts import Prompts
+from causal2vec.data.pairs.mix_files import NEGATIVE, PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
 from causal2vec.errors import UserError, one_line
 from causal2vec.training import ranks
-from causal2vec.training.mix_files import NEGATIVE, PAIR_COLUMNS, ROWS, arrow_stream, is_text, text_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

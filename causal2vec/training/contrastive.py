@@ -236,8 +236,8 @@ def prepare_token(module: Embedder, folders: dict[str, Path], pairs: Path) -> No
     """The first value of the Contextual token of a method that has one: as alignment left it, or fitted."""
     from safetensors.torch import load_file
 
+    from causal2vec.data.pairs.texts import read_texts
     from causal2vec.modeling_causal2vec import Causal2Vec
-    from causal2vec.training.texts import read_texts
 
     if not isinstance(module, Causal2Vec):
         return

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from causal2vec.config import Lora, Mntp
+from causal2vec.data.pairs.texts import read_texts
 from causal2vec.errors import UserError
 from causal2vec.models.check_llm import check_llm
 from causal2vec.runtime.files import settle
@@ -38,7 +39,6 @@ from causal2vec.training.stages import (
     work_of,
     write_base,
 )
-from causal2vec.training.texts import read_texts
 
 MASKS = "masks.pt"
 

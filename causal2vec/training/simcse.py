@@ -18,6 +18,7 @@ from transformers import AutoConfig, set_seed
 
 from baselines.bidirectional import Bidirectional
 from causal2vec.config import Lora, Simcse
+from causal2vec.data.pairs.texts import read_texts
 from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
 from causal2vec.models.check_llm import check_backbone
@@ -33,7 +34,6 @@ from causal2vec.training.stages import (
     work_of,
     write_base,
 )
-from causal2vec.training.texts import read_texts
 from causal2vec.training.trainer import EqualTermsTrainer
 
 

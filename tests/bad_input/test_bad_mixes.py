@@ -11,8 +11,8 @@ import pytest
 from bad_cases import Case, check, write
 
 from causal2vec.config import Pairs, TextSource
-from causal2vec.training.mixes import prepare_mix
-from causal2vec.training.texts import read_texts
+from causal2vec.data.pairs.mixes import prepare_mix
+from causal2vec.data.pairs.texts import read_texts
 
 LINE = {"query": "a", "positive": "b", "negative": "c"}
 

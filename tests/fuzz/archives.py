@@ -1,4 +1,4 @@
-"""Harness: `causal2vec.corpora.archives` on zip and tar files that are wrong in every way.
+"""Harness: `causal2vec.data.corpora.archives` on zip and tar files that are wrong in every way.
 
 The fuzzer's bytes decide how an archive is built (names, kinds, sizes, extended headers, compression), and which of
 its bytes are changed afterwards; so most archives are almost right, and what reads them gets far into them.
@@ -13,8 +13,8 @@ import zipfile
 
 import atheris
 
-with atheris.instrument_imports(include=["causal2vec.corpora.archives"]):
-    from causal2vec.corpora import archives
+with atheris.instrument_imports(include=["causal2vec.data.corpora.archives"]):
+    from causal2vec.data.corpora import archives
 from guard import Scratch, fuzz, guarded
 
 from causal2vec.errors import UserError

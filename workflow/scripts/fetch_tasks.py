@@ -1,4 +1,4 @@
-from causal2vec.fetch.tasks import fetch_tasks
+from causal2vec.evaluation.tasks.download import fetch_tasks
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.shared import shared
 

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 from causal2vec.config import Pairs
+from causal2vec.data.pairs.packages import prepare
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.shared import shared
-from causal2vec.training.pairs import prepare
 
 with job(snakemake) as s:
     pairs = Pairs(**s.params.pairs)

@@ -7,7 +7,7 @@ from typing import Any
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from causal2vec.config.settings import MAIN_SCORE
-from causal2vec.corpora.packages import Package, load_packages
+from causal2vec.data.corpora.packages import Package, load_packages
 from causal2vec.evaluation.tasks.packaged import (
     PackagedClassification,
     PackagedClustering,

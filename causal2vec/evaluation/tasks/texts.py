@@ -45,8 +45,8 @@ def write_task_texts(names: list[str], data: Path, output: Path, fetched: Path |
     """Write the unique texts of the named tasks to one parquet file with columns ``task`` and ``text``.
 
     Names are those of `get_tasks`; tasks of mteb load their data as mteb does, from the files that ``fetched`` (the
-    record of `causal2vec.fetch.tasks.fetch_tasks`) lists where it is given. Tasks are loaded and dropped one by one.
-    Returns the number of rows.
+    record of `causal2vec.evaluation.tasks.download.fetch_tasks`) lists where it is given. Tasks are loaded and
+    dropped one by one. Returns the number of rows.
 
     Raises:
         UserError: A name is unknown or the data of a packaged task is missing.
@@ -54,8 +54,8 @@ def write_task_texts(names: list[str], data: Path, output: Path, fetched: Path |
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from causal2vec.evaluation.tasks.download import read_from_cache
     from causal2vec.evaluation.tasks.registry import get_tasks
-    from causal2vec.fetch.tasks import read_from_cache
 
     rows: dict[str, str] = {}
     for task in get_tasks(names, data):

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from causal2vec.data.pairs.mix_files import NEGATIVE
+from causal2vec.data.pairs.mix_lines import Keys, Line, Source
+from causal2vec.data.rows import Row, columns_of, files_like, plain, read_rows, require
 from causal2vec.errors import UserError
-from causal2vec.rows import Row, columns_of, files_like, plain, read_rows, require
-from causal2vec.training.mix_files import NEGATIVE
-from causal2vec.training.mix_lines import Keys, Line, Source
 
 if TYPE_CHECKING:
     from causal2vec.config.settings import PairFiles, Pairs

@@ -1,6 +1,6 @@
 """Read the unpacked data packages of prose: articles, recipes, verses, rated texts.
 
-Every reader takes a folder that `causal2vec.corpora.packages.fetch_package` filled and returns plain
+Every reader takes a folder that `causal2vec.data.corpora.packages.fetch_package` filled and returns plain
 records in a fixed order. Nothing from a package is ever imported or executed.
 """
 
@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.corpora.archives import read_inner_tar
-from causal2vec.corpora.text import held_out, tidy
+from causal2vec.data.corpora.archives import read_inner_tar
+from causal2vec.data.corpora.text import held_out, tidy
 from causal2vec.errors import UserError
 
 __all__ = [

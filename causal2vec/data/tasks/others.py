@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from causal2vec.corpora.readers import LeeNews, Snippet, WordPair, read_lee_news, read_vader, read_wordsim
-from causal2vec.corpora.splits import Split, package_folder
-from causal2vec.corpora.terms import Phenotype
-from causal2vec.corpora.text import plain, without_years
-from causal2vec.evaluation.tasks.build_retrieval import (
+from causal2vec.data.corpora.readers import LeeNews, Snippet, WordPair, read_lee_news, read_vader, read_wordsim
+from causal2vec.data.corpora.splits import Split, package_folder
+from causal2vec.data.corpora.terms import Phenotype
+from causal2vec.data.corpora.text import plain, without_years
+from causal2vec.data.tasks.retrieval import (
     Columns,
     Tables,
     aws_operations,
     siblings,
     wiki_documents,
 )
-from causal2vec.evaluation.tasks.selection import by_hash, has_digit, overlap, unique
+from causal2vec.data.tasks.selection import by_hash, has_digit, overlap, unique
 
 T = TypeVar("T")
 

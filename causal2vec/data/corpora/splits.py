@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.corpora.readers import (
+from causal2vec.data.corpora.readers import (
     Article,
     Recipe,
     Verse,
@@ -14,8 +14,8 @@ from causal2vec.corpora.readers import (
     read_recipes,
     read_wikipedia,
 )
-from causal2vec.corpora.terms import Diagnosis, Operation, Phenotype, read_aws, read_hpo, read_icd10
-from causal2vec.corpora.text import held_out
+from causal2vec.data.corpora.terms import Diagnosis, Operation, Phenotype, read_aws, read_hpo, read_icd10
+from causal2vec.data.corpora.text import held_out
 from causal2vec.errors import UserError
 
 HELD_OUT_SHARE = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from causal2vec.corpora.splits import Split
-from causal2vec.corpora.text import split_first_sentence, words_of_name
+from causal2vec.data.corpora.splits import Split
+from causal2vec.data.corpora.text import split_first_sentence, words_of_name
 
 
 class RawPair(NamedTuple):

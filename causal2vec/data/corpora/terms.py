@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.corpora.readers import data_file, read_data
-from causal2vec.corpora.text import strip_html, tidy
+from causal2vec.data.corpora.readers import data_file, read_data
+from causal2vec.data.corpora.text import strip_html, tidy
 from causal2vec.errors import UserError
 
 

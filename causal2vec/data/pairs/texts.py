@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.config import TextSource
+from causal2vec.data.pairs.mix_files import is_text
 from causal2vec.errors import UserError, one_line
 from causal2vec.runtime.files import json_value, read_json, write_json
-from causal2vec.training.mix_files import is_text
 
 FORMATS = (".txt", ".jsonl", ".parquet")
 

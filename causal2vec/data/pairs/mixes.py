@@ -10,9 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from causal2vec.errors import UserError
-from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
-from causal2vec.training.mix_files import (
+from causal2vec.data.pairs.mix_files import (
     PAIR_COLUMNS,
     ROWS,
     arrow_stream,
@@ -21,7 +19,7 @@ from causal2vec.training.mix_files import (
     parquet_stream,
     text_schema,
 )
-from causal2vec.training.mix_lines import (
+from causal2vec.data.pairs.mix_lines import (
     SUFFIXES,
     Example,
     Keys,
@@ -35,6 +33,8 @@ from causal2vec.training.mix_lines import (
     written_source,
     written_sources,
 )
+from causal2vec.errors import UserError
+from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from causal2vec.config import Pairs
-    from causal2vec.training.decontaminate import NgramIndex
+    from causal2vec.data.pairs.decontaminate import NgramIndex
 
 _HASHES = ("validation_key", "query_key", "positive_key")
 _WHERE = "pairs.repository"
@@ -97,8 +97,8 @@ def prepare_mix(pairs: Pairs, folder: Path | None, output: Path, *, eval_texts: 
         UserError: A file or source is absent, a line is at fault (with file and line number), no line of a source
             has a hard negative although they are asked for, or there are too few pairs for validation.
     """
-    from causal2vec.training.decontaminate import index_files
-    from causal2vec.training.pair_files import own_source
+    from causal2vec.data.pairs.decontaminate import index_files
+    from causal2vec.data.pairs.own import own_source
 
     if not pairs.sources:
         raise UserError("pairs.sources names no source")
@@ -187,7 +187,7 @@ def _rows(
 def _without_leaks(rows: list[_Row], index: NgramIndex | None) -> list[_Row]:
     if index is None:
         return rows
-    from causal2vec.training.decontaminate import contaminated
+    from causal2vec.data.pairs.decontaminate import contaminated
 
     leaked = contaminated((r.example.query for r in rows), index)
     leaked |= contaminated((r.example.positive for r in rows), index)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from causal2vec.corpora.readers import Article, Recipe
-from causal2vec.corpora.splits import Split
-from causal2vec.corpora.terms import Operation, Phenotype
-from causal2vec.corpora.text import plain, shorten, without_years, words_of_name
-from causal2vec.evaluation.tasks.selection import by_hash, has_digit, overlap, unique
+from causal2vec.data.corpora.readers import Article, Recipe
+from causal2vec.data.corpora.splits import Split
+from causal2vec.data.corpora.terms import Operation, Phenotype
+from causal2vec.data.corpora.text import plain, shorten, without_years, words_of_name
+from causal2vec.data.tasks.selection import by_hash, has_digit, overlap, unique
 
 Columns = dict[str, list[Any]]
 Tables = dict[str, Columns]

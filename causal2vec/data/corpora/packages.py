@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from causal2vec.corpora.archives import unpack
-from causal2vec.corpora.indexes import download_archive
+from causal2vec.data.corpora.archives import unpack
+from causal2vec.data.corpora.indexes import download_archive
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
 

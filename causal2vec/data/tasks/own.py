@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from causal2vec.config.settings import TASK_FILES, OwnTask
+from causal2vec.data.rows import Row, columns_of, files_like, plain, read_rows, require
+from causal2vec.data.tasks.retrieval import Columns, Tables
 from causal2vec.errors import UserError
-from causal2vec.evaluation.tasks.build_retrieval import Columns, Tables
-from causal2vec.rows import Row, columns_of, files_like, plain, read_rows, require
 
 ALIASES = {
     "id": ("_id",),

@@ -7,15 +7,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from causal2vec.corpora.splits import Split, read_split
-from causal2vec.corpora.text import plain, shorten, tidy
+from causal2vec.data.corpora.splits import Split, read_split
+from causal2vec.data.corpora.text import plain, shorten, tidy
+from causal2vec.data.pairs.decontaminate import NgramIndex, contaminated, index_files
+from causal2vec.data.pairs.mix_files import PAIR_COLUMNS, write_training_files
+from causal2vec.data.pairs.mixes import mix_folder, prepare_mix
+from causal2vec.data.pairs.sources import CORPUS, SOURCES, SYMMETRIC, RawPair
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import atomic_folder, sha256_file, write_json
 from causal2vec.training.batches import read_pairs
-from causal2vec.training.decontaminate import NgramIndex, contaminated, index_files
-from causal2vec.training.mix_files import PAIR_COLUMNS, write_training_files
-from causal2vec.training.mixes import mix_folder, prepare_mix
-from causal2vec.training.sources import CORPUS, SOURCES, SYMMETRIC, RawPair
 
 if TYPE_CHECKING:
     from causal2vec.config import Pairs
@@ -50,7 +50,7 @@ def prepare(
         fetched: For a mix from the hub: the record of its download.
 
     Raises:
-        UserError: As in `prepare_pairs` and `causal2vec.training.mixes.prepare_mix`.
+        UserError: As in `prepare_pairs` and `causal2vec.data.pairs.mixes.prepare_mix`.
     """
     if pairs.kind == "files":
         return prepare_mix(pairs, None, output, eval_texts=eval_texts)

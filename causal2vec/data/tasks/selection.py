@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from causal2vec.corpora.text import plain
+from causal2vec.data.corpora.text import plain
 
 T = TypeVar("T")
 _FUNCTION_WORDS = re.compile(

@@ -1,0 +1,1 @@
+"""Training pairs: collected, cleaned, freed of evaluation texts, split, written."""
