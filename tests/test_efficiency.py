@@ -13,6 +13,7 @@ from conftest import METHODS, TEXTS, build
 from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency import energy, machine, worker
 from causal2vec.efficiency.counting import count
+from causal2vec.efficiency.flops import forward_flops
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
 from causal2vec.efficiency.measure import measure_efficiency, with_variants
 from causal2vec.efficiency.order import Case, cases_of, number_of_texts
@@ -20,7 +21,6 @@ from causal2vec.efficiency.worker import Model, Question, answer, override
 from causal2vec.efficiency.workloads import Workload, make_workloads
 from causal2vec.errors import UserError
 from causal2vec.models.folder import save_model
-from causal2vec.plan.flops import forward_flops
 from causal2vec.reporting.schema import read_efficiency
 
 REUSING = {"last_token", "echo", "in_context", "causal2vec+after_instruction"}

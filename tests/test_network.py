@@ -263,7 +263,7 @@ def test_the_worst_case_is_what_the_documentation_says():
 def test_a_plan_asks_a_hub_that_stalls_once(root, pointed):
     from transformers import AutoConfig
 
-    from causal2vec.plan.architecture import _from_hub
+    from causal2vec.efficiency.architecture import _from_hub
 
     assert AutoConfig  # imported before the clock starts
     source = ModelSource(kind="llm", source="hub", repository="org/m", revision=COMMIT)

@@ -17,14 +17,14 @@ from conftest import METHODS, ROOT, build
 from causal2vec.config import Lora, ModelSource, load_config
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import runs_of
+from causal2vec.efficiency.architecture import load_architecture, lora_parameters
+from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokenizer
 from causal2vec.errors import UserError
-from causal2vec.plan.architecture import load_architecture, lora_parameters
 from causal2vec.plan.build import make_plan, whole_number
 from causal2vec.plan.compare import compare, report
-from causal2vec.plan.flops import forward_flops, training_flops
 from causal2vec.plan.memory import Load, activations, bytes_per_token, training_memory
 from causal2vec.plan.rates import ASSUMED, accelerators, choose, merge
-from causal2vec.plan.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokenizer
 from causal2vec.plan.render import count, hours_text, write_plan
 from causal2vec.plan.schedule import Task, longest_path, makespan
 from causal2vec.plan.texts import batches, sample_pairs, stage_widths

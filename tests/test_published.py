@@ -14,6 +14,7 @@ from causal2vec.config.prompts import load_prompts
 from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.curves import curves
 from causal2vec.efficiency.law import Law, Linear, Part, Reading, Shape, Speed
+from causal2vec.efficiency.names import EMBED, GROW, PUBLISHED_LENGTH
 from causal2vec.efficiency.published import (
     EXAMPLES,
     PROMPTS,
@@ -24,7 +25,6 @@ from causal2vec.efficiency.published import (
 )
 from causal2vec.reporting.claims.ledger import check_claims
 from causal2vec.reporting.render.plain import to_markdown
-from causal2vec.reporting.schema import EMBED, GROW, PUBLISHED_LENGTH
 from causal2vec.runtime.fingerprint import closure
 
 ONE = Linear(1, 1, 1)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from causal2vec.efficiency.flops import forward_flops
 from causal2vec.efficiency.machine import architecture
 from causal2vec.encoding import encode
-from causal2vec.plan.flops import forward_flops
 from causal2vec.speed.last_layer import left_out, weights_left_out
 
 

@@ -12,14 +12,21 @@ import pandas as pd
 
 from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.law import Cost, Law, Lengths, Linear, Shape, Speed, append_cost, cost
-from causal2vec.efficiency.order import EXAMPLES, INSTRUCTION, PLAIN, number_of_texts
-from causal2vec.reporting.schema import EMBED, GROW, READ_AGAIN, READ_ONCE
+from causal2vec.efficiency.names import EMBED, EXAMPLES, GROW, INSTRUCTION, PLAIN, READ_AGAIN, READ_ONCE
+from causal2vec.efficiency.order import number_of_texts
 
 MORE = 32
 """Tokens that a text grows by."""
 
 STEPS_PER_OCTAVE, PROMPTS = 2, 13
 """How finely lengths of texts are told, and how many lengths of examples."""
+
+
+COLUMNS = [
+    "method", "what", "setting", "reuse", "text_tokens", "prompt_tokens", "llm_tokens", "encoder_tokens",
+    "computed_tokens", "gflops_per_text", "ms_per_text",
+]  # fmt: skip
+"""Of `curves`, in order."""
 
 
 class Point(NamedTuple):
@@ -76,7 +83,7 @@ def curves(
             if point.text in growing:
                 grown = append_cost(law, shapes[method], lengths, MORE, encoder_ratio=encoder_ratio)
                 rows.append(_row(method, GROW, point, False, grown, speed, 1.0))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(

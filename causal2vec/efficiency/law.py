@@ -2,8 +2,9 @@
 
 How many tokens a method reads is linear in the lengths of a text and of what stands before it. The method's own code is
 asked for the coefficients (`law_of`), so that a new method has its law without a line of its own; everything else here
-are pure functions of them. FLOPs are those of `causal2vec.plan.flops`. Where a beginning is read once for all texts
-(`reuse`), its cost is shared out over them. Seconds follow from FLOPs by the `Speed` that one method was measured at.
+are pure functions of them. FLOPs are those of `causal2vec.efficiency.flops`. Where a beginning is read once for all
+texts (`reuse`), its cost is shared out over them. Seconds follow from FLOPs by the `Speed` that one method was
+measured at.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from causal2vec.efficiency.flops import forward_flops
 from causal2vec.errors import UserError
-from causal2vec.plan.flops import forward_flops
 
 
 class Lengths(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from causal2vec.plan.architecture import Architecture
+from causal2vec.efficiency.architecture import Architecture
 
 RATE_SECONDS = 0.02
 """Seconds that one shape of matrix is multiplied for, each time; at least `RATE_ROUNDS` times."""

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, TypeVar
 
 from causal2vec.config.settings import Efficiency
-
-MIXED = "mixed"
-"""The row on real texts of mixed length, cut as in the evaluation; rows of one length are never cut."""
-
-TASK = "task:"
-"""What ``text_tokens`` begins with in a row on the texts of an evaluation task, cut likewise."""
-
-PLAIN, INSTRUCTION, EXAMPLES = "plain", "instruction", "examples"
-"""What stands before every text: nothing; an instruction; examples and an instruction."""
+from causal2vec.efficiency.names import (
+    EXAMPLES,
+    INSTRUCTION,
+    MIXED,
+    PLAIN,
+    TASK,
+)
 
 FEWEST, FEWEST_SHARING = 2, 8
 """Texts of a measurement at least, however long they are; and where they share a beginning that is read once."""
 
-QUERIES = 2
+LATENCY_TEXTS = 2
 """Single texts that latency is the mean of, in every repetition."""
 
 

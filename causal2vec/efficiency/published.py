@@ -17,14 +17,12 @@ from causal2vec.config import Config
 from causal2vec.config.prompts import ASYMMETRIC, Prompts, load_prompts
 from causal2vec.config.runs import Run, runs_of
 from causal2vec.config.settings import VARIANT, ZERO_SHOT
+from causal2vec.efficiency.curves import COLUMNS as CURVES
 from causal2vec.efficiency.curves import curves
 from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, Speed, cost, law_of, saving, shape_of, speed_of
-from causal2vec.evaluation.costs import evaluated_parts
-from causal2vec.reporting.schema import (
+from causal2vec.efficiency.names import (
     DOCUMENTS,
-    LAW_COLUMNS,
     PARTS,
-    PUBLISHED_COLUMNS,
     PUBLISHED_LENGTH,
     PUBLISHED_ON,
     QUERIES,
@@ -32,6 +30,7 @@ from causal2vec.reporting.schema import (
     SAVES,
     WHOLE_TASK,
 )
+from causal2vec.evaluation.costs import evaluated_parts
 from causal2vec.runtime.files import CHECKOUT
 
 EXAMPLES = Path(__file__).with_name("icl_example_lengths.csv")
@@ -47,6 +46,12 @@ TEMPLATE_TOKENS = 13
 
 BATCH_TOKENS = 4096
 """Tokens of a full batch, assumed; they decide whether reading a short beginning once pays."""
+
+COLUMNS = [
+    "task", "type", "part", "rival", "reuse", "texts", "text_tokens", "instruction_tokens", "example_tokens",
+    "our_tokens", "their_tokens", "tokens_saved", "flops_saved", "time_saved",
+]  # fmt: skip
+"""Of `savings`, in order."""
 
 PARTLY_NAMED = {"CQADupstackRetrieval": "CQADupstack"}
 """A task's name in mteb -> in `EXAMPLES`, where they differ."""
@@ -186,7 +191,7 @@ def savings(
                             "time_saved": saving(mine[2], theirs[2]) if speed else None,
                         }
                     )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _costs(
@@ -259,9 +264,10 @@ def write_predictions(
         own = costs[costs["base"] == base]
         if len(own) and laws:
             drawn.append(curves(laws, shapes, own, config.efficiency, speed, per_token).assign(base=base))
-    for tables, columns, output in ((saved, PUBLISHED_COLUMNS, published), (drawn, LAW_COLUMNS, law)):
-        made = pd.concat(tables)[list(columns)] if tables else pd.DataFrame(columns=list(columns))
-        write_text(output, made.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for tables, columns, output in ((saved, COLUMNS, published), (drawn, CURVES, law)):
+        made = pd.concat(tables) if tables else pd.DataFrame(columns=["base", *columns])
+        text = made[["base", *columns]].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        write_text(output, text)
 
 
 def measured_speed(efficiency: Any, base: str) -> Speed | None:
@@ -285,8 +291,8 @@ def _compared(config: Config, base: str) -> dict[str, Run]:
 def _shaped(config: Config, run: Run, work: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from causal2vec.plan.architecture import load_architecture
-    from causal2vec.plan.reading import build
+    from causal2vec.efficiency.architecture import load_architecture
+    from causal2vec.efficiency.reading import build
 
     names = {"llm": run.base, "encoder": run.encoder}
     parts = {part: load_architecture(name, config.models[name], work) for part, name in names.items()}

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from causal2vec.efficiency.counting import Counts, count, prompt_tokens, reads_once
 from causal2vec.efficiency.energy import Meter, open_meter
 from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, process_mb, reset_peak, timed
-from causal2vec.efficiency.order import EXAMPLES, QUERIES
+from causal2vec.efficiency.names import EXAMPLES
+from causal2vec.efficiency.order import LATENCY_TEXTS
 from causal2vec.efficiency.workloads import Workload
 from causal2vec.encoding import encode, tokens_per_batch
 from causal2vec.runtime.machine import keep_freed_memory
@@ -149,7 +150,7 @@ def _time(
     seconds = timed(lambda: encode(model, texts, prompt=prompt or None, batch_tokens=batch_tokens), device)
     joules = meter.since(before) if meter else None
     peak = peak_mb(device, idle_mb)
-    return Timing(seconds, _latency(model, texts[:QUERIES], prompt, device), joules, peak)
+    return Timing(seconds, _latency(model, texts[:LATENCY_TEXTS], prompt, device), joules, peak)
 
 
 def _latency(model: Any, texts: list[str], prompt: str, device: str) -> float:

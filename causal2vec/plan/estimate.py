@@ -10,19 +10,14 @@ from typing import Any, NamedTuple
 from causal2vec.config import ZERO_SHOT, Config, Mntp, Simcse
 from causal2vec.config.prompts import ASYMMETRIC, Prompts, prompts_of
 from causal2vec.config.runs import Run
-from causal2vec.efficiency.order import (
-    PLAIN,
-    QUERIES,
-    cases_of,
-    number_of_texts,
-    side_by_side,
-)
+from causal2vec.efficiency.architecture import Architecture, load_architecture, lora_parameters
+from causal2vec.efficiency.flops import forward_flops, prediction_flops, training_flops
+from causal2vec.efficiency.names import PLAIN
+from causal2vec.efficiency.order import LATENCY_TEXTS, cases_of, number_of_texts, side_by_side
+from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, Tokens
 from causal2vec.encoding import tokens_per_batch
-from causal2vec.plan.architecture import Architecture, load_architecture, lora_parameters
-from causal2vec.plan.flops import forward_flops, prediction_flops, training_flops
 from causal2vec.plan.memory import Load, Memory, encoding_memory, training_memory
 from causal2vec.plan.rates import IMPORTS
-from causal2vec.plan.reading import CHARACTERS_PER_TOKEN, Reader, Tokens
 from causal2vec.plan.texts import a_text, sample_pairs, stage_widths
 from causal2vec.plan.train import contrastive
 
@@ -250,7 +245,7 @@ class Estimator:
                 read = length + (0 if case.reuse or case.setting == PLAIN else asked + case.examples)
                 batch = self.reader(run).count([a_text(round(read))], "", 4 * round(read) + 64)
                 measured = number_of_texts(settings, read, sharing=case.reuse)
-                texts = measured * (settings.repeats + 1) + QUERIES * settings.repeats
+                texts = measured * (settings.repeats + 1) + LATENCY_TEXTS * settings.repeats
                 flops += texts * _forward(self._used(run), batch)
                 tokens += texts * (batch.llm or batch.encoder)
         parameters = sum(map(self.parameters, runs))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from causal2vec.plan.architecture import Architecture
+from causal2vec.efficiency.architecture import Architecture
 
 CONTEXT = 1.0e9
 """Bytes of a CUDA context with its libraries' workspaces (assumed)."""

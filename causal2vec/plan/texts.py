@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from causal2vec.config import Pairs
-from causal2vec.plan.reading import CHARACTERS_PER_TOKEN
+from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN
 
 ASSUMED = {"packages": (12, 60), "e5": (20, 130), "bge": (20, 130), "files": (20, 130)}
 """Mean tokens of a query (without its instruction) and of a passage, per kind of mix, where no pairs are prepared."""

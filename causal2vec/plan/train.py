@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from causal2vec.plan.architecture import Architecture, lora_parameters
-from causal2vec.plan.flops import forward_flops, training_flops
+from causal2vec.efficiency.architecture import Architecture, lora_parameters
+from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.reading import Reader, Tokens
 from causal2vec.plan.memory import Load, Memory, training_memory
-from causal2vec.plan.reading import Reader, Tokens
 from causal2vec.plan.texts import ASSUMED_SOURCE, batches
 from causal2vec.training.lora import learns_prefix
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from causal2vec.efficiency.names import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK
 from causal2vec.reporting.compare import counterpart
-from causal2vec.reporting.schema import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK
 from causal2vec.reporting.summary import Entry, is_variant, pairs, twin_of
 
 Row = dict[str, Any]

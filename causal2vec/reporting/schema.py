@@ -11,37 +11,23 @@ from typing import Any
 
 import pandas as pd
 
+from causal2vec.efficiency.names import (
+    EMBED,
+    EXAMPLES,
+    GROW,
+    INSTRUCTION,
+    MIXED,
+    PARTS,
+    PLAIN,
+    READ_AGAIN,
+    READ_ONCE,
+    TASK,
+)
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import read_json
 
-MIXED = "mixed"
-"""The word in ``text_tokens`` that marks a row measured on real texts of mixed length."""
-
-TASK = "task:"
-"""What ``text_tokens`` begins with in a row measured on the texts of an evaluation task."""
-
-PLAIN, INSTRUCTION, EXAMPLES = "plain", "instruction", "examples"
-"""What stands before every text: nothing, an instruction, or an instruction with in-context examples."""
-
-READ_AGAIN, READ_ONCE = "no", "yes"
-"""The values of ``reuse``: a beginning that all texts share is read for each of them, or once for all."""
-
 UNTRAINED_SUFFIX = "-zero_shot"
 """What the name of an untrained twin ends with."""
-
-PUBLISHED_ON = "MTEB(eng, v1)"
-"""The benchmark whose texts ``efficiency_published.csv`` is about, cut at `PUBLISHED_LENGTH` tokens."""
-
-PUBLISHED_LENGTH = 512
-
-QUERIES, DOCUMENTS, WHOLE_TASK = PARTS = ("queries", "documents", "whole task")
-"""What is embedded of a task, in the column ``part``."""
-
-SAVES = "causal2vec"
-"""Whose savings ``efficiency_published.csv`` holds."""
-
-EMBED, GROW = "embed", "grow"
-"""What costs in ``efficiency_law.csv``: to embed a text, or to embed one anew that has grown at its end."""
 
 Parser = Callable[[str], Any]
 

@@ -16,7 +16,7 @@ from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.energy import open_meter
 from causal2vec.efficiency.machine import linear_layers, matmul_rate
 from causal2vec.efficiency.measure import row_of
-from causal2vec.efficiency.order import EXAMPLES, PLAIN
+from causal2vec.efficiency.names import EXAMPLES, PLAIN
 from causal2vec.efficiency.worker import Model, Question, answer
 from causal2vec.efficiency.workloads import Workload, make_workloads
 from causal2vec.encoding import tokens_per_batch
@@ -85,8 +85,8 @@ def _held_elsewhere(model: Any, size: shapes.Size) -> float:
 def _learning(module: Any) -> int:
     """Weights that learn: adapters of rank 16 on the LLM, all of the rest."""
     from causal2vec.config.settings import Lora
+    from causal2vec.efficiency.architecture import lora_parameters
     from causal2vec.efficiency.machine import architecture
-    from causal2vec.plan.architecture import lora_parameters
 
     adapters = lora_parameters(architecture(module.llm), Lora(rank=16)) if "llm" in module.parts else 0
     others = sum(p.numel() for name, p in module.named_parameters() if not name.startswith("llm."))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from causal2vec.efficiency.names import EXAMPLES, PARTS, PLAIN, PUBLISHED_ON, READ_AGAIN, READ_ONCE, SAVES
 from causal2vec.reporting.claims.checks import Finding, at_most, each, is_lucky
 from causal2vec.reporting.claims.schema import BEST_RIVAL, Reduction
 from causal2vec.reporting.claims.sides import NotRunError, best_rivals, entries_of, short
@@ -24,7 +25,6 @@ from causal2vec.reporting.conditions import (
     text_words,
 )
 from causal2vec.reporting.evidence import ALL
-from causal2vec.reporting.schema import EXAMPLES, PARTS, PLAIN, PUBLISHED_ON, READ_AGAIN, READ_ONCE, SAVES
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, listed, twin_of
 

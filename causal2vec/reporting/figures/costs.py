@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from causal2vec.efficiency.names import MIXED
 from causal2vec.reporting.compare import Panel, compare, counterpart
 from causal2vec.reporting.conditions import fixed_lengths
 from causal2vec.reporting.evidence import ALL
@@ -27,7 +28,7 @@ from causal2vec.reporting.figures.style import (
 )
 from causal2vec.reporting.figures.svg import hover
 from causal2vec.reporting.figures.typeset import drawable, text_width
-from causal2vec.reporting.schema import MIXED, UNTRAINED_SUFFIX
+from causal2vec.reporting.schema import UNTRAINED_SUFFIX
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, Summary, entry_name, is_untrained, listed, pairs, sort_entries, twin_of
 from causal2vec.reporting.tables.grid import format_number

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from causal2vec.efficiency.names import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.compare import Panel, compare
 from causal2vec.reporting.conditions import SETTINGS, Measured, measured_on, text_rank, text_words, with_variants
 from causal2vec.reporting.figures.growth import TIME
 from causal2vec.reporting.figures.style import INDENT, Design, finish, new_figure, set_scale
 from causal2vec.reporting.figures.svg import hover
 from causal2vec.reporting.figures.typeset import drawable, shortened, wrapped
-from causal2vec.reporting.schema import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, entry_name, sort_entries
 from causal2vec.reporting.tables.grid import format_number

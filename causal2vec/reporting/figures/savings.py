@@ -14,6 +14,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from causal2vec.efficiency.names import (
+    EMBED,
+    EXAMPLES,
+    INSTRUCTION,
+    PARTS,
+    PLAIN,
+    PUBLISHED_ON,
+    READ_AGAIN,
+    READ_ONCE,
+    SAVES,
+)
 from causal2vec.reporting.compare import Panel, compare
 from causal2vec.reporting.conditions import (
     Measured,
@@ -27,17 +38,6 @@ from causal2vec.reporting.conditions import (
 from causal2vec.reporting.figures.style import FULL_WIDTH, MARGIN, Design, finish, handle
 from causal2vec.reporting.figures.svg import hover
 from causal2vec.reporting.figures.typeset import drawable, shortened, wrapped
-from causal2vec.reporting.schema import (
-    EMBED,
-    EXAMPLES,
-    INSTRUCTION,
-    PARTS,
-    PLAIN,
-    PUBLISHED_ON,
-    READ_AGAIN,
-    READ_ONCE,
-    SAVES,
-)
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import is_untrained, is_variant, sort_entries, twin_of
 

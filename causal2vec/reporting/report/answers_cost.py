@@ -6,11 +6,11 @@ import math
 
 import pandas as pd
 
+from causal2vec.efficiency.names import MIXED
 from causal2vec.reporting.compare import Panel, counterpart
 from causal2vec.reporting.conditions import text_rank, text_words
 from causal2vec.reporting.evidence import ALL
 from causal2vec.reporting.report.answers_words import REFERENCE, average, points, with_base
-from causal2vec.reporting.schema import MIXED
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry
 from causal2vec.reporting.tables.grid import format_number

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from causal2vec.efficiency.names import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.compare import compare, control_notes, label_columns, labels
 from causal2vec.reporting.conditions import SETTINGS, Measured, text_words, with_variants
-from causal2vec.reporting.schema import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import sort_entries
 from causal2vec.reporting.tables.costs import cost_cell, how_measured, is_newer, known_columns, reading_notes

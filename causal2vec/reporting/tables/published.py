@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from causal2vec.reporting.compare import compare
-from causal2vec.reporting.conditions import SETTINGS, law_beside_measured, shows_examples, usual_prompt
-from causal2vec.reporting.schema import (
+from causal2vec.efficiency.names import (
     EMBED,
     EXAMPLES,
     GROW,
@@ -19,6 +17,8 @@ from causal2vec.reporting.schema import (
     READ_AGAIN,
     SAVES,
 )
+from causal2vec.reporting.compare import compare
+from causal2vec.reporting.conditions import SETTINGS, law_beside_measured, shows_examples, usual_prompt
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.tables.conditions import REUSE
 from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table, number_cell

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from causal2vec.efficiency.names import READ_ONCE
 from causal2vec.reporting.compare import Panel, compare, label_columns
 from causal2vec.reporting.conditions import (
     COMPARISONS,
@@ -16,7 +17,6 @@ from causal2vec.reporting.conditions import (
     text_words,
     with_variants,
 )
-from causal2vec.reporting.schema import READ_ONCE
 from causal2vec.reporting.study import Study
 from causal2vec.reporting.summary import Entry, listed, sort_entries, twin_of
 from causal2vec.reporting.tables.conditions import REUSE, REUSE_NOTE

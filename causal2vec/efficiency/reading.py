@@ -9,7 +9,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from causal2vec.config.runs import Run
-from causal2vec.plan.architecture import Architecture
+from causal2vec.efficiency.architecture import Architecture
 
 CHARACTERS_PER_TOKEN = 4.2
 """Of English text (assumed)."""

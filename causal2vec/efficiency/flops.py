@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from causal2vec.plan.architecture import Architecture
+from causal2vec.efficiency.architecture import Architecture
 
 
 class Sized(Protocol):
