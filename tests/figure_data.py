@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from synthetic import REUSING, cost
 
-from causal2vec.reporting.compare import compare, split_trained
-from causal2vec.reporting.evidence import ALL, Difference, Estimate, Evidence, Standing
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
-from causal2vec.reporting.study import Ablation, Study
-from causal2vec.reporting.summary import Summary, is_untrained, sort_entries
+from causal2vec.reporting.analysis.compare import compare, split_trained
+from causal2vec.reporting.analysis.evidence import ALL, Difference, Estimate, Evidence, Standing
+from causal2vec.reporting.analysis.study import Ablation, Study
+from causal2vec.reporting.analysis.summary import Summary, is_untrained, sort_entries
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS
 
 NAN = math.nan
 STAMP = (

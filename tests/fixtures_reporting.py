@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from causal2vec.reporting.compare import compare
-from causal2vec.reporting.evidence import ALL, Difference, Estimate, Evidence, Standing
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS
-from causal2vec.reporting.study import Study
-from causal2vec.reporting.summary import summarise
-from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.analysis.compare import compare
+from causal2vec.reporting.analysis.evidence import ALL, Difference, Estimate, Evidence, Standing
+from causal2vec.reporting.analysis.study import Study
+from causal2vec.reporting.analysis.summary import summarise
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS
+from causal2vec.reporting.show.tables.layout import load_layout
 
 HOSTILE = r"a|b_<x>&%$#{}\`*[~^\"--é"
 LAYOUT = Path(__file__).parents[1] / "config" / "tables.yaml"

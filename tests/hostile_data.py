@@ -7,9 +7,9 @@ from conftest import ROOT
 from report_data import made_up
 from synthetic import write_study
 
-from causal2vec.reporting.figures.draw import FIGURES, write_plots
-from causal2vec.reporting.report.page import report_study
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.figures.draw import FIGURES, write_plots
+from causal2vec.reporting.show.report.page import report_study
 from causal2vec.runtime.files import read_json, write_json
 
 NAMES = [

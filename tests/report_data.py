@@ -6,12 +6,12 @@ from itertools import combinations
 
 import pandas as pd
 
-from causal2vec.reporting.compare import compare
-from causal2vec.reporting.evidence import ALL, Difference, Estimate, Evidence
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS
-from causal2vec.reporting.study import Study
-from causal2vec.reporting.summary import Summary
-from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
+from causal2vec.reporting.analysis.compare import compare
+from causal2vec.reporting.analysis.evidence import ALL, Difference, Estimate, Evidence
+from causal2vec.reporting.analysis.study import Study
+from causal2vec.reporting.analysis.summary import Summary
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS
+from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
 
 NAN = math.nan
 HOSTILE = '</script><img src=x onerror="window.hurt=1">\'&"{{7*7}}</style>'

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import average_precision_score, v_measure_score
 
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS
 
 TYPES = {
     "Retrieval": "ArguAna CQADupstackRetrieval ClimateFEVER DBPedia FEVER FiQA2018 HotpotQA NFCorpus NQ "

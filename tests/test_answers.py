@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from report_data import NAN, study_of
 
-from causal2vec.reporting.report.answers import answers
+from causal2vec.reporting.show.report.answers import answers
 
 SMALL = {"config": {"scale_note": "small-scale: made up", "methods": {"causal2vec": {"assumed": ["place"]}}}}
 COSTS = {"causal2vec": (20.0, 1.0, 0.9, 1.1), "echo": (100.0, 4.0, 3.9, 4.1)}

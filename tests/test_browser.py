@@ -12,13 +12,13 @@ from report_data import HOSTILE, made_up
 from synthetic import write_study
 from test_report import SVG, verdict
 
-from causal2vec.reporting.claims.ledger import claims_table
-from causal2vec.reporting.report.page import write_report
-from causal2vec.reporting.study import load_study
-from causal2vec.reporting.tables.build import build_tables
-from causal2vec.reporting.tables.grid import Cell
-from causal2vec.reporting.tables.layout import load_layout
-from causal2vec.reporting.visible import visible
+from causal2vec.reporting.analysis.claims.ledger import claims_table
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.read.visible import visible
+from causal2vec.reporting.show.report.page import write_report
+from causal2vec.reporting.show.tables.build import build_tables
+from causal2vec.reporting.show.tables.grid import Cell
+from causal2vec.reporting.show.tables.layout import load_layout
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs selenium; pip install it")
 from selenium.webdriver.chrome.service import Service  # noqa: E402

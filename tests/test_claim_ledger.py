@@ -13,8 +13,7 @@ from conftest import ROOT
 from synthetic import write_study
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.benchmarks import load_benchmarks, task_types
-from causal2vec.reporting.claims.ledger import (
+from causal2vec.reporting.analysis.claims.ledger import (
     NOT_RUN_TITLE,
     SIGNS,
     check_claims,
@@ -22,11 +21,12 @@ from causal2vec.reporting.claims.ledger import (
     load_claims,
     write_claims,
 )
-from causal2vec.reporting.claims.schema import BEST_RIVAL, Comparison, Reduction, Value, Variant
-from causal2vec.reporting.evidence import AVERAGE
-from causal2vec.reporting.published.scores import PUBLISHED_FILE
-from causal2vec.reporting.statistics.compute import compute_statistics
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.claims.schema import BEST_RIVAL, Comparison, Reduction, Value, Variant
+from causal2vec.reporting.analysis.evidence import AVERAGE
+from causal2vec.reporting.analysis.statistics.compute import compute_statistics
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.read.benchmarks import load_benchmarks, task_types
+from causal2vec.reporting.read.published import PUBLISHED_FILE
 
 SHIPPED = ROOT / "config" / "claims.yaml"
 GOOD = {

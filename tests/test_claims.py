@@ -7,12 +7,12 @@ import math
 import pandas as pd
 import pytest
 
-from causal2vec.reporting.claims.ledger import check_claims, strict_failures
-from causal2vec.reporting.claims.schema import Comparison, Reduction, Value, Variant
-from causal2vec.reporting.evidence import ALL, Difference, Estimate, Evidence
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
-from causal2vec.reporting.study import Ablation, Study
-from causal2vec.reporting.summary import Summary
+from causal2vec.reporting.analysis.claims.ledger import check_claims, strict_failures
+from causal2vec.reporting.analysis.claims.schema import Comparison, Reduction, Value, Variant
+from causal2vec.reporting.analysis.evidence import ALL, Difference, Estimate, Evidence
+from causal2vec.reporting.analysis.study import Ablation, Study
+from causal2vec.reporting.analysis.summary import Summary
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS
 
 BASE = "Mistral-7B-v0.1"
 V1 = {"benchmark": "MTEB(eng, v1)"}

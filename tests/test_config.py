@@ -21,8 +21,8 @@ from causal2vec.config.runs import runs_of
 from causal2vec.data.pairs.mixes import mix_folder
 from causal2vec.errors import UserError
 from causal2vec.plan.preflight import check_names
-from causal2vec.reporting.claims.schema import KINDS
-from causal2vec.reporting.tables.layout import _KINDS
+from causal2vec.reporting.analysis.claims.schema import KINDS
+from causal2vec.reporting.show.tables.layout import _KINDS
 from causal2vec.runtime.files import located, read_yaml, yaml_value
 
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())

@@ -16,9 +16,9 @@ from fixtures_reporting import (
 from test_tables import build, named
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.render.plain import to_markdown
-from causal2vec.reporting.schema import read_training
-from causal2vec.reporting.tables.grid import format_cell
+from causal2vec.reporting.read.schema import read_training
+from causal2vec.reporting.show.render.plain import to_markdown
+from causal2vec.reporting.show.tables.grid import format_cell
 from causal2vec.runtime.files import write_json
 
 SEEDED = {(method, "tiny", seed): values for (method, seed), values in SCORES.items()}

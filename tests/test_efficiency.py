@@ -21,7 +21,7 @@ from causal2vec.efficiency.worker import Model, Question, answer, override
 from causal2vec.efficiency.workloads import Workload, make_workloads
 from causal2vec.errors import UserError
 from causal2vec.models.folder import save_model
-from causal2vec.reporting.schema import read_efficiency
+from causal2vec.reporting.read.schema import read_efficiency
 
 REUSING = {"last_token", "echo", "in_context", "causal2vec+after_instruction"}
 """Methods whose shared beginning can be read once."""

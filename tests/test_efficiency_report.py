@@ -15,16 +15,16 @@ from synthetic import REUSING, cost, write_study
 from test_tables import build, named
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.claims.ledger import check_claims
-from causal2vec.reporting.claims.schema import Reduction
-from causal2vec.reporting.compare import compare
-from causal2vec.reporting.conditions import Measured, plain_rows, savings
-from causal2vec.reporting.figures.draw import draw_plots
-from causal2vec.reporting.figures.style import styled
-from causal2vec.reporting.render.plain import to_csv, to_latex, to_markdown
-from causal2vec.reporting.report.answers_cost import cost_clauses
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS, read_efficiency
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.claims.ledger import check_claims
+from causal2vec.reporting.analysis.claims.schema import Reduction
+from causal2vec.reporting.analysis.compare import compare
+from causal2vec.reporting.analysis.conditions import Measured, plain_rows, savings
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS, read_efficiency
+from causal2vec.reporting.show.figures.draw import draw_plots
+from causal2vec.reporting.show.figures.style import styled
+from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.report.answers_cost import cost_clauses
 
 BASE = "llm"
 METHODS = ["causal2vec", "last_token", "echo", "bidirectional", "in_context"]

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.benchmarks import load_benchmarks, types_of
-from causal2vec.reporting.published import files as external_files
-from causal2vec.reporting.published.imported import (
+from causal2vec.reporting.read import foreign as external_files
+from causal2vec.reporting.read.benchmarks import load_benchmarks, types_of
+from causal2vec.reporting.read.imported import (
     CQADUPSTACK,
     CQADUPSTACK_PARTS,
     Evaluated,

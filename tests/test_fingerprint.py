@@ -158,9 +158,9 @@ def test_a_change_in_any_module_is_seen_by_the_rules_that_use_it(tmp_path, monke
     shown = {"make_tables", "make_plots", "check_claims", "write_report", "compute_statistics"}
     for name in ("evidence", "summary", "compare"):
         assert shown <= by_name[f"causal2vec/reporting/{name}.py"]
-    assert "compute_statistics" in by_name["causal2vec/reporting/benchmarks.yaml"]
-    assert "make_tables" in by_name["causal2vec/reporting/published/data/published.csv"]
-    assert not by_name["causal2vec/reporting/tables/build.py"] & {"train_model", "evaluate_model"}
+    assert "compute_statistics" in by_name["causal2vec/reporting/read/benchmarks.yaml"]
+    assert "make_tables" in by_name["causal2vec/reporting/read/published.csv"]
+    assert not by_name["causal2vec/reporting/show/tables/build.py"] & {"train_model", "evaluate_model"}
 
 
 @pytest.mark.parametrize(

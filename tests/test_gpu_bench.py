@@ -19,7 +19,7 @@ from causal2vec.bench.gpu.shapes import FULL, TINY
 from causal2vec.bench.gpu.stage import BAD, GOOD, UNTRIED, Stage
 from causal2vec.errors import UserError
 from causal2vec.plan.rates import TABLE
-from causal2vec.reporting.schema import read_efficiency
+from causal2vec.reporting.read.schema import read_efficiency
 
 # -- all stages, for real ----------------------------------------------------------------------------------
 

@@ -12,16 +12,16 @@ from hostile_data import NAMES, hostile_study
 from matplotlib.figure import Figure
 from test_report import Page, verdict
 
-from causal2vec.reporting.claims.ledger import claims_table, claims_text, load_claims, write_claims
-from causal2vec.reporting.figures.svg import hover, save
-from causal2vec.reporting.figures.typeset import drawable
-from causal2vec.reporting.render.html import to_page
-from causal2vec.reporting.render.plain import to_csv, to_latex, to_markdown
-from causal2vec.reporting.report.figures import inline_svg
-from causal2vec.reporting.tables.build import build_tables
-from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
-from causal2vec.reporting.tables.layout import load_layout
-from causal2vec.reporting.visible import inert, one_line, visible
+from causal2vec.reporting.analysis.claims.ledger import claims_table, claims_text, load_claims, write_claims
+from causal2vec.reporting.read.visible import inert, one_line, visible
+from causal2vec.reporting.show.figures.svg import hover, save
+from causal2vec.reporting.show.figures.typeset import drawable
+from causal2vec.reporting.show.render.html import to_page
+from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.report.figures import inline_svg
+from causal2vec.reporting.show.tables.build import build_tables
+from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
+from causal2vec.reporting.show.tables.layout import load_layout
 from causal2vec.runtime.files import write_text
 
 COMMANDS = {

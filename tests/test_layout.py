@@ -7,12 +7,12 @@ from fixtures_reporting import LAYOUT, make_study
 from test_tables import build, named, shown
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.benchmarks import benchmark_part, load_benchmarks, main_score, task_types, types_of
-from causal2vec.reporting.published.imported import External, ExternalModel
-from causal2vec.reporting.tables.foreign import ForeignRow, published
-from causal2vec.reporting.tables.grid import GAP
-from causal2vec.reporting.tables.layout import load_layout
-from causal2vec.reporting.tables.scores import Measure, foreign_cell
+from causal2vec.reporting.read.benchmarks import benchmark_part, load_benchmarks, main_score, task_types, types_of
+from causal2vec.reporting.read.imported import External, ExternalModel
+from causal2vec.reporting.show.tables.foreign import ForeignRow, published
+from causal2vec.reporting.show.tables.grid import GAP
+from causal2vec.reporting.show.tables.layout import load_layout
+from causal2vec.reporting.show.tables.scores import Measure, foreign_cell
 
 SUBSET = "LLM2Vec 15-task subset"
 

@@ -48,7 +48,7 @@ BUSY = {BUSY!r}
 if __name__ == "__main__":
     from busy_helpers import busy
     from causal2vec.runtime.machine import process_context
-    from causal2vec.reporting.statistics import compute
+    from causal2vec.reporting.analysis.statistics import compute
     from causal2vec.training.launch import _forwarding_signals
     {USERS[user]}
 """)

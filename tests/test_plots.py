@@ -12,14 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from synthetic import pick_tasks, write_study
 
-from causal2vec.reporting.compare import compare
-from causal2vec.reporting.evidence import Evidence
-from causal2vec.reporting.figures.captions import TITLES, captions
-from causal2vec.reporting.figures.costs import cost_points, mixed_costs, pareto, remarks
-from causal2vec.reporting.figures.draw import FIGURES, draw_plots, write_plots
-from causal2vec.reporting.figures.style import Design, looks, styled
-from causal2vec.reporting.figures.typeset import drawable, shortened, text_width, wrapped
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.compare import compare
+from causal2vec.reporting.analysis.evidence import Evidence
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.figures.captions import TITLES, captions
+from causal2vec.reporting.show.figures.costs import cost_points, mixed_costs, pareto, remarks
+from causal2vec.reporting.show.figures.draw import FIGURES, draw_plots, write_plots
+from causal2vec.reporting.show.figures.style import Design, looks, styled
+from causal2vec.reporting.show.figures.typeset import drawable, shortened, text_width, wrapped
 
 LLM, SMALL, SHIPPED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2-2-layers", "all-MiniLM-L6-v2"
 HOSTILE = 'a_long$name_with_<tags>&"quotes"\x07😀漢\\frac{1}_'

@@ -8,11 +8,11 @@ from figure_data import METHODS, TYPES, make_difference, make_study
 from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
-from causal2vec.reporting.evidence import ALL, Evidence
-from causal2vec.reporting.figures.draw import draw_plots
-from causal2vec.reporting.figures.heatmap import COLOURS
-from causal2vec.reporting.figures.ranks import joined
-from causal2vec.reporting.figures.style import OKABE_ITO, styled
+from causal2vec.reporting.analysis.evidence import ALL, Evidence
+from causal2vec.reporting.show.figures.draw import draw_plots
+from causal2vec.reporting.show.figures.heatmap import COLOURS
+from causal2vec.reporting.show.figures.ranks import joined
+from causal2vec.reporting.show.figures.style import OKABE_ITO, styled
 
 ENTRIES = [(method, "llm") for method in METHODS]
 TASKS = [task for tasks in TYPES.values() for task in tasks]

@@ -5,9 +5,9 @@ from xml.etree import ElementTree as ET
 
 from figure_data import make_study
 
-from causal2vec.reporting.figures.captions import TITLES, captions
-from causal2vec.reporting.figures.draw import write_plots
-from causal2vec.reporting.figures.svg import hover
+from causal2vec.reporting.show.figures.captions import TITLES, captions
+from causal2vec.reporting.show.figures.draw import write_plots
+from causal2vec.reporting.show.figures.svg import hover
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "a]]><script>alert(1)</script>&amp;\"'\x00\x1f--><b>"

@@ -23,8 +23,8 @@ from causal2vec.efficiency.published import (
     measured_speed,
     savings,
 )
-from causal2vec.reporting.claims.ledger import check_claims
-from causal2vec.reporting.render.plain import to_markdown
+from causal2vec.reporting.analysis.claims.ledger import check_claims
+from causal2vec.reporting.show.render.plain import to_markdown
 from causal2vec.runtime.fingerprint import closure
 
 ONE = Linear(1, 1, 1)
@@ -166,7 +166,7 @@ def test_curves_run_through_what_was_measured_and_between():
 def test_predictions_are_written_and_read_again(table, tmp_path):
     """What cannot be read is said in a sentence, as of every file of results."""
     from causal2vec.errors import UserError
-    from causal2vec.reporting.schema import PUBLISHED_COLUMNS, PUBLISHED_KEY, read_table
+    from causal2vec.reporting.read.schema import PUBLISHED_COLUMNS, PUBLISHED_KEY, read_table
 
     path = tmp_path / "efficiency_published.csv"
     table[list(PUBLISHED_COLUMNS)].to_csv(path, index=False)

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from fixtures_reporting import CONTROLS, HOSTILE, LAYOUT, LLM, make_suite, on_llm
 
-from causal2vec.reporting.render.parts import pages, panels
-from causal2vec.reporting.render.plain import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
-from causal2vec.reporting.tables.build import build_tables
-from causal2vec.reporting.tables.grid import (
+from causal2vec.reporting.show.render.parts import pages, panels
+from causal2vec.reporting.show.render.plain import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.tables.build import build_tables
+from causal2vec.reporting.show.tables.grid import (
     WEAK,
     Cell,
     Column,
@@ -26,7 +26,7 @@ from causal2vec.reporting.tables.grid import (
     number_cell,
     with_signs,
 )
-from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.show.tables.layout import load_layout
 
 
 def test_what_looks_equal_ties_and_nothing_is_marked_without_a_difference():

@@ -12,13 +12,13 @@ from report_data import HOSTILE, small_table
 from synthetic import write_study
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.claims.ledger import Verdict, claims_table
-from causal2vec.reporting.render.html import TEMPLATES, to_html, to_page
-from causal2vec.reporting.report.figures import inline_svg
-from causal2vec.reporting.report.page import write_report
-from causal2vec.reporting.report.run import PAPER, citations, describe_run, duration
-from causal2vec.reporting.study import load_study
-from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
+from causal2vec.reporting.analysis.claims.ledger import Verdict, claims_table
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.render.html import TEMPLATES, to_html, to_page
+from causal2vec.reporting.show.report.figures import inline_svg
+from causal2vec.reporting.show.report.page import write_report
+from causal2vec.reporting.show.report.run import PAPER, citations, describe_run, duration
+from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
 
 VOID = {"meta", "link", "input", "wbr", "br", "img"}
 SVG = """<?xml version="1.0"?>

@@ -56,9 +56,9 @@ def test_a_compared_base_without_scores_is_refused(tmp_path):
 
 def test_reporting_needs_no_model_library():
     code = (
-        "import sys, causal2vec.reporting.__main__, causal2vec.reporting.figures.draw;"
-        "import causal2vec.reporting.tables.build, causal2vec.reporting.report.page;"
-        "import causal2vec.reporting.verify, causal2vec.reporting.reproduction;"
+        "import sys, causal2vec.reporting.__main__, causal2vec.reporting.show.figures.draw;"
+        "import causal2vec.reporting.show.tables.build, causal2vec.reporting.show.report.page;"
+        "import causal2vec.reporting.check, causal2vec.reporting.check.reproduction;"
         "found = {'torch', 'mteb', 'transformers', 'matplotlib.pyplot'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(found)) or 0)"
     )

@@ -8,7 +8,7 @@ from verify_data import edit_json, finished_results
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.__main__ import main
-from causal2vec.reporting.reproduction import OTHER_FORMAT, OTHER_WEIGHTS, SAME_WEIGHTS, compare_runs
+from causal2vec.reporting.check.reproduction import OTHER_FORMAT, OTHER_WEIGHTS, SAME_WEIGHTS, compare_runs
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from fixtures_reporting import make_job
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.records import RECORDS, merged_records, read_records
-from causal2vec.reporting.scores import collect_scores, filed_scores
+from causal2vec.reporting.read.records import RECORDS, merged_records, read_records
+from causal2vec.reporting.read.scores import collect_scores, filed_scores
 
 MADE = {"dtype": "float32", "device": "cpu", "attention": "sdpa", "batch_tokens": 1024}
 

@@ -7,9 +7,9 @@ import pytest
 from fixtures_reporting import ORDER, SCORES, TYPES, make_job, make_study
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.schema import SCORE_COLUMNS
-from causal2vec.reporting.scores import collect_scores, read_scores
-from causal2vec.reporting.summary import summarise
+from causal2vec.reporting.analysis.summary import summarise
+from causal2vec.reporting.read.schema import SCORE_COLUMNS
+from causal2vec.reporting.read.scores import collect_scores, read_scores
 
 
 @pytest.fixture

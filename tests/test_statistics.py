@@ -6,10 +6,10 @@ import pytest
 from synthetic import DRAWS, write_study
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.evidence import ALL, read_evidence
-from causal2vec.reporting.statistics import compute_statistics
-from causal2vec.reporting.statistics.items import read_items
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.evidence import ALL, read_evidence
+from causal2vec.reporting.analysis.statistics import compute_statistics
+from causal2vec.reporting.analysis.statistics.items import read_items
+from causal2vec.reporting.analysis.study import load_study
 
 FILES = ["estimates.csv", "differences.csv", "standings.csv", "notes.txt"]
 ORDER = ["causal2vec", "last_token", "echo", "bidirectional", "encoder_only"]
@@ -132,7 +132,7 @@ def test_same_bytes_again_with_more_workers_and_with_shuffled_rows(tmp_path):
 def test_beyond_the_budget_signs_are_flipped_and_the_notes_say_so(tmp_path, monkeypatch):
     folder = write_study(tmp_path, tasks={"STS12": "STS", "ArguAna": "Retrieval"}, items=80, untrained=False)
     exact = compute(folder, tmp_path / "exact")
-    monkeypatch.setattr("causal2vec.reporting.statistics.permutation.BUDGET", 0)
+    monkeypatch.setattr("causal2vec.reporting.analysis.statistics.permutation.BUDGET", 0)
     quick = compute(folder, tmp_path / "quick")
     assert not any("STS12" in note for note in exact.notes)
     assert [note for note in quick.notes if "pseudo-values were flipped: STS12." in note]

@@ -8,9 +8,9 @@ from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, v_measure_score
 
-from causal2vec.reporting.statistics.items import Block, Draw
-from causal2vec.reporting.statistics.permutation import _swap_precision, _swap_spearman, holm, p_value, permute
-from causal2vec.reporting.statistics.resample import (
+from causal2vec.reporting.analysis.statistics.items import Block, Draw
+from causal2vec.reporting.analysis.statistics.permutation import _swap_precision, _swap_spearman, holm, p_value, permute
+from causal2vec.reporting.analysis.statistics.resample import (
     BLOCKS,
     LARGE,
     centred,
@@ -19,8 +19,8 @@ from causal2vec.reporting.statistics.resample import (
     pseudo_values,
     resample,
 )
-from causal2vec.reporting.statistics.standings import borda, interquartile_mean, win_rates
-from causal2vec.reporting.statistics.weighted import weighted_scores
+from causal2vec.reporting.analysis.statistics.standings import borda, interquartile_mean, win_rates
+from causal2vec.reporting.analysis.statistics.weighted import weighted_scores
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::scipy.stats.ConstantInputWarning",

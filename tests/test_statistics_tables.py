@@ -7,10 +7,10 @@ import pytest
 from fixtures_reporting import CONTROLS, LLM, ORDER, OTHER_LLM, make_evidence, make_study, on_llm
 from test_tables import build, cells, named, shown
 
-from causal2vec.reporting.evidence import ALL, Evidence
-from causal2vec.reporting.render.plain import to_csv
-from causal2vec.reporting.study import Ablation
-from causal2vec.reporting.tables.grid import GAP
+from causal2vec.reporting.analysis.evidence import ALL, Evidence
+from causal2vec.reporting.analysis.study import Ablation
+from causal2vec.reporting.show.render.plain import to_csv
+from causal2vec.reporting.show.tables.grid import GAP
 
 EOS, CONTEXTUAL = "causal2vec+pooling=eos", "causal2vec+pooling=contextual"
 POOLING = Ablation(

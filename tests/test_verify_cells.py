@@ -2,7 +2,7 @@
 
 import pytest
 
-from causal2vec.reporting.verify.cells import first_difference
+from causal2vec.reporting.check.cells import first_difference
 
 
 @pytest.mark.parametrize(

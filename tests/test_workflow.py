@@ -328,7 +328,7 @@ def test_changed_code_runs_again_what_uses_it_and_no_more(finished, tmp_path):
     assert trained.items() <= planned("causal2vec/training/adapter.py").items()
     again = planned("causal2vec/evaluation/items.py")
     assert again["evaluate_model"] == 10 and "train_model" not in again
-    again = planned("causal2vec/reporting/evidence.py")
+    again = planned("causal2vec/reporting/analysis/evidence.py")
     assert {"compute_statistics", "make_tables", "check_claims", "write_report"} <= again.keys()
     assert not {"evaluate_model", "train_model"} & again.keys()
 

@@ -9,15 +9,15 @@ from synthetic import write_study
 from test_report import SVG
 
 from causal2vec.models.trust import content_revision
-from causal2vec.reporting.claims.ledger import load_claims, write_claims
-from causal2vec.reporting.gather import collect_training
-from causal2vec.reporting.report.page import report_study
-from causal2vec.reporting.scores import collect_scores
-from causal2vec.reporting.statistics import compute_statistics
-from causal2vec.reporting.study import load_study
-from causal2vec.reporting.tables.build import write_tables
-from causal2vec.reporting.tables.layout import load_layout
-from causal2vec.reporting.verify import write_checksums
+from causal2vec.reporting.analysis.claims.ledger import load_claims, write_claims
+from causal2vec.reporting.analysis.statistics import compute_statistics
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.check import write_checksums
+from causal2vec.reporting.read.gather import collect_training
+from causal2vec.reporting.read.scores import collect_scores
+from causal2vec.reporting.show.report.page import report_study
+from causal2vec.reporting.show.tables.build import write_tables
+from causal2vec.reporting.show.tables.layout import load_layout
 from causal2vec.runtime.files import read_json, sha256_file, sha256_json, write_json, write_text
 
 TASKS = {"NFCorpus": "Retrieval", "STS12": "STS", "SprintDuplicateQuestions": "PairClassification"}

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from causal2vec.bench.scaling import Point
-from causal2vec.reporting.compare import Panel
-from causal2vec.reporting.figures.style import (
+from causal2vec.reporting.analysis.compare import Panel
+from causal2vec.reporting.show.figures.style import (
     LINES,
     MARKERS,
     OKABE_ITO,
@@ -21,8 +21,8 @@ from causal2vec.reporting.figures.style import (
     set_scale,
     styled,
 )
-from causal2vec.reporting.figures.svg import hover, save
-from causal2vec.reporting.tables.grid import format_number
+from causal2vec.reporting.show.figures.svg import hover, save
+from causal2vec.reporting.show.tables.grid import format_number
 from causal2vec.runtime.files import atomic_file
 
 

@@ -15,7 +15,7 @@ from causal2vec.bench.limits import GOAL, Utilisation
 from causal2vec.bench.materials import Effort, Materials
 from causal2vec.bench.profiling import largest_remaining
 from causal2vec.bench.timing import Row
-from causal2vec.reporting.tables.grid import GAP, format_number
+from causal2vec.reporting.show.tables.grid import GAP, format_number
 from causal2vec.runtime.files import atomic_file, read_json, write_text
 from causal2vec.runtime.manifest import git_state, today
 

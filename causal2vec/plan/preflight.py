@@ -15,7 +15,7 @@ from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
 from causal2vec.runtime.files import read_json
 from causal2vec.runtime.fingerprint import file_of
 
-_BENCHMARKS = Path(__file__).parents[1] / "reporting" / "benchmarks.yaml"
+_BENCHMARKS = Path(__file__).parents[1] / "reporting" / "read" / "benchmarks.yaml"
 
 
 def check_names(config: Config) -> None:

@@ -94,17 +94,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _scores(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.gather import collect_items
-    from causal2vec.reporting.scores import collect_scores
+    from causal2vec.reporting.read.gather import collect_items
+    from causal2vec.reporting.read.scores import collect_scores
 
     collect_scores(given.jobs, given.output / "mteb", given.output / "scores.csv")
     collect_items(given.jobs, given.output / "items")
 
 
 def _statistics(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.benchmarks import load_benchmarks
-    from causal2vec.reporting.statistics import compute_statistics
-    from causal2vec.reporting.study import load_study
+    from causal2vec.reporting.analysis.statistics import compute_statistics
+    from causal2vec.reporting.analysis.study import load_study
+    from causal2vec.reporting.read.benchmarks import load_benchmarks
 
     if given.workers < 1:
         raise UserError(f"--workers is {given.workers}, but must be at least 1")
@@ -123,9 +123,9 @@ def _statistics(given: argparse.Namespace) -> None:
 
 
 def _tables(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.study import load_study
-    from causal2vec.reporting.tables.build import write_tables
-    from causal2vec.reporting.tables.layout import load_layout
+    from causal2vec.reporting.analysis.study import load_study
+    from causal2vec.reporting.show.tables.build import write_tables
+    from causal2vec.reporting.show.tables.layout import load_layout
 
     write_tables(
         load_study(given.results, external=given.external, external_efficiency=given.external_efficiency),
@@ -135,15 +135,15 @@ def _tables(given: argparse.Namespace) -> None:
 
 
 def _plots(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.figures.draw import write_plots
-    from causal2vec.reporting.study import load_study
+    from causal2vec.reporting.analysis.study import load_study
+    from causal2vec.reporting.show.figures.draw import write_plots
 
     write_plots(load_study(given.results, external_efficiency=given.external_efficiency), given.output)
 
 
 def _claims(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.claims.ledger import claims_text, load_claims, refuse_contradicted, write_claims
-    from causal2vec.reporting.study import load_study
+    from causal2vec.reporting.analysis.claims.ledger import claims_text, load_claims, refuse_contradicted, write_claims
+    from causal2vec.reporting.analysis.study import load_study
 
     study = load_study(given.results, external_efficiency=given.external_efficiency)
     verdicts = write_claims(study, load_claims(given.claims), given.output)
@@ -155,9 +155,9 @@ def _claims(given: argparse.Namespace) -> None:
 def _report(given: argparse.Namespace) -> None:
     import tempfile
 
-    from causal2vec.reporting.figures.draw import write_plots
-    from causal2vec.reporting.report.page import report_study
-    from causal2vec.reporting.study import load_study
+    from causal2vec.reporting.analysis.study import load_study
+    from causal2vec.reporting.show.figures.draw import write_plots
+    from causal2vec.reporting.show.report.page import report_study
 
     study = load_study(given.results, external=given.external, external_efficiency=given.external_efficiency)
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +166,7 @@ def _report(given: argparse.Namespace) -> None:
 
 
 def _verify(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.verify import verify_results
+    from causal2vec.reporting.check import verify_results
 
     found = verify_results(
         given.results,
@@ -181,7 +181,7 @@ def _verify(given: argparse.Namespace) -> None:
 
 
 def _compare_runs(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.reproduction import compare_runs
+    from causal2vec.reporting.check.reproduction import compare_runs
 
     found = compare_runs(given.results, given.other)
     _conclude(found.lines(), not found.reproduced)

@@ -7,10 +7,10 @@ import pytest
 from bad_cases import Case, check, write
 from fixtures_reporting import score_rows, write_frame
 
-from causal2vec.reporting.claims.schema import load_claims
-from causal2vec.reporting.study import load_study
-from causal2vec.reporting.tables.build import build_tables
-from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.analysis.claims.schema import load_claims
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.tables.build import build_tables
+from causal2vec.reporting.show.tables.layout import load_layout
 
 SCORES = score_rows({("echo", "b"): [0.1, 0.2, 0.3], ("last_token", "b"): [0.1, 0.2, 0.4]})
 CLAIM = {

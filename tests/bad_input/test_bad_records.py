@@ -8,12 +8,12 @@ import pytest
 from bad_cases import Case, check, write
 from fixtures_reporting import make_job, score_rows, write_frame
 
-from causal2vec.reporting.evidence import read_evidence
-from causal2vec.reporting.gather import collect_items, collect_training
-from causal2vec.reporting.schema import read_training
-from causal2vec.reporting.scores import collect_scores
-from causal2vec.reporting.statistics import compute_statistics
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.evidence import read_evidence
+from causal2vec.reporting.analysis.statistics import compute_statistics
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.read.gather import collect_items, collect_training
+from causal2vec.reporting.read.schema import read_training
+from causal2vec.reporting.read.scores import collect_scores
 
 SCORES = score_rows({("echo", "b"): [0.1, 0.2, 0.3], ("last_token", "b"): [0.1, 0.2, 0.4]})
 RUN = {

@@ -8,12 +8,12 @@ import pytest
 from bad_cases import Case, check, write
 from fixtures_reporting import cost_rows, score_rows, write_frame
 
-from causal2vec.reporting.schema import read_efficiency
-from causal2vec.reporting.scores import read_scores
-from causal2vec.reporting.statistics.items import read_items
-from causal2vec.reporting.study import load_study
-from causal2vec.reporting.tables.build import build_tables
-from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.analysis.statistics.items import read_items
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.read.schema import read_efficiency
+from causal2vec.reporting.read.scores import read_scores
+from causal2vec.reporting.show.tables.build import build_tables
+from causal2vec.reporting.show.tables.layout import load_layout
 
 SCORES = score_rows({("echo", "b"): [0.1, 0.2, 0.3], ("last_token", "b"): [0.1, 0.2, 0.4]})
 ITEMS = {

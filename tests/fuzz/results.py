@@ -15,14 +15,12 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(
-    include=["causal2vec.reporting.published.imported", "causal2vec.reporting.published.files"]
-):
-    from causal2vec.reporting.published import imported
+with atheris.instrument_imports(include=["causal2vec.reporting.read.imported", "causal2vec.reporting.read.foreign"]):
+    from causal2vec.reporting.read import imported
 from guard import Scratch, fuzz, guarded
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.benchmarks import types_of
+from causal2vec.reporting.read.benchmarks import types_of
 
 TASKS = ["STS12", "SciFact", "NFCorpus", *imported.CQADUPSTACK_PARTS[:2]]
 VALID = {

@@ -15,8 +15,8 @@ from causal2vec.config import Config, load_config
 from causal2vec.config.prompts import load_examples, load_prompts
 from causal2vec.config.runs import Run, runs_of
 from causal2vec.errors import UserError
-from causal2vec.reporting.claims.schema import load_claims
-from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.analysis.claims.schema import load_claims
+from causal2vec.reporting.show.tables.layout import load_layout
 from causal2vec.runtime.files import json_value, yaml_value
 
 FILES: dict[str, Callable[[Path], Any]] = {

@@ -9,11 +9,11 @@ from any_data import AWKWARD
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from causal2vec.reporting.render.html import to_html, to_page
-from causal2vec.reporting.render.latex_text import _LATEX, escape_latex
-from causal2vec.reporting.render.plain import escape_markdown, to_csv, to_latex, to_markdown
-from causal2vec.reporting.tables.grid import Cell, Column, RowGroup, Table
-from causal2vec.reporting.visible import inert, one_line, visible
+from causal2vec.reporting.read.visible import inert, one_line, visible
+from causal2vec.reporting.show.render.html import to_html, to_page
+from causal2vec.reporting.show.render.latex_text import _LATEX, escape_latex
+from causal2vec.reporting.show.render.plain import escape_markdown, to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
 
 HOSTILE = [
     *(text for text in AWKWARD if text.isascii() or text.encode("utf-8", "ignore").decode() == text),

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from causal2vec.reporting.gather import collect_items
-from causal2vec.reporting.scores import collect_scores
+from causal2vec.reporting.read.gather import collect_items
+from causal2vec.reporting.read.scores import collect_scores
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

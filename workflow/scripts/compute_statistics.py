@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from causal2vec.reporting.benchmarks import load_benchmarks
-from causal2vec.reporting.statistics import compute_statistics
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.statistics import compute_statistics
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.read.benchmarks import load_benchmarks
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from causal2vec.reporting.schema import read_efficiency
+from causal2vec.reporting.read.schema import read_efficiency
 from causal2vec.runtime.files import write_text
 from causal2vec.runtime.job import job
 

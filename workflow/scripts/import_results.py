@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from causal2vec.reporting.published.imported import evaluated, keep_external, read_external
-from causal2vec.reporting.scores import read_scores
+from causal2vec.reporting.read.imported import evaluated, keep_external, read_external
+from causal2vec.reporting.read.scores import read_scores
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from causal2vec.reporting.figures.draw import write_plots
-from causal2vec.reporting.study import load_study
+from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.figures.draw import write_plots
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

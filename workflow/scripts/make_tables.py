@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from causal2vec.reporting.study import ELSEWHERE, EXTERNAL, load_study
-from causal2vec.reporting.tables.build import write_tables
-from causal2vec.reporting.tables.layout import load_layout
+from causal2vec.reporting.analysis.study import ELSEWHERE, EXTERNAL, load_study
+from causal2vec.reporting.show.tables.build import write_tables
+from causal2vec.reporting.show.tables.layout import load_layout
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

@@ -19,8 +19,8 @@ from causal2vec.bench.gpu.stage import BAD, Check, Cost, Measured, Note, Rate, R
 from causal2vec.errors import UserError
 from causal2vec.plan.rates import TABLE
 from causal2vec.plan.rates import publish as merge_rates
-from causal2vec.reporting.schema import EFFICIENCY_COLUMNS
-from causal2vec.reporting.tables.grid import GAP, format_number
+from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS
+from causal2vec.reporting.show.tables.grid import GAP, format_number
 from causal2vec.runtime.files import atomic_file, write_text
 from causal2vec.runtime.manifest import ROOT, git_state, today
 

@@ -1,0 +1,1 @@
+"""Numbers to answers: statistics, comparisons, savings, and verdicts on claims; no formatting."""

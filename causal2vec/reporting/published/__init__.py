@@ -1,1 +1,0 @@
-"""Scores that others measured: printed in papers, or imported from a folder of mteb results."""

@@ -1,0 +1,1 @@
+"""Answers to tables, figures and one page."""

@@ -1,0 +1,355 @@
+"""Which tables there are and what they show, as data: ``config/tables.yaml``, checked.
+
+A table's ``kind`` says what its rows are; its columns are named in the file, so that a table or a column is added
+there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from causal2vec.config.settings import Number, Whole
+from causal2vec.errors import UserError, fault_sentence, hint
+from causal2vec.reporting.read.benchmarks import load_benchmarks
+from causal2vec.reporting.show.tables.grid import Better, Column, Spread
+from causal2vec.reporting.show.tables.numbers import (
+    AUDIT,
+    COSTS,
+    DIFFERENCES,
+    GROWTH,
+    PUBLISHED,
+    PUBLISHED_TASKS,
+    SAVINGS,
+    STANDINGS,
+    TRAINING,
+)
+from causal2vec.runtime.files import read_yaml
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Rows = Literal["trained", "untrained", "variants", "imported", "published"]
+
+
+class Section(BaseModel):
+    """A block of the file; an unknown key is an error, never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_benchmark(name: str) -> str:
+    if name not in load_benchmarks():
+        raise ValueError(f"no benchmark is called '{name}'{hint(name, list(load_benchmarks()))}")
+    return name
+
+
+Benchmark = Annotated[str, AfterValidator(_known_benchmark)]
+
+
+class TaskColumn(Section):
+    """A column of scores averaged over tasks of one's own choice, or over a benchmark's."""
+
+    title: str
+    tasks: list[str] | None = Field(None, min_length=1)
+    benchmark: Benchmark | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TaskColumn:
+        if (self.tasks is None) == (self.benchmark is None):
+            raise ValueError(f"the column '{self.title}' needs either 'tasks' or 'benchmark'")
+        return self
+
+
+class NumberColumn(Section):
+    """A column of one named number; its other keys are those of `causal2vec.reporting.show.tables.grid.Column`."""
+
+    key: str = Field(description="the number, and its heading in the CSV file")
+    title: str
+    group: str = ""
+    number: Annotated[str, Field(pattern=r"^(\+?,?\.[0-9]f|sig3|p)$")] = ",.1f"
+    better: Better | None = None
+    spread: Spread = ""
+    scale: Number = Field(1.0, gt=0, description="what the number is multiplied by, 100 for instance")
+    ratio_of: str | None = Field(None, description="efficiency: show this cost relative to the reference method's")
+
+    @property
+    def source(self) -> str:
+        """The number that is looked up."""
+        return self.ratio_of or self.key
+
+    def column(self) -> Column:
+        """The column of the table."""
+        return Column(self.title, self.key, self.group, self.number, self.better, spread=self.spread)
+
+    @model_validator(mode="after")
+    def _rankable(self) -> NumberColumn:
+        if self.number == "p" and self.better:
+            raise ValueError(f"the column '{self.title}' shows p-values, which are not ranked; remove 'better'")
+        return self
+
+
+def _form(value: Any) -> str:
+    return "mapping" if isinstance(value, dict | TaskColumn) else "name"
+
+
+# Told apart by hand, so that a fault is reported for the form that was meant and not for both.
+ScoreColumn = Annotated[Annotated[str, Tag("name")] | Annotated[TaskColumn, Tag("mapping")], Discriminator(_form)]
+ScoreColumns = Annotated[list[ScoreColumn], Field(min_length=1)]
+NumberColumns = Annotated[list[NumberColumn], Field(min_length=1)]
+
+
+class TableSpec(Section):
+    """What all kinds of tables have."""
+
+    title: str
+    decimals: Annotated[Whole, Field(ge=0, le=6)] = 1
+    notes: list[str] = Field(default_factory=list, description="sentences of one's own below the table")
+
+
+class ScoresSpec(TableSpec):
+    """One row per method, one column per task type, task or own choice of tasks."""
+
+    kind: Literal["scores"]
+    rows: list[Rows] = Field(min_length=1)
+    columns: ScoreColumns
+
+
+class TasksSpec(TableSpec):
+    """One row per task, one column per method."""
+
+    kind: Literal["tasks"]
+    columns: list[Rows] = Field(min_length=1)
+
+
+class BenchmarkSpec(TableSpec):
+    """A known benchmark, published scores beside ours.
+
+    Only written where a method of ours has all its tasks, unless it asks for no rows of ours.
+    """
+
+    kind: Literal["benchmark"]
+    benchmark: Benchmark
+    rows: list[Rows] = Field(min_length=1)
+    settings: list[Literal["zero-shot", "supervised", "full-data", "other"]] = Field(
+        ["zero-shot", "supervised", "full-data", "other"], min_length=1, description="which published rows"
+    )
+    columns: ScoreColumns
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it asks for no rows of ours."""
+        return set(self.rows) <= {"published", "imported"}
+
+
+class AblationsSpec(TableSpec):
+    """One group of rows per ablation, one row per value."""
+
+    kind: Literal["ablations"]
+    columns: ScoreColumns
+
+
+class _Numbers(TableSpec):
+    """A table whose columns are named numbers."""
+
+    columns: NumberColumns
+
+    def known(self) -> Sequence[str]:
+        """The numbers that this kind of table knows."""
+        return []
+
+    @model_validator(mode="after")
+    def _keys(self) -> _Numbers:
+        for column in self.columns:
+            if column.source not in self.known():
+                raise ValueError(f"no number is called '{column.source}'{hint(column.source, list(self.known()))}")
+        keys = [column.key for column in self.columns]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice:
+            raise ValueError(f"two columns have the key '{twice}'; rename one of them")
+        return self
+
+
+class _Costs(_Numbers):
+    """A table of what embedding costs."""
+
+    reference: str = Field("causal2vec", description="the method that ratios refer to")
+
+    def known(self) -> Sequence[str]:
+        """The columns of ``efficiency.csv`` that are costs, and what follows from them."""
+        return COSTS
+
+
+class EfficiencySpec(_Costs):
+    """Cost of embedding, by text length."""
+
+    kind: Literal["efficiency"]
+
+
+class ConditionsSpec(_Costs):
+    """The same by what stands before the texts, too, and by how often it is read."""
+
+    kind: Literal["conditions"]
+    plain: bool = Field(True, description="also the texts with nothing before them, of which nothing is read once")
+
+
+class SavingsSpec(_Numbers):
+    """What one method saves against each other, under every condition, in per cent."""
+
+    kind: Literal["savings"]
+    reference: str = Field("causal2vec", description="the method that saves")
+    claimed: dict[Annotated[str, Field(pattern="^(shorter|leaner|faster)$")], Number] = Field(
+        default_factory=dict, description="column -> per cent from which it is marked"
+    )
+
+    def known(self) -> Sequence[str]:
+        """What can be saved: tokens, FLOPs, time."""
+        return SAVINGS
+
+
+class PublishedSavingsSpec(_Numbers):
+    """What one method saves at the published conditions, by the law of costs, over the tasks of a benchmark."""
+
+    kind: Literal["published_savings"]
+    claimed: dict[Annotated[str, Field(pattern="^(tokens|flops|time)$")], Number] = Field(
+        default_factory=dict, description="measure -> per cent that was claimed"
+    )
+
+    def known(self) -> Sequence[str]:
+        """The median, the most, and the number of tasks that reach the claim, of each measure."""
+        return PUBLISHED
+
+
+class PublishedTasksSpec(_Numbers):
+    """The same task by task."""
+
+    kind: Literal["published_tasks"]
+
+    def known(self) -> Sequence[str]:
+        """Lengths, and what is saved of queries, documents and the whole task."""
+        return PUBLISHED_TASKS
+
+
+class AppendCostSpec(_Numbers):
+    """What must be computed anew when a text grows at its end, by the law of costs."""
+
+    kind: Literal["append_cost"]
+
+    def known(self) -> Sequence[str]:
+        """Tokens, FLOPs and time, and their share of what embedding the whole text takes."""
+        return GROWTH
+
+
+class TrainingSpec(_Numbers):
+    """Cost of training."""
+
+    kind: Literal["training"]
+
+    def known(self) -> Sequence[str]:
+        """What the training records tell."""
+        return TRAINING
+
+
+class AuditSpec(_Numbers):
+    """Whether kept states are spread, and the Contextual token is used."""
+
+    kind: Literal["audit"]
+
+    def known(self) -> Sequence[str]:
+        """What the audits tell."""
+        return AUDIT
+
+
+class StatisticsSpec(_Numbers):
+    """How methods stand over all tasks."""
+
+    kind: Literal["statistics"]
+    rows: list[Literal["trained", "untrained"]] = Field(min_length=1)
+
+    def known(self) -> Sequence[str]:
+        """What the statistics tell of each method."""
+        return STANDINGS
+
+
+class DifferencesSpec(_Numbers):
+    """Every pair of methods, compared over all tasks."""
+
+    kind: Literal["differences"]
+    rows: list[Literal["trained", "untrained"]] = Field(min_length=1)
+
+    def known(self) -> Sequence[str]:
+        """What the statistics tell of each pair."""
+        return DIFFERENCES
+
+
+Spec = (
+    ScoresSpec
+    | TasksSpec
+    | BenchmarkSpec
+    | AblationsSpec
+    | EfficiencySpec
+    | ConditionsSpec
+    | SavingsSpec
+    | PublishedSavingsSpec
+    | PublishedTasksSpec
+    | AppendCostSpec
+    | TrainingSpec
+    | AuditSpec
+    | StatisticsSpec
+    | DifferencesSpec
+)
+
+
+class Layout(Section):
+    """All tables, in their order."""
+
+    tables: dict[Name, Annotated[Spec, Field(discriminator="kind")]] = Field(min_length=1)
+
+
+def load_layout(path: Path) -> Layout:
+    """Read and check ``tables.yaml``.
+
+    Raises:
+        UserError: One sentence with the file and, for each fault, its key.
+    """
+    source = read_yaml(path, "name a file such as config/tables.yaml")
+    if not isinstance(source, dict):
+        raise UserError(f"{path} must hold a mapping with the key 'tables'; see config/tables.yaml for one")
+    try:
+        return Layout.model_validate(source)
+    except ValidationError as error:
+        faults = "; ".join(_sentence(fault) for fault in error.errors())
+        raise UserError(f"{path}: {faults}") from error
+
+
+_KINDS: dict[str, type[TableSpec]] = {spec.model_fields["kind"].annotation.__args__[0]: spec for spec in Spec.__args__}  # type: ignore[union-attr]
+
+
+_FORMS = ("name", "mapping")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Where a fault is, without the kinds and forms that pydantic puts between the keys."""
+    return ".".join(str(part) for i, part in enumerate(location) if not (i == 2 or (i == 5 and part in _FORMS)))
+
+
+def _sentence(fault: Any) -> str:
+    """One fault as 'key: what is wrong', with the nearest valid key for a typing slip."""
+    key = _key(fault["loc"])
+    if fault["type"] == "union_tag_not_found":
+        return f"key '{key}.kind' is missing; add it (known: {', '.join(_KINDS)})"
+    if fault["type"] == "union_tag_invalid":
+        tag = str(fault["ctx"]["tag"])
+        return f"{key}.kind: no kind of table is called '{tag}'{hint(tag, list(_KINDS))}"
+    return fault_sentence(fault, key, _fields_at(fault["loc"][:-1]))
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at a location."""
+    if len(location) < 3:
+        return list(Layout.model_fields) if not location else []
+    if "columns" in location:
+        inner = TaskColumn if "mapping" in location else NumberColumn
+        return list(inner.model_fields)
+    return list(_KINDS[str(location[2])].model_fields)

@@ -1,5 +1,0 @@
-"""Uncertainty of the scores: intervals, paired differences, p-values and standings, from item-level results."""
-
-from causal2vec.reporting.statistics.compute import compute_statistics
-
-__all__ = ["compute_statistics"]
