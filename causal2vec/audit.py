@@ -23,7 +23,8 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.manifest import LOCK, today
 from causal2vec.runtime.secrets import mask
 

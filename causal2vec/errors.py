@@ -9,8 +9,7 @@ import os
 import re
 import resource
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +36,6 @@ class StoppedError(UserError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.status = 128 + signal
-
-
-def run_cli(main: Callable[[], None]) -> None:
-    """Run a command line's ``main``; a `UserError` becomes one line on stderr and exit status 2.
-
-    So does what the machine lacks (`explained`). Set ``CAUSAL2VEC_TRACEBACK=1`` to see the traceback all the
-    same.
-    """
-    from causal2vec.runtime.resume import have_home
-
-    try:
-        have_home()
-        main()
-    except Exception as error:
-        from causal2vec.runtime.secrets import mask
-
-        known = error if isinstance(error, UserError) else explained(error)
-        if known is None or os.environ.get("CAUSAL2VEC_TRACEBACK"):
-            raise
-        sys.stderr.write(f"error: {mask(str(known))}\n")
-        sys.exit(known.status or 2)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -12,9 +12,9 @@ from report_data import HOSTILE, made_up
 from synthetic import write_study
 from test_report import SVG, verdict
 
-from causal2vec.reporting.analysis.claims.ledger import claims_table
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.read.visible import visible
+from causal2vec.reporting.show.claims import claims_table
 from causal2vec.reporting.show.report.page import write_report
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.grid import Cell

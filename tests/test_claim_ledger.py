@@ -13,20 +13,14 @@ from conftest import ROOT
 from synthetic import write_study
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.claims.ledger import (
-    NOT_RUN_TITLE,
-    SIGNS,
-    check_claims,
-    claims_table,
-    load_claims,
-    write_claims,
-)
+from causal2vec.reporting.analysis.claims.ledger import SIGNS, check_claims, load_claims
 from causal2vec.reporting.analysis.claims.schema import BEST_RIVAL, Comparison, Reduction, Value, Variant
-from causal2vec.reporting.analysis.evidence import AVERAGE
 from causal2vec.reporting.analysis.statistics.compute import compute_statistics
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.read.benchmarks import load_benchmarks, task_types
 from causal2vec.reporting.read.published import PUBLISHED_FILE
+from causal2vec.reporting.read.types import AVERAGE
+from causal2vec.reporting.show.claims import NOT_RUN_TITLE, claims_table, write_claims
 
 SHIPPED = ROOT / "config" / "claims.yaml"
 GOOD = {

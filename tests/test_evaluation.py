@@ -222,7 +222,7 @@ import sys
 from pathlib import Path
 from causal2vec.models.prepare import prepare_model
 from causal2vec.config import ModelSource
-from causal2vec.errors import run_cli
+from causal2vec.runtime.cli import run_cli
 source = ModelSource(kind="llm", source="hub", repository=sys.argv[1], revision="a" * 40, keep_layers=1)
 run_cli(lambda: prepare_model("m", source, Path(sys.argv[2])))
 """

@@ -17,8 +17,9 @@ import pytest
 import torch
 from conftest import ROOT
 
-from causal2vec.errors import StoppedError, UserError, check_room, explained, run_cli
+from causal2vec.errors import StoppedError, UserError, check_room, explained
 from causal2vec.runtime import files, locks, resume
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.folders import Folders
 from causal2vec.runtime.resume import have_home
 from causal2vec.runtime.signals import ending_on_signals, ends_by_itself
@@ -78,7 +79,7 @@ def test_other_errors_are_ours():
 HUNGRY = """
 import resource, sys
 import torch
-from causal2vec.errors import run_cli
+from causal2vec.runtime.cli import run_cli
 resource.setrlimit(resource.RLIMIT_AS, (8 * 10**9, resource.RLIM_INFINITY))
 kinds = {"torch": lambda: torch.zeros(10**10), "python": lambda: bytearray(10**11)}
 run_cli(kinds[sys.argv[1]])

@@ -28,7 +28,7 @@ CODE = """
 import json, sys
 from pathlib import Path
 from causal2vec.config import ModelSource
-from causal2vec.errors import run_cli
+from causal2vec.runtime.cli import run_cli
 from causal2vec.fetch import hub, models
 kind, repository, output = sys.argv[1:4]
 if len(sys.argv) > 4:

@@ -12,8 +12,9 @@ from hostile_data import NAMES, hostile_study
 from matplotlib.figure import Figure
 from test_report import Page, verdict
 
-from causal2vec.reporting.analysis.claims.ledger import claims_table, claims_text, load_claims, write_claims
+from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.read.visible import inert, one_line, visible
+from causal2vec.reporting.show.claims import claims_table, claims_text, write_claims
 from causal2vec.reporting.show.figures.svg import hover, save
 from causal2vec.reporting.show.figures.typeset import drawable
 from causal2vec.reporting.show.render.html import to_page

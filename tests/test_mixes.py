@@ -22,10 +22,11 @@ from causal2vec.config.prompts import load_prompts
 from causal2vec.data.pairs.mix_lines import KEYS, Line, parse_line, written_sources
 from causal2vec.data.pairs.mixes import fetch_pairs, mix_folder, prepare_mix
 from causal2vec.data.pairs.packages import prepare
+from causal2vec.data.pairs.read import read_pairs
 from causal2vec.data.pairs.texts import read_texts
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import sha256_tree
-from causal2vec.training.batches import column_prompts, load_training_data, read_pairs
+from causal2vec.training.batches import column_prompts, load_training_data
 
 E5 = (
     "allnli", "dureader", "eli5_question_answer", "fever", "hotpot_qa", "miracl", "mrtydi", "msmarco_passage",
@@ -398,7 +399,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from causal2vec.config import Pairs
-from causal2vec.errors import run_cli
+from causal2vec.runtime.cli import run_cli
 from causal2vec.data.pairs.mixes import fetch_pairs
 from causal2vec.data.pairs.packages import prepare
 

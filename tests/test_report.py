@@ -12,8 +12,9 @@ from report_data import HOSTILE, small_table
 from synthetic import write_study
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.claims.ledger import Verdict, claims_table
+from causal2vec.reporting.analysis.claims.ledger import Verdict
 from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.claims import claims_table
 from causal2vec.reporting.show.render.html import TEMPLATES, to_html, to_page
 from causal2vec.reporting.show.report.figures import inline_svg
 from causal2vec.reporting.show.report.page import write_report

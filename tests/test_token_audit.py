@@ -19,11 +19,12 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.audit import attention_to_token, audit, spread_of
 from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.models.folder import save_model
-from causal2vec.reporting.analysis.audits import IGNORED, audit_table, ignored_tokens, read_audit
+from causal2vec.reporting.analysis.audits import ignored_tokens, read_audit
 from causal2vec.reporting.analysis.claims.ledger import check_claims, load_claims
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.show.figures.draw import draw_plots
 from causal2vec.reporting.show.figures.style import styled
+from causal2vec.reporting.show.tables.audits import IGNORED, audit_table
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.layout import load_layout
 

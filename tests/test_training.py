@@ -20,13 +20,14 @@ from safetensors.torch import load_file, save_file
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.config.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp, TextSource
+from causal2vec.data.pairs.read import read_pairs
 from causal2vec.data.pairs.texts import read_texts
 from causal2vec.errors import UserError
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.runtime.machine import attention_backend
 from causal2vec.training import contrastive
 from causal2vec.training.arguments import make_loss
-from causal2vec.training.batches import column_prompts, load_training_data, read_pairs
+from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
 from causal2vec.training.lora import adapted, attach_lora
 from causal2vec.training.precision import build_to_train

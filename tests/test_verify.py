@@ -13,10 +13,11 @@ from verify_data import BARE, edit_json, finished_results
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.__main__ import main
-from causal2vec.reporting.analysis.claims.ledger import load_claims, write_claims
+from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.check import verify_results, write_checksums
 from causal2vec.reporting.check.checksums import read_checksums
+from causal2vec.reporting.show.claims import write_claims
 from causal2vec.reporting.show.report.page import report_study
 from causal2vec.reporting.show.tables.build import write_tables
 from causal2vec.reporting.show.tables.layout import load_layout

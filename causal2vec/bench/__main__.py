@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from causal2vec.bench.materials import FULL, SHORT, Effort, Materials, prepare, say
 from causal2vec.config import add_config_option
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.folders import RESULTS, Folders
 
 if TYPE_CHECKING:

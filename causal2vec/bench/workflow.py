@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from causal2vec.bench.planning import compare_planning
 from causal2vec.bench.timing import Row
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import read_json
 from causal2vec.runtime.folders import RESULTS, Folders, the_only
 from causal2vec.runtime.manifest import ROOT

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from causal2vec.config import Efficiency
 from causal2vec.efficiency.worker import Model
-from causal2vec.errors import UserError, fault_sentence, run_cli
+from causal2vec.errors import UserError, fault_sentence
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import read_json
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config import Compute
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.folders import SHARED, WORK
 
 if TYPE_CHECKING:

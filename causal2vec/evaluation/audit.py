@@ -20,7 +20,8 @@ import numpy as np
 
 from causal2vec.config.prompts import Prompts, load_prompts
 from causal2vec.config.runs import Run
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import write_json, write_text
 from causal2vec.runtime.folders import WORK, the_only
 
@@ -57,7 +58,7 @@ def audit(module: Embedder, validation: Path, prompts: Prompts, *, device: str =
         tokens give to the token, in [0, 1]; ``loss_without``: MRR points that h(EOS) loses with the mean token, with a
         95 % interval over queries; and ``token_used``, whether that is at least `USED_POINTS` and certain.
     """
-    from causal2vec.training.batches import read_pairs
+    from causal2vec.data.pairs.read import read_pairs
 
     module = module.to(device).eval()
     frame = read_pairs(validation).to_pandas()

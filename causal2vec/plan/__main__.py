@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from causal2vec.config import add_config_option, load_config
-from causal2vec.errors import run_cli
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.folders import WORK, Folders, the_only
 
 

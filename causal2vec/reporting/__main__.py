@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.folders import RESULTS, the_only
 
 DEFAULT = "default: the one study's in results/"
@@ -142,8 +143,9 @@ def _plots(given: argparse.Namespace) -> None:
 
 
 def _claims(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.analysis.claims.ledger import claims_text, load_claims, refuse_contradicted, write_claims
+    from causal2vec.reporting.analysis.claims.ledger import load_claims, refuse_contradicted
     from causal2vec.reporting.analysis.study import load_study
+    from causal2vec.reporting.show.claims import claims_text, write_claims
 
     study = load_study(given.results, external_efficiency=given.external_efficiency)
     verdicts = write_claims(study, load_claims(given.claims), given.output)

@@ -12,12 +12,14 @@ import tempfile
 import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from causal2vec.config import Compute
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import read_json, write_json
 from causal2vec.runtime.signals import end_with_parent
+
+if TYPE_CHECKING:
+    from causal2vec.config import Compute
 
 _LONGEST_SOCKET = 103
 """Bytes in the path of a socket that every system allows (Linux: 107)."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from causal2vec.config import ZERO_SHOT, Config, Distributed, add_config_option, load_config
 from causal2vec.config.runs import Run, runs_of
-from causal2vec.errors import UserError, hint, run_cli
+from causal2vec.errors import UserError, hint
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.folders import Folders
 
 

@@ -27,9 +27,9 @@ from causal2vec.training.arguments import check_batch, make_loss, order_digest, 
 from causal2vec.training.batches import check_training_data, column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.divergence import mean_cosine, warn_of_collapse
-from causal2vec.training.launch import FAILURE, JOB
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
 from causal2vec.training.precision import build_to_train, rebuild_merged
+from causal2vec.training.ranks import FAILURE, JOB
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder

@@ -21,9 +21,7 @@ from causal2vec.runtime.files import read_json, write_text
 from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory
 from causal2vec.runtime.signals import ends_with_us
 from causal2vec.training import ranks
-
-JOB, FAILURE = "job.json", "failure.json"
-"""Files in the state folder: what is to be done, and the sentence of the process that failed first."""
+from causal2vec.training.ranks import FAILURE, JOB
 
 GRACE_SECONDS = 300
 """How long ``torchrun`` leaves the processes to write a checkpoint after a signal before it kills them."""

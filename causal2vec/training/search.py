@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from causal2vec.config import Config, ModelSource, Section, add_config_option, load_config
-from causal2vec.errors import StoppedError, UserError, run_cli
+from causal2vec.errors import StoppedError, UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import read_json, read_yaml, sha256_json, write_json, write_text
 from causal2vec.runtime.folders import Folders
 from causal2vec.runtime.signals import ends_with_us

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 
 ROOT = Path(__file__).parents[2]
 

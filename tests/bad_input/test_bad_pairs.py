@@ -9,8 +9,9 @@ from bad_cases import Case, check, write
 
 from causal2vec.config import TextSource
 from causal2vec.data.pairs.decontaminate import index_files
+from causal2vec.data.pairs.read import read_pairs
 from causal2vec.data.pairs.texts import read_texts
-from causal2vec.training.batches import load_training_data, read_pairs
+from causal2vec.training.batches import load_training_data
 
 GOOD = {"query": ["a", "b"], "positive": ["c", "d"], "source": ["s", "s"], "pair_id": ["1", "2"]}
 NONE = {name: pa.array([], pa.string()) for name in GOOD}

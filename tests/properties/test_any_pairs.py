@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from causal2vec.data.pairs.mix_files import PAIR_COLUMNS
 from causal2vec.data.pairs.mix_lines import KEYS, Line, parse_line
+from causal2vec.data.pairs.read import read_pairs
 from causal2vec.errors import UserError
-from causal2vec.training.batches import load_training_data, read_pairs
+from causal2vec.training.batches import load_training_data
 
 columns = st.sampled_from([*PAIR_COLUMNS, "negative_1", "negative_x", "note", ""])
 cells = st.lists(clean_text | st.none(), min_size=3, max_size=3) | st.lists(st.integers(0, 9), min_size=3, max_size=3)

@@ -1,8 +1,9 @@
 import sys
 from pathlib import Path
 
-from causal2vec.reporting.analysis.claims.ledger import claims_text, load_claims, write_claims
+from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.analysis.study import load_study
+from causal2vec.reporting.show.claims import claims_text, write_claims
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

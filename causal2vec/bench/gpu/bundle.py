@@ -15,7 +15,8 @@ import tarfile
 from pathlib import Path
 
 from causal2vec.bench.gpu.report import COMMIT, commit
-from causal2vec.errors import UserError, run_cli
+from causal2vec.errors import UserError
+from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import write_text
 from causal2vec.runtime.manifest import LOCK, ROOT
 from causal2vec.runtime.signals import ends_with_us

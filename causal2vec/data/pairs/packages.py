@@ -12,10 +12,10 @@ from causal2vec.data.corpora.text import plain, shorten, tidy
 from causal2vec.data.pairs.decontaminate import NgramIndex, contaminated, index_files
 from causal2vec.data.pairs.mix_files import PAIR_COLUMNS, write_training_files
 from causal2vec.data.pairs.mixes import mix_folder, prepare_mix
+from causal2vec.data.pairs.read import read_pairs
 from causal2vec.data.pairs.sources import CORPUS, SOURCES, SYMMETRIC, RawPair
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import atomic_folder, sha256_file, write_json
-from causal2vec.training.batches import read_pairs
 
 if TYPE_CHECKING:
     from causal2vec.config import Pairs

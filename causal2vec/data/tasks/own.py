@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causal2vec.config.settings import OwnTask
+from causal2vec.errors import UserError
+
+if TYPE_CHECKING:
+    pass
+
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from causal2vec.config.settings import TASK_FILES, OwnTask
+from causal2vec.config.settings import TASK_FILES
 from causal2vec.data.rows import Row, columns_of, files_like, plain, read_rows, require
 from causal2vec.data.tasks.retrieval import Columns, Tables
-from causal2vec.errors import UserError
+
+RECORD = "task.json"
+"""In the folder of an own task's data: its settings, and the hash of its content as its revision."""
 
 ALIASES = {
     "id": ("_id",),

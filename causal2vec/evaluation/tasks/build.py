@@ -13,10 +13,10 @@ from causal2vec.config.settings import OwnTask
 from causal2vec.data.corpora.packages import load_packages
 from causal2vec.data.corpora.splits import HELD_OUT_SHARE, Split, read_split
 from causal2vec.data.tasks import others, retrieval
-from causal2vec.data.tasks.own import own_tables
+from causal2vec.data.tasks.own import RECORD, own_tables
 from causal2vec.data.tasks.retrieval import Tables
 from causal2vec.errors import UserError
-from causal2vec.evaluation.tasks.registry import RECORD, mteb_names
+from causal2vec.evaluation.tasks.registry import mteb_names
 from causal2vec.runtime.files import atomic_folder, sha256_json, sha256_tree, write_json
 
 COUNTED_CHARACTERS = 400

@@ -25,7 +25,7 @@ def fetch_tasks(names: list[str], output: Path, state: Path) -> None:
     """
     import mteb
 
-    from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
+    from causal2vec.evaluation.tasks.registry import PACKAGED_TASKS, get_tasks
 
     official = [name for name in names if name not in PACKAGED_TASKS]
     tasks = {

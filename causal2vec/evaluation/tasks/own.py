@@ -10,6 +10,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.languages import check_language_code
 
 from causal2vec.config.settings import MAIN_SCORE, OwnTask
+from causal2vec.data.tasks.own import RECORD
 from causal2vec.errors import UserError, one_line
 from causal2vec.evaluation.tasks.packaged import (
     PackagedClustering,
@@ -18,7 +19,6 @@ from causal2vec.evaluation.tasks.packaged import (
     PackagedSTS,
     PackagedTask,
 )
-from causal2vec.evaluation.tasks.registry import RECORD
 from causal2vec.runtime.files import read_json
 
 

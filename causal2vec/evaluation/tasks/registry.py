@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config.settings import PACKAGED_TASKS, OwnTask
+from causal2vec.data.tasks.own import RECORD
 from causal2vec.errors import UserError, hint
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 __all__ = ["PACKAGED_TASKS", "RECORD", "get_tasks", "mteb_names"]
-
-RECORD = "task.json"
-"""In the folder of an own task's data: its settings, and the hash of its content as its revision."""
 
 
 def get_tasks(

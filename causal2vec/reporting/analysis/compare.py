@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.summary import Entry, entry_name, is_untrained, is_variant, listed, twin_of
+from causal2vec.reporting.analysis.summary import Entry, entry_name, is_untrained, is_variant, twin_of
 from causal2vec.reporting.read.schema import UNTRAINED_SUFFIX
-from causal2vec.reporting.show.tables.grid import Cell, Column
+from causal2vec.reporting.read.types import listed
 
 TRAINED_TITLE = "Trained on the same pairs"
 UNTRAINED_TITLE = f"Untrained ({UNTRAINED_SUFFIX})"
@@ -109,16 +109,3 @@ def control_notes(entries: list[Entry], bases: Sequence[str] | None) -> list[str
     """One sentence that names the controls with their bases, if there are any."""
     controls = [f"{method} ({base})" for method, base in entries if bases and base not in bases]
     return [f"Controls, on another base than {listed(list(bases or []))}: {listed(controls)}."] if controls else []
-
-
-def label_columns(entries: list[Entry]) -> list[Column]:
-    """The columns that name an entry's row: the method, and the base where there are several."""
-    columns = [Column("Method", "method", label=True, number="")]
-    if len({base for _, base in entries}) > 1:
-        columns.append(Column("Base", "base", label=True, number=""))
-    return columns
-
-
-def labels(entry: Entry, columns: Sequence[Column]) -> list[Cell]:
-    """The cells of the `label_columns`."""
-    return [Cell(text) for text, _ in zip(entry, columns, strict=False)]

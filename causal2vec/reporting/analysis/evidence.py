@@ -14,9 +14,7 @@ from typing import Any
 from causal2vec.errors import UserError, one_line
 from causal2vec.reporting.analysis.summary import Entry
 from causal2vec.reporting.read.schema import Parser, number, number_or_gap, read_table, text, whole
-
-AVERAGE = "Average"
-"""The name of the group that holds all evaluated tasks."""
+from causal2vec.reporting.read.types import AVERAGE
 
 ALPHA = 0.05
 """The error rate that Holm's correction keeps, and one minus the level of every interval."""

@@ -19,7 +19,7 @@ from causal2vec.reporting.analysis.audits import ignored_tokens, read_audit
 from causal2vec.reporting.analysis.compare import check_bases
 from causal2vec.reporting.analysis.conditions import plain_rows
 from causal2vec.reporting.analysis.evidence import Evidence, read_evidence
-from causal2vec.reporting.analysis.summary import Entry, Summary, listed, summarise
+from causal2vec.reporting.analysis.summary import Entry, Summary, summarise
 from causal2vec.reporting.read.imported import External, evaluated, kept_external, read_external
 from causal2vec.reporting.read.schema import (
     LAW_COLUMNS,
@@ -32,6 +32,7 @@ from causal2vec.reporting.read.schema import (
     read_training,
 )
 from causal2vec.reporting.read.scores import read_scores
+from causal2vec.reporting.read.types import listed
 from causal2vec.runtime.files import read_json
 
 

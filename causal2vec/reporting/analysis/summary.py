@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.read.schema import UNTRAINED_SUFFIX
-
-TYPE_ORDER = (
-    "Retrieval",
-    "Reranking",
-    "Clustering",
-    "PairClassification",
-    "Classification",
-    "STS",
-    "Summarization",
-)
-"""MTEB's task types in the order of the columns; others follow alphabetically."""
+from causal2vec.reporting.read.types import listed, ordered_types
 
 Entry = tuple[str, str]
 """A compared model: method and base."""
-
-
-def ordered_types(names: set[str]) -> list[str]:
-    """Task types in display order."""
-    return [t for t in TYPE_ORDER if t in names] + sorted(names - set(TYPE_ORDER))
 
 
 def is_untrained(method: str) -> bool:
@@ -192,8 +176,3 @@ def _version_notes(main: pd.DataFrame) -> list[str]:
 
 def _gap_notes(entries: list[Entry], gaps: dict[Entry, list[str]]) -> list[str]:
     return [f"Missing for {entry_name(e, entries)}: {', '.join(gaps[e])}." for e in entries if e in gaps]
-
-
-def listed(values: Sequence[object]) -> str:
-    """The values as one text, with commas."""
-    return ", ".join(str(value) for value in values)

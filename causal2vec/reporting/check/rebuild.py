@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.claims.ledger import load_claims, write_claims
+from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.analysis.statistics import compute_statistics
 from causal2vec.reporting.analysis.study import EXTERNAL, load_study
 from causal2vec.reporting.check.cells import first_difference
 from causal2vec.reporting.check.checksums import MARKERS
 from causal2vec.reporting.check.findings import Findings
 from causal2vec.reporting.read.benchmarks import load_benchmarks
+from causal2vec.reporting.show.claims import write_claims
 from causal2vec.reporting.show.report.page import report_study
 from causal2vec.reporting.show.tables.build import write_tables
 from causal2vec.reporting.show.tables.layout import load_layout

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from causal2vec.reporting.analysis.summary import ordered_types
+from causal2vec.reporting.read.types import ordered_types
 
 
 @cache

@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.summary import listed
 from causal2vec.reporting.read.benchmarks import benchmark_part
 from causal2vec.reporting.read.foreign import folders, model_folders, plain, read_result, result_files
 from causal2vec.reporting.read.published import PublishedRow, Types, with_means
+from causal2vec.reporting.read.types import listed
 from causal2vec.runtime.files import read_json, write_json
 
 ENGLISH = ("default", "en", "en-en", "eng", "eng-eng", "eng-Latn", "eng_Latn")

@@ -16,9 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.evidence import AVERAGE
-from causal2vec.reporting.analysis.summary import listed
 from causal2vec.reporting.read.schema import Parser, number, read_table, text
+from causal2vec.reporting.read.types import AVERAGE, listed
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 """The file that is shipped."""

@@ -26,7 +26,8 @@ from causal2vec.reporting.analysis.conditions import (
 )
 from causal2vec.reporting.analysis.evidence import ALL
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.analysis.summary import Entry, listed, twin_of
+from causal2vec.reporting.analysis.summary import Entry, twin_of
+from causal2vec.reporting.read.types import listed
 
 _LISTED = 4
 """With more texts than this under one condition, the evidence gives the range over them."""

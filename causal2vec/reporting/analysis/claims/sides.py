@@ -10,8 +10,9 @@ from causal2vec.reporting.analysis.claims.schema import Claim, Variant
 from causal2vec.reporting.analysis.compare import Panel
 from causal2vec.reporting.analysis.evidence import Group
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.analysis.summary import Entry, is_untrained, is_variant, listed
+from causal2vec.reporting.analysis.summary import Entry, is_untrained, is_variant
 from causal2vec.reporting.read.benchmarks import load_benchmarks, task_types
+from causal2vec.reporting.read.types import listed
 
 _NAMED = 3
 """How many missing tasks are named; the rest are counted."""

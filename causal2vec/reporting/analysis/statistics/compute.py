@@ -28,8 +28,9 @@ from causal2vec.reporting.analysis.statistics.groups import Results, differences
 from causal2vec.reporting.analysis.statistics.resample import BLOCKS
 from causal2vec.reporting.analysis.statistics.standings import standings
 from causal2vec.reporting.analysis.statistics.task import Pair, TaskScores, TaskStatistics, task_statistics
-from causal2vec.reporting.analysis.summary import Summary, listed, summarise
+from causal2vec.reporting.analysis.summary import Summary, summarise
 from causal2vec.reporting.read.scores import read_scores
+from causal2vec.reporting.read.types import listed
 from causal2vec.runtime.files import atomic_folder
 from causal2vec.runtime.signals import end_with_parent
 

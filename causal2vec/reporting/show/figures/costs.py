@@ -15,17 +15,9 @@ from causal2vec.reporting.analysis.compare import Panel, compare, counterpart
 from causal2vec.reporting.analysis.conditions import fixed_lengths
 from causal2vec.reporting.analysis.evidence import ALL
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.analysis.summary import (
-    Entry,
-    Summary,
-    entry_name,
-    is_untrained,
-    listed,
-    pairs,
-    sort_entries,
-    twin_of,
-)
+from causal2vec.reporting.analysis.summary import Entry, Summary, entry_name, is_untrained, pairs, sort_entries, twin_of
 from causal2vec.reporting.read.schema import UNTRAINED_SUFFIX
+from causal2vec.reporting.read.types import listed
 from causal2vec.reporting.show.figures.labels import freeze_layout, place_labels
 from causal2vec.reporting.show.figures.style import (
     INTERVALS,

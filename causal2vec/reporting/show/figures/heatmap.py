@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from causal2vec.reporting.analysis.compare import Panel, compare, split_trained
-from causal2vec.reporting.analysis.evidence import ALL, AVERAGE, Group
+from causal2vec.reporting.analysis.evidence import ALL, Group
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, entry_name
+from causal2vec.reporting.read.types import AVERAGE
 from causal2vec.reporting.show.figures.style import FULL_WIDTH, MARGIN, WIDTH, Design, finish, new_figure, score_text
 from causal2vec.reporting.show.figures.svg import hover
 from causal2vec.reporting.show.figures.typeset import drawable, line_height, shortened, text_width

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.evidence import ALL, AVERAGE, Difference, Group
+from causal2vec.reporting.analysis.evidence import ALL, Difference, Group
 from causal2vec.reporting.analysis.study import Ablation, Study
 from causal2vec.reporting.analysis.summary import Entry, entry_name, is_untrained
+from causal2vec.reporting.read.types import AVERAGE
 from causal2vec.reporting.show.figures.style import (
     INDENT,
     Design,

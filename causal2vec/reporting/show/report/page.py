@@ -13,8 +13,9 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from causal2vec.reporting.analysis.claims.ledger import SIGNS, Verdict, check_claims, claims_table, load_claims
+from causal2vec.reporting.analysis.claims.ledger import SIGNS, Verdict, check_claims, load_claims
 from causal2vec.reporting.analysis.study import Study
+from causal2vec.reporting.show.claims import claims_table
 from causal2vec.reporting.show.figures.captions import captions as all_captions
 from causal2vec.reporting.show.render.html import fragment, page, slug, to_html
 from causal2vec.reporting.show.report.answers import LABELS, QUESTION, answers

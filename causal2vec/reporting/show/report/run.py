@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.summary import listed
+from causal2vec.reporting.read.types import listed
 
 LIBRARIES = ("mteb", "torch", "transformers", "sentence-transformers", "peft", "accelerate", "snakemake", "numpy")
 """The libraries whose versions decide the scores."""

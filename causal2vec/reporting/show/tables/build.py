@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from causal2vec.reporting.analysis.audits import audit_table, marked
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.show.render.html import to_page
 from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.tables.audits import audit_table, marked
 from causal2vec.reporting.show.tables.benchmarks import benchmark_table
 from causal2vec.reporting.show.tables.conditions import conditions_table
 from causal2vec.reporting.show.tables.costs import efficiency_table, training_table

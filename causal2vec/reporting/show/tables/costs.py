@@ -6,27 +6,14 @@ import math
 
 import pandas as pd
 
-from causal2vec.reporting.analysis.compare import (
-    compare,
-    control_notes,
-    counterpart,
-    label_columns,
-    labels,
-    split_trained,
-)
+from causal2vec.reporting.analysis.compare import compare, control_notes, counterpart, split_trained
 from causal2vec.reporting.analysis.conditions import Row, text_rank, text_words
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.analysis.summary import (
-    Entry,
-    is_untrained,
-    is_variant,
-    listed,
-    pairs,
-    seed_note,
-    sort_entries,
-)
+from causal2vec.reporting.analysis.summary import Entry, is_untrained, is_variant, pairs, seed_note, sort_entries
 from causal2vec.reporting.read.schema import EFFICIENCY_DEFAULTS
+from causal2vec.reporting.read.types import listed
 from causal2vec.reporting.show.tables.grid import MARKS_NOTE, Cell, RowGroup, Table, number_cell
+from causal2vec.reporting.show.tables.labels import label_columns, labels
 from causal2vec.reporting.show.tables.layout import EfficiencySpec, NumberColumn, TrainingSpec
 
 _NEEDS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from causal2vec.efficiency.names import READ_ONCE
-from causal2vec.reporting.analysis.compare import Panel, compare, label_columns
+from causal2vec.reporting.analysis.compare import Panel, compare
 from causal2vec.reporting.analysis.conditions import (
     COMPARISONS,
     Measured,
@@ -18,10 +18,12 @@ from causal2vec.reporting.analysis.conditions import (
     with_variants,
 )
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.analysis.summary import Entry, listed, sort_entries, twin_of
+from causal2vec.reporting.analysis.summary import Entry, sort_entries, twin_of
+from causal2vec.reporting.read.types import listed
 from causal2vec.reporting.show.tables.conditions import REUSE, REUSE_NOTE
 from causal2vec.reporting.show.tables.costs import how_measured
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table, number_cell
+from causal2vec.reporting.show.tables.labels import label_columns
 from causal2vec.reporting.show.tables.layout import NumberColumn, SavingsSpec
 
 REACHED = "†"

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from causal2vec.errors import UserError, hint
-from causal2vec.reporting.analysis.compare import Panel, compare, control_notes, label_columns, labels, split_blocks
-from causal2vec.reporting.analysis.evidence import ALL, AVERAGE, ENOUGH_SEEDS, Evidence, Group
+from causal2vec.reporting.analysis.compare import Panel, compare, control_notes, split_blocks
+from causal2vec.reporting.analysis.evidence import ALL, ENOUGH_SEEDS, Evidence, Group
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, entry_name
 from causal2vec.reporting.read.benchmarks import load_benchmarks, task_types
+from causal2vec.reporting.read.types import AVERAGE
 from causal2vec.reporting.show.tables.foreign import Foreign, ForeignRow, imported, setting_column, source_notes
 from causal2vec.reporting.show.tables.grid import (
     MARKS_NOTE,
@@ -24,6 +25,7 @@ from causal2vec.reporting.show.tables.grid import (
     number_cell,
     with_signs,
 )
+from causal2vec.reporting.show.tables.labels import label_columns, labels
 from causal2vec.reporting.show.tables.layout import BenchmarkSpec, ScoresSpec, TaskColumn, TasksSpec
 
 AVERAGES_NOTE = "An average is the mean over its tasks, and is left out unless all of them are there."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from causal2vec.reporting.analysis.compare import Panel, compare, control_notes, label_columns, labels, split_blocks
+from causal2vec.reporting.analysis.compare import Panel, compare, control_notes, split_blocks
 from causal2vec.reporting.analysis.evidence import ALL
 from causal2vec.reporting.analysis.study import Ablation, Study
 from causal2vec.reporting.analysis.summary import Entry
@@ -19,6 +19,7 @@ from causal2vec.reporting.show.tables.grid import (
     number_cell,
     with_signs,
 )
+from causal2vec.reporting.show.tables.labels import label_columns, labels
 from causal2vec.reporting.show.tables.layout import AblationsSpec, DifferencesSpec, NumberColumn, StatisticsSpec
 from causal2vec.reporting.show.tables.scores import AVERAGES_NOTE, interval_notes, measures, score_cell, weaker
 
