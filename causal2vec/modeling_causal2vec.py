@@ -63,7 +63,7 @@ class Causal2Vec(DecoderEmbedder):
     ]
     encoder: Any
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its settings are its arguments)
         self,
         loaded: dict[str, tuple[Any, Any]],
         max_seq_length: int = 512,

@@ -16,12 +16,12 @@ from sentence_transformers import SentenceTransformer
 from test_training import run_of
 
 from causal2vec.config.prompts import Prompts, load_examples, load_prompts
-from causal2vec.config.settings import Evaluation
 from causal2vec.errors import UserError
 from causal2vec.evaluation.__main__ import main
-from causal2vec.evaluation.run import evaluate_run
+from causal2vec.evaluation.run import Evaluating, evaluate_run
 from causal2vec.models.trust import revision_of
 from causal2vec.training.contrastive import make_model
+from causal2vec.training.job import Job
 
 TASKS = ["WordSim353STS", "HPODefinitionRetrieval", "TweetSentimentVader"]
 PROMPTS = load_prompts(ROOT / "config" / "prompts.yaml")
@@ -30,7 +30,8 @@ ICL = PROMPTS.with_examples(load_examples(ROOT / "config" / "examples.yaml"))
 
 def made(folder: Path, tiny, method: str, prompts: Prompts = PROMPTS, seed: int = 1, dtype: str = "bfloat16") -> Path:
     run = run_of(method, trained=False, seed=seed).model_copy(update={"max_length": 512})
-    make_model(run, tiny, folder, prompts, folder / "model", folder / "state", dtype=dtype)
+    where = {"pairs": folder, "output": folder / "model", "state": folder / "state"}
+    make_model(Job(run=run, folders=tiny, prompts=prompts, dtype=dtype, **where))
     return folder / "model"
 
 
@@ -52,10 +53,8 @@ def test_command_gets_the_scores_of_the_study(method, tiny, task_data, tmp_path)
     prompts = ICL if method == "in_context" else PROMPTS
     model = made(tmp_path, tiny, method, prompts)
     run = run_of(method, trained=False, seed=1).model_copy(update={"max_length": 512})
-    evaluate_run(
-        run, model, Evaluation(tasks=TASKS, max_length=512, prompts="unread"), task_data, tmp_path / "dag",
-        tmp_path / "state", prompts=prompts, shard=0, shards=1, device="cpu", dtype="bfloat16",
-    )  # fmt: skip
+    what = Evaluating(TASKS, task_data, tmp_path / "dag", tmp_path / "state", prompts)
+    evaluate_run(run, model, what, (0, 1), device="cpu", dtype="bfloat16")
     done = by_hand(model, task_data, tmp_path / "hand")
     assert done.returncode == 0, done.stderr[-2000:]
     assert scores(tmp_path / "hand") == scores(tmp_path / "dag")

@@ -149,7 +149,7 @@ def known(tmp_path_factory):
         variants=["contextual", "eos"], missing=[("bidirectional", "base-b", "ArguAna")],
     )  # fmt: skip
     bases = ["base-a", "base-b"]
-    compute_statistics(folder / "scores.csv", folder / "items", folder / "statistics", bases=bases, resamples=400)
+    compute_statistics(folder, folder / "statistics", bases=bases, resamples=400)
     return folder
 
 

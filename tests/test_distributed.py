@@ -27,7 +27,8 @@ from causal2vec.runtime.files import write_text
 from causal2vec.training import launch as launching
 from causal2vec.training.__main__ import train_from_command_line
 from causal2vec.training.checkpoints import is_whole
-from causal2vec.training.launch import Job, launch, perform
+from causal2vec.training.job import Job
+from causal2vec.training.launch import launch, perform
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(

@@ -15,7 +15,7 @@ from causal2vec.efficiency import energy, machine, worker
 from causal2vec.efficiency.counting import count
 from causal2vec.efficiency.flops import forward_flops
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
-from causal2vec.efficiency.measure import measure_efficiency, with_variants
+from causal2vec.efficiency.measure import Machine, measure_efficiency, with_variants
 from causal2vec.efficiency.order import Case, cases_of, number_of_texts
 from causal2vec.efficiency.worker import Model, Question, answer, override
 from causal2vec.efficiency.workloads import Workload, make_workloads
@@ -339,7 +339,7 @@ def study(tiny, tmp_path_factory):
     )  # fmt: skip
     table = measure_efficiency(
         models, pairs, tiny["llm"], settings, folder / "efficiency.csv",
-        device="cpu", dtype="float32", threads=1, task_texts=texts,
+        Machine("float32", "cpu", 1), task_texts=texts,
     )  # fmt: skip
     return table, folder / "efficiency.csv", models
 
@@ -376,9 +376,8 @@ def test_failures_are_one_sentence(study, tiny, tmp_path):
     _, _, models = study
     pairs, _ = pairs_file(tmp_path)
     settings = Efficiency(lengths=[8], texts=2, repeats=2, variants=["last_token+colour=red"])
-    where = {"device": "cpu", "dtype": "float32", "threads": 1}
     with pytest.raises(UserError, match=r"measuring last_token\+colour=red on b failed: .* has no setting 'colour'"):
-        measure_efficiency(models[:2], pairs, tiny["llm"], settings, tmp_path / "e.csv", **where)
+        measure_efficiency(models[:2], pairs, tiny["llm"], settings, tmp_path / "e.csv", Machine("float32", "cpu", 1))
     assert not (tmp_path / "e.csv").exists()
 
 
@@ -425,7 +424,7 @@ def test_a_new_method_takes_turns_with_one_of_before(study, tiny, tmp_path, monk
         served.clear()
         return measure_efficiency(
             chosen, pairs, tiny["llm"], settings, tmp_path / "e.csv",
-            device="cpu", dtype="float32", threads=1, kept=tmp_path / folder,
+            Machine("float32", "cpu", 1), kept=tmp_path / folder,
         )  # fmt: skip
 
     first = measured([models[0], models[2]])

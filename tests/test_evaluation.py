@@ -18,7 +18,7 @@ from causal2vec.config import load_config
 from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
-from causal2vec.evaluation.run import evaluate_model
+from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.models.folder import save_model
 
 
@@ -122,15 +122,16 @@ def test_every_distinct_text_is_embedded_once_per_prompt():
     assert encoder.used_prompts == {"T": {"query": "Instruct: find\nQuery: ", "document": ""}}
 
 
+def what(tasks, data, folder) -> Evaluating:
+    return Evaluating(tasks, data, folder / "out", folder / "state", None, batch_size=8, progress=False)
+
+
 @pytest.mark.parametrize(
     ("value", "words"), [(0.0, "gave the score nan"), (float("nan"), "a vector that is not finite for the text")]
 )
 def test_score_that_is_no_number_is_refused(value, words, task_data, tmp_path):
     with pytest.raises(UserError, match=words):
-        evaluate_model(
-            Counting(value), "a/b", "c", ["WordSim353STS"], task_data, tmp_path / "out", tmp_path / "state",
-            prompts=None, batch_size=8, record={}, progress=False,
-        )  # fmt: skip
+        evaluate_model(Counting(value), "a/b", "c", what(["WordSim353STS"], task_data, tmp_path), {})
     assert not (tmp_path / "out").exists()
 
 
@@ -139,10 +140,7 @@ def test_finished_tasks_survive_a_kill(task_data, tmp_path, monkeypatch):
     from causal2vec.evaluation import run
 
     def go(model) -> None:
-        evaluate_model(
-            model, "a/b", "c", ["WordSim353STS", "LeeNewsSTS"], task_data, tmp_path / "out", tmp_path / "state",
-            prompts=None, batch_size=8, record={}, progress=False,
-        )  # fmt: skip
+        evaluate_model(model, "a/b", "c", what(["WordSim353STS", "LeeNewsSTS"], task_data, tmp_path), {})
 
     load = run.load_task
 
@@ -170,10 +168,8 @@ def test_finished_tasks_of_another_model_or_way_are_not_taken(change, task_data,
     data = shutil.copytree(task_data, tmp_path / "data")
 
     def go(revision="c", prompts=None, seed=0, dtype="float32") -> Counting:
-        evaluate_model(
-            model := Counting(), "a/b", revision, ["WordSim353STS", "LeeNewsSTS"], data, tmp_path / "out",
-            tmp_path / "state", prompts=prompts, seed=seed, batch_size=8, record={"dtype": dtype}, progress=False,
-        )  # fmt: skip
+        told = what(["WordSim353STS", "LeeNewsSTS"], data, tmp_path)._replace(prompts=prompts, seed=seed)
+        evaluate_model(model := Counting(), "a/b", revision, told, {"dtype": dtype})
         return model
 
     load = run.load_task
@@ -253,7 +249,7 @@ def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
     import pandas as pd
 
     from causal2vec.config import Efficiency
-    from causal2vec.efficiency.measure import measure_efficiency
+    from causal2vec.efficiency.measure import Machine, measure_efficiency
     from causal2vec.efficiency.worker import Model
 
     rows = [{"query": "q", "positive": TEXTS[2], "source": "s", "pair_id": str(i)} for i in range(8)]
@@ -266,7 +262,7 @@ def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
     settings = Efficiency(lengths=[16], texts=4, repeats=2)
     table = measure_efficiency(
         models, tmp_path / "pairs.parquet", tiny["llm"], settings, tmp_path / "e.csv",
-        device="cpu", dtype="float32", threads=1,
+        Machine("float32", "cpu", 1),
     ).set_index(["method", "text_tokens"])  # fmt: skip
     tokens = table["llm_tokens"].xs(16, level="text_tokens")
     assert tokens["last_token"] == 18  # BOS, text, EOS

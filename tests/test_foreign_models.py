@@ -24,7 +24,7 @@ from causal2vec.config import Budget, ModelSource
 from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
-from causal2vec.evaluation.run import evaluate_model
+from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.evaluation.tasks import packaged
 from causal2vec.evaluation.tasks.definitions import task_metadata
 from causal2vec.models.folder import load_model, save_model
@@ -32,6 +32,7 @@ from causal2vec.models.prepare import prepare_model
 from causal2vec.plan.preflight import check_positions
 from causal2vec.runtime.files import read_json
 from causal2vec.training.contrastive import make_model
+from causal2vec.training.job import Job
 
 WORDS = "fox dog jumps lazy quick brown over the padding texts sentence longer different mix short batches".split()  # noqa: SIM905
 KINDS = {  # names that mteb knows, as it drops prompts of tasks that it does not know
@@ -107,10 +108,8 @@ def their_scores(model, tasks) -> dict[str, float]:
 
 def our_scores(model, tasks, tmp_path, monkeypatch) -> dict[str, float]:
     monkeypatch.setattr("causal2vec.evaluation.tasks.get_tasks", lambda *_: [task() for task in tasks.values()])
-    evaluate_model(
-        model, "a/b", "c", list(tasks), tmp_path, tmp_path / "out", tmp_path / "state", prompts=None, batch_size=32,
-        record={}, progress=False,
-    )  # fmt: skip
+    what = Evaluating(list(tasks), tmp_path, tmp_path / "out", tmp_path / "state", None, progress=False)
+    evaluate_model(model, "a/b", "c", what, {})
     files = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("out/results/*/*/*.json")}
     return {name: files[name]["scores"]["test"][0]["main_score"] for name in tasks}
 
@@ -281,7 +280,8 @@ def test_length_of_the_evaluation_beyond_a_base_is_found_before_any_training(tin
     for trained in (True, False):
         one = run.model_copy(update={"trained": trained})
         with pytest.raises(UserError, match=r"last_token on gpt: texts of up to 100 tokens .* has positions for 64"):
-            make_model(one, {"llm": models / "gpt"}, tmp_path / "no pairs", Prompts(), tmp_path / "m", tmp_path / "s")
+            where = {"pairs": tmp_path / "no pairs", "output": tmp_path / "m", "state": tmp_path / "s"}
+            make_model(Job(run=one, folders={"llm": models / "gpt"}, prompts=Prompts(), **where))
 
 
 def test_encoder_of_a_method_is_cut_where_its_positions_end(tmp_path):

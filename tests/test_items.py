@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from causal2vec.errors import UserError
 from causal2vec.evaluation.items import COLUMNS, TOLERANCE, Items, task_items_table
-from causal2vec.evaluation.run import evaluate_model
+from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.reporting.read.gather import collect_items, collect_training
 
@@ -43,10 +43,8 @@ class Trigrams:
 
 
 def evaluated(folder: Path, data: Path, seed: int, tasks=PACKAGED_TASKS) -> Path:
-    evaluate_model(
-        Trigrams(), "test/trigrams", "0", list(tasks), data, folder / "out", folder / "state", prompts=None,
-        batch_size=64, record={"method": "trigrams", "base": "none", "seed": seed}, seed=seed, progress=False,
-    )  # fmt: skip
+    what = Evaluating(list(tasks), data, folder / "out", folder / "state", None, 64, seed=seed, progress=False)
+    evaluate_model(Trigrams(), "test/trigrams", "0", what, {"method": "trigrams", "base": "none", "seed": seed})
     return folder / "out"
 
 

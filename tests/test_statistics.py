@@ -20,7 +20,7 @@ CONTROL = ("encoder_only", "mini-encoder")
 def compute(folder, output=None, bases=("base-a",), **settings):
     settings = {"order": ORDER, "resamples": 400, **settings}
     output = output or folder / "statistics"
-    return compute_statistics(folder / "scores.csv", folder / "items", output, bases=list(bases), **settings)
+    return compute_statistics(folder, output, bases=list(bases), **settings)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from causal2vec.training import contrastive
 from causal2vec.training.arguments import make_loss
 from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
+from causal2vec.training.job import Job
 from causal2vec.training.lora import adapted, attach_lora
 from causal2vec.training.precision import build_to_train
 
@@ -68,7 +69,8 @@ def run_of(method: str, *, trained: bool = True, seed: int = 0) -> Run:
 
 def make(run: Run, tiny, pairs: Path, folder: Path, budget: Budget = BUDGET, **options) -> Path:
     run = run.model_copy(update={"budget": budget})
-    contrastive.make_model(run, tiny, pairs, PROMPTS, folder / "model", folder / "state", **options)
+    more = {"folders": tiny, "pairs": pairs, "prompts": PROMPTS, "output": folder / "model", "state": folder / "state"}
+    contrastive.make_model(Job(run=run, **more, **options))
     return folder / "model"
 
 
@@ -158,7 +160,7 @@ def test_a_training_warns_of_nothing_that_a_user_could_not_mend(checkpointing, t
 
 
 def test_a_model_with_its_validation_opens(tiny, pairs, tmp_path):
-    folder = make(run_of("last_token"), tiny, pairs, tmp_path, validate=True)
+    folder = make(run_of("last_token"), tiny, pairs, tmp_path, validation=True)
     assert (folder / "validation.json").is_file()
     assert load_model(str(folder), "cpu", "float32").encode(TEXTS).shape[0] == len(TEXTS)
 

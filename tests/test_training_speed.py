@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import torch
@@ -142,10 +144,14 @@ def pairs(tmp_path):
     return tmp_path
 
 
+def materials(tiny, pairs):
+    return SimpleNamespace(base=tiny["llm"], pairs=pairs, threads=1, dtype="float32")
+
+
 @pytest.mark.parametrize("mini", [None, 4])
 def test_both_sides_of_the_bench_learn_the_same(mini, tiny, pairs):
     rows = bench.compare_training(
-        tiny["llm"], pairs, pairs_count=20, batch_size=8, mini_batch_size=mini, repetitions=2, threads=1,
+        materials(tiny, pairs), pairs_count=20, batch_size=8, mini_batch_size=mini, repetitions=2,
         matmul_gflops=100.0, max_length=40,
     )  # fmt: skip
     assert [row.rival.split(" (")[0] for row in rows] == ["trainer, defaults", "trainer, best settings"]
@@ -159,7 +165,7 @@ def test_both_sides_of_the_bench_learn_the_same(mini, tiny, pairs):
 def test_the_bench_says_what_it_lacks(tiny, pairs):
     with pytest.raises(UserError, match="4 pairs do not fill a batch of 8"):
         bench.compare_training(
-            tiny["llm"], pairs, pairs_count=4, batch_size=8, mini_batch_size=None, repetitions=1, threads=1,
+            materials(tiny, pairs), pairs_count=4, batch_size=8, mini_batch_size=None, repetitions=1,
             matmul_gflops=1.0,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from conftest import TEXTS, build
 
 from causal2vec.evaluation import vectors as module
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
-from causal2vec.evaluation.run import evaluate_model
+from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.evaluation.vectors import Vectors, keys_of, place
 
 
@@ -39,10 +39,8 @@ def model_of(tiny, method: str = "last_token", **settings):
 
 
 def evaluate(model, data: Path, folder: Path, tasks: list[str], cache: Path | None = None) -> dict[str, float]:
-    evaluate_model(
-        model, "a/b", "c" * 40, tasks, data, folder / "out", folder / "state", prompts=None, batch_size=8, record={},
-        progress=False, cache=cache,
-    )  # fmt: skip
+    what = Evaluating(tasks, data, folder / "out", folder / "state", None, 8, cache=cache, progress=False)
+    evaluate_model(model, "a/b", "c" * 40, what, {})
     found = {path.stem: json.loads(path.read_text()) for path in (folder / "out").rglob("results/**/[A-Z]*.json")}
     return {name: result["scores"]["test"][0]["main_score"] for name, result in found.items()}
 

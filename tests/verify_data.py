@@ -106,7 +106,7 @@ def _make(results, layout, claims):
     """Statistics, tables, claims, a figure and the report."""
     study = load_study(results)
     compute_statistics(
-        results / "scores.csv", results / "items", results / "statistics", bases=study.bases, order=study.order,
+        results, results / "statistics", bases=study.bases, order=study.order,
         resamples=100,
     )  # fmt: skip
     study = load_study(results)

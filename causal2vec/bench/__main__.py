@@ -62,15 +62,12 @@ class Bench:
             rate = matmul_rate(base_layers(self.materials), TRAINING_TOKENS, self.materials.dtype, seconds=0.1)
             self._add(
                 compare_training(
-                    self.materials.base,
-                    self.materials.pairs,
+                    self.materials,
                     pairs_count=pairs,
                     batch_size=batch,
                     mini_batch_size=mini,
                     repetitions=self.effort.repetitions,
-                    threads=self.materials.threads,
                     matmul_gflops=rate,
-                    dtype=self.materials.dtype,
                     max_length=self.effort.cached_length if mini else LONGEST,
                 )
             )

@@ -118,13 +118,13 @@ class _Ours:
         return self._evaluate(self.names, self.folder / f"cache{self._turn}")[0]
 
     def _evaluate(self, names: list[str], cache: Path) -> tuple[Scores, float]:
-        from causal2vec.evaluation.run import evaluate_model
+        from causal2vec.evaluation.run import Evaluating, evaluate_model
 
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            evaluate_model(
-                self.model, "bench/ours", "0" * 40, names, self.data, Path(scratch, "out"), Path(scratch, "state"),
-                prompts=None, batch_size=32, record={}, progress=False, cache=cache,
-            )  # fmt: skip
+            what = Evaluating(
+                names, self.data, Path(scratch, "out"), Path(scratch, "state"), None, progress=False, cache=cache
+            )
+            evaluate_model(self.model, "bench/ours", "0" * 40, what, {})
             results = Path(scratch, "out", "results").glob(f"*/{'0' * 40}/*.json")
             scores = {path.stem: _main_score(read_json(path)["scores"]) for path in results if path.stem in names}
             record = read_json(Path(scratch, "out", "record.json"))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from causal2vec.bench.epochs import Outcome, Settings, Task, contender, our_module
-from causal2vec.bench.materials import draw_pairs, say
+from causal2vec.bench.materials import Materials, draw_pairs, say
 from causal2vec.bench.timing import Row, Timing, row, take_turns
 from causal2vec.errors import UserError
 
@@ -35,30 +35,25 @@ multiplies from step to step."""
 
 
 def compare_training(
-    base: Path,
-    pairs: Path,
+    materials: Materials,
     *,
     pairs_count: int,
     batch_size: int,
     mini_batch_size: int | None,
     repetitions: int,
-    threads: int,
     matmul_gflops: float,
-    dtype: str = "float32",
     max_length: int = LONGEST,
 ) -> list[Row]:
     """One epoch with LoRA by both, the library at its defaults and at its best settings that learn the same.
 
     Args:
-        base: The LLM's folder.
-        pairs: Folder of the training pairs.
+        materials: The LLM, the training pairs, threads of each contender (one of them works at a time), and what ours
+            computes in.
         pairs_count: Pairs of an epoch; what does not fill a batch is left out.
         batch_size: Pairs of a step.
         mini_batch_size: Pairs at a time under gradient caching; None: no caching.
         repetitions: Epochs of each contender, each from the same first values.
-        threads: Processor threads of each contender; one of them works at a time.
         matmul_gflops: The machine's matrix-multiply rate, for the limit.
-        dtype: What ours computes in.
         max_length: Tokens of a text at most, BOS and EOS included.
 
     Raises:
@@ -66,8 +61,9 @@ def compare_training(
     """
     if pairs_count < batch_size:
         raise UserError(f"{pairs_count} pairs do not fill a batch of {batch_size}; raise pairs_count")
-    queries, positives = (cut(texts, base, max_length) for texts in draw_pairs(pairs, pairs_count))
-    task = Task(base, queries, positives, batch_size, mini_batch_size, threads, max_length, dtype)
+    base, threads = materials.base, materials.threads
+    queries, positives = (cut(texts, base, max_length) for texts in draw_pairs(materials.pairs, pairs_count))
+    task = Task(base, queries, positives, batch_size, mini_batch_size, threads, max_length, materials.dtype)
     best, tried = best_settings(task)
     plain = Settings(mini_batch_size=mini_batch_size and DEFAULT_MINI_BATCH)
     ours, *rivals = _compete(task, list(dict.fromkeys([plain, best])), repetitions)

@@ -44,7 +44,7 @@ def main() -> None:
         fault = error.errors()[0]
         option = str(fault["loc"][0]).replace("_", "-")
         raise UserError(fault_sentence(fault, f"--{option}", [])) from error
-    from causal2vec.efficiency.measure import measure_efficiency
+    from causal2vec.efficiency.measure import Machine, measure_efficiency
 
     measure_efficiency(
         [describe(folder, trusted=options.trust_remote_code) for folder in options.models],
@@ -52,9 +52,7 @@ def main() -> None:
         options.tokenizer,
         settings,
         options.output,
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
+        Machine(options.dtype, options.device, options.threads),
         task_texts=options.task_texts,
     )
 

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -33,16 +33,22 @@ Measured = dict[tuple[Model, int], tuple[Counts, list[Timing]]]
 """By model and number of the workload; absent where there was nothing to measure."""
 
 
+class Machine(NamedTuple):
+    """Where, in which format and with how many processor threads everything computes."""
+
+    dtype: str
+    device: str
+    threads: int
+
+
 def measure_efficiency(
     models: list[Model],
     pairs: Path,
     tokenizer: Path,
     settings: Efficiency,
     output: Path,
+    machine: Machine,
     *,
-    device: str,
-    dtype: str,
-    threads: int,
     task_texts: Path | None = None,
     kept: Path | None = None,
 ) -> pd.DataFrame:
@@ -54,7 +60,7 @@ def measure_efficiency(
         tokenizer: The folder of the base whose tokens the nominal lengths count.
         settings: Lengths, prompts, number of texts, repetitions.
         output: The CSV file.
-        device, dtype, threads: As for the evaluation.
+        machine: As for the evaluation.
         task_texts: The texts of evaluation tasks, for ``efficiency.tasks``.
         kept: The folder of what was measured before with the same code: only what is new is measured, see
             `causal2vec.efficiency.kept`.
@@ -67,9 +73,9 @@ def measure_efficiency(
     """
     workloads = make_workloads(pairs, tokenizer, settings, task_texts)
     models = with_variants(models, settings.variants)
-    made = {"dtype": dtype, "device": device, "threads": threads, "repeats": settings.repeats}
-    made["batch_tokens"] = settings.batch_tokens or tokens_per_batch(device, dtype)
-    store = Kept(kept, {**made, "machine": device_name(device)}, workloads)
+    made: dict[str, Any] = {**machine._asdict(), "repeats": settings.repeats}
+    made["batch_tokens"] = settings.batch_tokens or tokens_per_batch(machine.device, machine.dtype)
+    store = Kept(kept, {**made, "machine": device_name(machine.device)}, workloads)
     known = {model: rows for model in models if (rows := store.read(model)) is not None}
     for group in side_by_side(models):
         if not (new := [model for model in group if model not in known]):

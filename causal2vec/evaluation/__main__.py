@@ -81,7 +81,7 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
     """What ``main`` does, for a parsed command line."""
     import torch
 
-    from causal2vec.evaluation.run import evaluate_model
+    from causal2vec.evaluation.run import Evaluating, evaluate_model
     from causal2vec.evaluation.tasks import PACKAGED_TASKS, get_tasks
     from causal2vec.fetch.models import study_model
     from causal2vec.models.folder import load_model
@@ -128,21 +128,10 @@ def evaluate_from_command_line(options: argparse.Namespace) -> None:
         name, revision = options.model, options.revision or "main"
     run = run or {"method": name, "base": "", "seed": 0, "trained": None}
     with tempfile.TemporaryDirectory(prefix="evaluation-") as state:
-        evaluate_model(
-            model,
-            name,
-            revision,
-            tasks,
-            options.data,
-            options.output,
-            Path(state),
-            prompts=prompts,
-            batch_size=options.batch_size,
-            batch_tokens=options.batch_tokens,
-            cache=options.cache,
-            seed=run["seed"],
-            record={**run, "dtype": dtype, "device": device, **({"attention": attention} if attention else {})},
-        )
+        what = Evaluating(tasks, options.data, options.output, Path(state), prompts, batch_size=options.batch_size,
+                          batch_tokens=options.batch_tokens, cache=options.cache, seed=run["seed"])  # fmt: skip
+        how = {"dtype": dtype, "device": device, **({"attention": attention} if attention else {})}
+        evaluate_model(model, name, revision, what, {**run, **how})
     sys.stdout.write(scores_table(options.output))
 
 

@@ -9,9 +9,8 @@ import random
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from causal2vec.config import Evaluation
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
@@ -36,46 +35,64 @@ LOADED = 1024
 """Texts that mteb's loader makes ready at a time; the encoder makes its own batches of them."""
 
 
+class Evaluating(NamedTuple):
+    """What one evaluation is told: its tasks, how texts are read, where it writes."""
+
+    tasks: list[str]
+    """Names of packaged or official tasks or benchmarks."""
+    data: Path
+    """Folder of the packaged tasks' data."""
+    output: Path
+    """Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``), item-level results
+    (``items/<Task>.parquet``) and ``record.json``."""
+    state: Path
+    """Where finished tasks wait until all are done; a restarted one of the same model in the same way goes on from
+    there."""
+    prompts: Prompts | None
+    """Instructions; None leaves prompting to the model."""
+    batch_size: int = 32
+    """Texts per batch of a model that is none of this suite's."""
+    batch_tokens: int | None = None
+    """Tokens per batch of this suite's models; None: by device."""
+    cache: Path | None = None
+    """Folder that keeps vectors (`causal2vec.evaluation.vectors`); None: in memory, from task to task."""
+    cache_gb: float = 2.0
+    """What it may hold; 0: as None."""
+    seed: int = 0
+    """Of the evaluation's own sampling (few-shot examples, clustered documents); 0 is mteb's own choice."""
+    progress: bool = True
+    only: list[str] | None = None
+    """Those of the tasks (a benchmark's too) that are run; None runs all."""
+    fetched: Path | None = None
+    """What `causal2vec.evaluation.tasks.download.fetch_tasks` downloaded; the tasks are read from there."""
+    keep_state: bool = False
+    """See `causal2vec.runtime.files.settle`."""
+
+
 def evaluate_run(
     run: Run,
     folder: Path,
-    settings: Evaluation,
-    data: Path,
-    output: Path,
-    state: Path,
+    what: Evaluating,
+    shard: tuple[int, int],
     *,
-    prompts: Prompts,
-    shard: int,
-    shards: int,
     device: str,
     dtype: str,
     attention: str = "auto",
-    fetched: Path | None = None,
-    cache: Path | None = None,
 ) -> None:
-    """Evaluate a run's model on one shard of the tasks, with ``compute.attention``; see `evaluate_model`."""
+    """Evaluate a run's model, with ``compute.attention``, on one of several shards of the tasks (number, how many)."""
     from causal2vec.models.folder import load_model
     from causal2vec.models.trust import revision_of
     from causal2vec.runtime.machine import attention_backend
 
     backend = attention_backend(attention, device, dtype)
+    number, shards = shard
+    if shards > 1:
+        what = what._replace(only=_shard(what.tasks, what.data, number, shards, run.max_length))
     evaluate_model(
         load_model(str(folder), device, dtype, max_length=run.max_length, trusted=True, attention=backend),
         f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}",
         revision_of(folder),
-        settings.tasks,
-        data,
-        output,
-        state,
-        prompts=prompts,
-        batch_size=settings.batch_size,
-        batch_tokens=settings.batch_tokens,
-        cache=cache,
-        cache_gb=settings.cache_gb,
-        seed=run.seed,
-        only=_shard(settings.tasks, data, shard, shards, run.max_length) if shards > 1 else None,
-        fetched=fetched,
-        keep_state=True,
+        what._replace(seed=run.seed),
         record={
             **run.model_dump(include={"method", "base", "seed", "trained"}),
             "dtype": dtype,
@@ -85,51 +102,15 @@ def evaluate_run(
     )
 
 
-def evaluate_model(
-    model: Any,
-    name: str,
-    revision: str,
-    tasks: list[str],
-    data: Path,
-    output: Path,
-    state: Path,
-    *,
-    prompts: Prompts | None,
-    batch_size: int,
-    record: dict[str, Any],
-    batch_tokens: int | None = None,
-    cache: Path | None = None,
-    cache_gb: float = 2.0,
-    seed: int = 0,
-    progress: bool = True,
-    only: list[str] | None = None,
-    fetched: Path | None = None,
-    keep_state: bool = False,
-) -> None:
+def evaluate_model(model: Any, name: str, revision: str, what: Evaluating, record: dict[str, Any]) -> None:
     """Run mteb on a model and write its results with a record of how they came about.
 
     Args:
         model: A SentenceTransformer.
         name: ``organisation/model`` for mteb's result tree.
         revision: The model's content hash.
-        tasks: Names of packaged or official tasks or benchmarks.
-        data: Folder of the packaged tasks' data.
-        output: Appears whole: mteb's cache layout (``results/<model>/<revision>/<Task>.json``), item-level results
-            (``items/<Task>.parquet``) and ``record.json``.
-        state: Where finished tasks wait until all are done; a restarted one of the same model in the same way goes on
-            from there.
-        prompts: Instructions; ``None`` leaves prompting to the model.
-        batch_size: Texts per batch of a model that is none of this suite's.
-        batch_tokens: Tokens per batch of this suite's models; ``None``: by device.
-        cache, cache_gb: Folder that keeps vectors, see `causal2vec.evaluation.vectors`, and GB that it may hold;
-            ``None`` or 0 keeps them in memory, from task to task.
+        what: The tasks, and how they are evaluated.
         record: What identifies the run (method, base, seed, dtype, ...); written beside the scores.
-        seed: Of the evaluation's own sampling (few-shot examples, clustered documents); 0 is mteb's own choice.
-        progress: Show bars.
-        only: Those of the tasks (a benchmark's too) that are run; ``None`` runs all.
-        fetched: What `causal2vec.evaluation.tasks.download.fetch_tasks` downloaded; the tasks are read from there,
-        without a network.
-        keep_state: See `causal2vec.runtime.files.settle`.
 
     Raises:
         UserError: An unknown task, data that cannot be had, or a score that is not a number.
@@ -142,33 +123,38 @@ def evaluate_model(
     from causal2vec.evaluation.vectors import Vectors, place
     from causal2vec.speed.cpu_layers import fast_layers
 
-    batches = batching(model, batch_size, batch_tokens)
+    batches = batching(model, what.batch_size, what.batch_tokens)
     similarity = getattr(model, "similarity_fn_name", None) or "cosine"
     meta = model_meta(name, revision, model.get_embedding_dimension(), model.max_seq_length, similarity)
     identity = {"name": name, "revision": revision, "code": fingerprint("causal2vec.encoding"), **batches}
-    folder = place(cache, model, **identity) if cache and cache_gb else None
-    vectors = Vectors(folder, cache_gb * 1e9)
-    encoder = PromptedEncoder(model, meta, prompts, batch_size, batch_tokens=batch_tokens, vectors=vectors)
+    folder = place(what.cache, model, **identity) if what.cache and what.cache_gb else None
+    vectors = Vectors(folder, what.cache_gb * 1e9)
+    encoder = PromptedEncoder(
+        model, meta, what.prompts, what.batch_size, batch_tokens=what.batch_tokens, vectors=vectors
+    )
+    state = what.state
     take_up(
         state,
         {
-            **record, **identity, "tasks": tasks, "only": only, "seed": seed, "max_length": model.max_seq_length,
-            "prompts": prompts.model_dump() if prompts else None,
-            "data": content(data) if data.is_dir() else None, "fetched": content(fetched) if fetched else None,
+            **record, **identity, "tasks": what.tasks, "only": what.only, "seed": what.seed,
+            "max_length": model.max_seq_length,
+            "prompts": what.prompts.model_dump() if what.prompts else None,
+            "data": content(what.data) if what.data.is_dir() else None,
+            "fetched": content(what.fetched) if what.fetched else None,
             "mteb": mteb.__version__, "code": fingerprint("causal2vec.evaluation.run"),
         },
     )  # fmt: skip
     for kind in ("results", "items"):
         (state / kind).mkdir(parents=True, exist_ok=True)
     with fast_layers(model):  # once for all tasks
-        for task in get_tasks(tasks, data, only):
+        for task in get_tasks(what.tasks, what.data, what.only):
             if is_done(task, state):
                 continue
-            if fetched:
-                read_from_cache(task, fetched)
-            _evaluate_task(encoder, task, state, seed, progress)
+            if what.fetched:
+                read_from_cache(task, what.fetched)
+            _evaluate_task(encoder, task, state, what.seed, what.progress)
     records = {path.stem: read_record(path) or {} for path in sorted((state / "records").glob("*.json"))}
-    with atomic_folder(output) as draft:
+    with atomic_folder(what.output) as draft:
         for kind in ("results", "items"):
             shutil.copytree(state / kind, draft / kind)
         write_json(
@@ -184,7 +170,7 @@ def evaluate_model(
                 "versions": {"mteb": mteb.__version__},
             },
         )
-    settle(state, output, keep=keep_state)
+    settle(state, what.output, keep=what.keep_state)
 
 
 def _shard(tasks: list[str], data: Path, shard: int, shards: int, max_length: int) -> list[str]:

@@ -111,8 +111,7 @@ def _statistics(given: argparse.Namespace) -> None:
         raise UserError(f"--workers is {given.workers}, but must be at least 1")
     study = load_study(given.results)
     compute_statistics(
-        given.results / "scores.csv",
-        given.results / "items",
+        given.results,
         given.results / "statistics",
         bases=study.bases,
         order=study.order,

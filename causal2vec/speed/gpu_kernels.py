@@ -31,7 +31,7 @@ def gated_backward_kernel(gate, up, gradient, of_gate, of_up, count, BLOCK: tl.c
 
 
 @triton.jit(do_not_specialize=["tokens"])  # a row's length is another each time: one program for all
-def rotated_kernel(
+def rotated_kernel(  # noqa: PLR0913 (a kernel takes plain values)
     states, cos, sin, result, tokens, heads, half, by_text, by_token, by_head, ROWS: tl.constexpr, HALF: tl.constexpr
 ):
     """One token: all of its heads, first half and second half of each."""

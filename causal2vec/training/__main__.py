@@ -62,7 +62,8 @@ def train_from_command_line(config: Config, run: Run, options: argparse.Namespac
     from causal2vec.config.prompts import prompts_of, study_prompts
     from causal2vec.runtime.machine import resolve_device
     from causal2vec.training import ranks
-    from causal2vec.training.launch import Job, launch, perform
+    from causal2vec.training.job import Job
+    from causal2vec.training.launch import launch, perform
 
     work = Folders(config.study).work
     models = options.models or work / "models"

@@ -16,7 +16,7 @@ of LLM2Vec. Four objectives:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -33,20 +33,11 @@ from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.runtime.files import atomic_folder, settle, sha256_json, sha256_tree, write_json
+from causal2vec.runtime.machine import attention_backend
 from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
 from causal2vec.training.precision import build_to_train
-from causal2vec.training.stages import check_loss, run_trainer, stage_arguments
+from causal2vec.training.stages import Computing, check_loss, run_trainer, stage_arguments
 from causal2vec.training.trainer import EqualTermsTrainer
-
-
-class Computing(NamedTuple):
-    """Where and how a stage computes; see `causal2vec.training.mntp.pretrain_mntp`."""
-
-    device: str = "cpu"
-    dtype: str = "float32"
-    attention: str = "sdpa"
-    fetched: Path | None = None
-    keep_state: bool = False
 
 
 class AlignmentTrainer(EqualTermsTrainer):
@@ -127,7 +118,8 @@ def pretrain_alignment(
     """
     set_seed(run.seed)
     settings = {**module_settings(run), "max_seq_length": stage.max_length}
-    module: Any = build_to_train(run.spec.module, folders, settings, compute.dtype, compute.attention)
+    backend = attention_backend(compute.attention, compute.device, compute.dtype)
+    module: Any = build_to_train(run.spec.module, folders, settings, compute.dtype, backend)
     if not isinstance(module, Causal2Vec):
         raise UserError(
             f"methods.{run.method}.alignment is true, but {run.spec.module} has no Contextual token; remove it"
@@ -154,7 +146,7 @@ def pretrain_alignment(
         "stage": stage.model_dump(),
         "parts": parts,
         "texts": sha256_json(texts),
-        "how": [compute.device, compute.dtype, compute.attention],
+        "how": [compute.device, compute.dtype, backend],
     }
     done = run_trainer(trainer, state, work)
     record = {

@@ -27,9 +27,9 @@ from causal2vec.training.arguments import check_batch, make_loss, order_digest, 
 from causal2vec.training.batches import check_training_data, column_prompts, load_training_data
 from causal2vec.training.checkpoints import last_checkpoint, step_of
 from causal2vec.training.divergence import mean_cosine, warn_of_collapse
+from causal2vec.training.job import FAILURE, JOB, Job
 from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
 from causal2vec.training.precision import build_to_train, rebuild_merged
-from causal2vec.training.ranks import FAILURE, JOB
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
@@ -43,35 +43,10 @@ FITTED_ON = 1000
 """Texts of the training pairs, without their labels, that a Contextual token gets its first value from."""
 
 
-def make_model(
-    run: Run,
-    folders: dict[str, Path],
-    pairs: Path,
-    prompts: Prompts,
-    output: Path,
-    state: Path,
-    *,
-    device: str = "cpu",
-    dtype: str = "float32",
-    attention: str = "auto",
-    validate: bool = False,
-    keep_state: bool = False,
-) -> str:
+def make_model(job: Job) -> str:
     """Train one run, or just build it if it is an untrained twin, and save it.
 
     In one process; or in each process of a training that ``torchrun`` started, of which rank 0 writes the files.
-
-    Args:
-        run: Method, base, seed, and the budget that every trained method gets.
-        folders: Model folder per part (``llm``, ``encoder``).
-        pairs: Folder with ``train.parquet`` and ``validation.parquet``.
-        output: The model's folder; appears whole or not at all.
-        state: Folder for checkpoints; a training that was stopped goes on from there, if it has the same settings and
-            inputs (`causal2vec.runtime.files.take_up`). Removed at the end.
-        device, dtype: Where and in which format to compute; the weights that learn are float32.
-        attention: ``compute.attention``.
-        keep_state: See `causal2vec.runtime.files.settle`.
-        validate: Also measure retrieval within the validation pairs (for choosing settings).
 
     Returns:
         The model's revision; on other ranks than 0, which save nothing, an empty string.
@@ -82,47 +57,44 @@ def make_model(
     import torch
     from transformers import set_seed
 
+    run = job.run
     set_seed(run.seed)
-    settings = module_settings(run)
-    backend = attention_backend(attention, device, dtype)
+    backend = attention_backend(job.attention, job.device, job.dtype)
     records: dict[str, Any] = {}
     if run.trained:
         if ranks.rank() == 0:
-            how = {"prompts": prompts.model_dump(), "device": device, "dtype": dtype, "attention": backend}
-            take_up(state, {**_work(run, folders, pairs), **how}, keep=(JOB, FAILURE))
-        module, record = train(
-            run, folders, settings, pairs, prompts, state, device=device, dtype=dtype, attention=backend
-        )
-        records["training.json"] = record
+            how = {"device": job.device, "dtype": job.dtype, "attention": backend}
+            take_up(job.state, {**_work(job), "prompts": job.prompts.model_dump(), **how}, keep=(JOB, FAILURE))
+        module, records["training.json"] = train(job, backend)
     else:
-        module = build_embedder(run.spec.module, folders, settings, attention=backend)
+        module = build_embedder(run.spec.module, job.folders, module_settings(run), attention=backend)
         check_length(module, run.max_length, f"{run.method} on {run.base}")
     if ranks.rank() > 0:
         return ""
     module.max_seq_length = run.max_length
     if run.trained:
-        where = "cpu" if run.distributed.strategy == "fsdp" and ranks.world_size() > 1 else device
-        _look_for_collapse(module.to(where), run, pairs, records["training.json"])
+        where = "cpu" if run.distributed.strategy == "fsdp" and ranks.world_size() > 1 else job.device
+        _look_for_collapse(module.to(where), run, job.pairs, records["training.json"])
     module = module.to("cpu")
-    if validate:
+    if job.validation:
         from causal2vec.training.validation import validation_mrr
 
-        records["validation.json"] = validation_mrr(module, pairs / "validation.parquet", prompts, device=device)
-    manifest = _manifest(run, folders, module, pairs, dtype)
-    study = Study(dtype=dtype, threads=torch.get_num_threads(), attention=attention, prompts=prompts)
-    revision = save_model(module, output, manifest=manifest, records=records, study=study)
-    settle(state, output, keep=keep_state)
+        held_back = job.pairs / "validation.parquet"
+        records["validation.json"] = validation_mrr(module, held_back, job.prompts, device=job.device)
+    study = Study(dtype=job.dtype, threads=torch.get_num_threads(), attention=job.attention, prompts=job.prompts)
+    revision = save_model(module, job.output, manifest=_manifest(job, module), records=records, study=study)
+    settle(job.state, job.output, keep=job.keep_state)
     return revision
 
 
-def _work(run: Run, folders: dict[str, Path], pairs: Path) -> dict[str, Any]:
+def _work(job: Job) -> dict[str, Any]:
     """A training's settings and the content of its inputs. How it is spread is its own choice each time."""
-    mapped = sorted((pairs / "train").glob("*.arrow"))
+    mapped = sorted((job.pairs / "train").glob("*.arrow"))
     return {
-        **run.model_dump(exclude={"distributed"}),
-        "inputs": {part: content(folder) for part, folder in folders.items()},
-        "code": fingerprint(__name__, run.spec.module.rpartition(".")[0]),
-        "pairs": {path.name: sha256_file(path) for path in mapped or [pairs / "train.parquet"] if path.is_file()},
+        **job.run.model_dump(exclude={"distributed"}),
+        "inputs": {part: content(folder) for part, folder in job.folders.items()},
+        "code": fingerprint(__name__, job.run.spec.module.rpartition(".")[0]),
+        "pairs": {path.name: sha256_file(path) for path in mapped or [job.pairs / "train.parquet"] if path.is_file()},
     }
 
 
@@ -152,34 +124,28 @@ def module_settings(run: Run) -> dict[str, Any]:
     return {"max_seq_length": run.budget.max_length, **run.inputs, **run.settings}
 
 
-def _manifest(run: Run, folders: dict[str, Path], module: Embedder, pairs: Path, dtype: str) -> dict[str, Any]:
+def _manifest(job: Job, module: Embedder) -> dict[str, Any]:
+    run = job.run
     manifest = {
         **run.model_dump(exclude={"spec", "settings", "budget", "encoder"}),
         "settings": run.settings,
         "module": run.spec.module,
         "assumed": run.spec.assumed,
-        "parts": {part: str(folders[part].name) for part in module.parts},
+        "parts": {part: str(job.folders[part].name) for part in module.parts},
     }
     if run.trained:
         manifest["budget"] = run.budget.model_dump()
-        manifest["dtype"] = dtype
-        manifest["pairs_sha256"] = sha256_file(pairs / "train.parquet")
+        manifest["dtype"] = job.dtype
+        manifest["pairs_sha256"] = sha256_file(job.pairs / "train.parquet")
     return manifest
 
 
-def train(
-    run: Run,
-    folders: dict[str, Path],
-    settings: dict[str, Any],
-    pairs: Path,
-    prompts: Prompts,
-    state: Path,
-    *,
-    device: str,
-    dtype: str,
-    attention: str,
-) -> tuple[Embedder, dict[str, Any]]:
+def train(job: Job, attention: str) -> tuple[Embedder, dict[str, Any]]:
     """Build and train a module.
+
+    Args:
+        job: Its ``output`` and ``attention`` are not looked at.
+        attention: What `causal2vec.runtime.machine.attention_backend` gives.
 
     Returns:
         The module in float32, adapters merged (of use on rank 0 only), and the record: the loss per step (of the
@@ -188,19 +154,20 @@ def train(
     """
     from causal2vec.training.signals import train as run_to_the_end
 
-    ranks.join(device)
-    budget = run.budget
+    run, folders, dtype = job.run, job.folders, job.dtype
+    settings, budget = module_settings(run), job.run.budget
+    ranks.join(job.device)
     sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
     check_batch(budget, ranks.world_size())
     module = build_to_train(run.spec.module, folders, settings, dtype, attention)
     check_length(module, run.max_length, f"{run.method} on {run.base}")  # which the evaluation will read, days later
-    prepare_token(module.to("cpu" if sharded else device), folders, pairs)
+    prepare_token(module.to("cpu" if sharded else job.device), folders, job.pairs)
     attentions = {part: getattr(module, part).config._attn_implementation for part in module.parts}
     attach_lora(module, budget.lora, gradient_checkpointing=budget.gradient_checkpointing)
     counts = {"trainable_parameters": trainable_count(module)}
-    trainer = _trainer(module, run, pairs, prompts, state, device=device, dtype=dtype, sharded=sharded)
+    trainer = _trainer(module, job, sharded=sharded)
     order = order_digest(trainer, budget.steps)
-    checkpoint = ranks.from_first(last_checkpoint(state) if ranks.rank() == 0 else None)
+    checkpoint = ranks.from_first(last_checkpoint(job.state) if ranks.rank() == 0 else None)
     start = time.perf_counter()
     run_to_the_end(trainer, checkpoint)
     seconds = time.perf_counter() - start
@@ -220,7 +187,7 @@ def train(
         "attention": attentions,
         "processes": ranks.world_size(),
         "strategy": run.distributed.strategy if ranks.world_size() > 1 else None,
-        "peak_memory_mb": ranks.largest(peak_memory_mb(device)),
+        "peak_memory_mb": ranks.largest(peak_memory_mb(job.device)),
         **counts,
     }
     if sharded or dtype != "float32":
@@ -248,17 +215,7 @@ def prepare_token(module: Embedder, folders: dict[str, Path], pairs: Path) -> No
         module.fit_token(texts)
 
 
-def _trainer(
-    module: Embedder,
-    run: Run,
-    pairs: Path,
-    prompts: Prompts,
-    state: Path,
-    *,
-    device: str,
-    dtype: str,
-    sharded: bool,
-) -> Any:
+def _trainer(module: Embedder, job: Job, *, sharded: bool) -> Any:
     """The trainer, ready to run."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -266,22 +223,23 @@ def _trainer(
     from causal2vec.training.sharding import shard
     from causal2vec.training.trainer import EqualTermsTrainer
 
-    data = load_training_data(pairs)
+    data = load_training_data(job.pairs)
+    run = job.run
     check_training_data(data, run.budget.batch_size)
-    _check_room(module, prompts, list(data))
+    _check_room(module, job.prompts, list(data))
     # What is split goes to the GPUs piece by piece, as the whole may be too much for one.
-    model = SentenceTransformer(modules=[module], device="cpu" if sharded else device)
+    model = SentenceTransformer(modules=[module], device="cpu" if sharded else job.device)
     if sharded:
-        shard(model, device)
-    arguments = training_arguments(
-        module, run.budget, column_prompts(prompts, data), run.seed, state, device=device, dtype=dtype
-    )
+        shard(model, job.device)
+    prompts = column_prompts(job.prompts, data)
+    how = {"device": job.device, "dtype": job.dtype}
+    arguments = training_arguments(module, run.budget, prompts, run.seed, job.state, **how)
     trainer = EqualTermsTrainer(
         model=model,
         args=arguments,
         train_dataset=data,
         loss=make_loss(model, run.budget),
-        pairs=pairs,
+        pairs=job.pairs,
         sharded=sharded,
     )
     if ranks.rank() > 0:

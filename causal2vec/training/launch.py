@@ -13,36 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from causal2vec.config import Section
-from causal2vec.config.prompts import Prompts
-from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import read_json, write_text
 from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory
 from causal2vec.runtime.signals import ends_with_us
 from causal2vec.training import ranks
-from causal2vec.training.ranks import FAILURE, JOB
+from causal2vec.training.job import FAILURE, JOB, Job
 
 GRACE_SECONDS = 300
 """How long ``torchrun`` leaves the processes to write a checkpoint after a signal before it kills them."""
-
-
-class Job(Section):
-    """One call of `causal2vec.training.contrastive.make_model`, as a file can hold it."""
-
-    run: Run
-    folders: dict[str, Path]
-    pairs: Path
-    prompts: Prompts
-    output: Path
-    state: Path
-    device: str = "cpu"
-    dtype: str = "float32"
-    attention: str = "auto"
-    threads: int = 1
-    """Processor threads of each process."""
-    validation: bool = False
-    keep_state: bool = False
 
 
 def launch(job: Job) -> None:
@@ -86,22 +65,10 @@ def perform(job: Job) -> None:
     torch.set_num_threads(job.threads)
     keep_freed_memory()
     keep_few_programs()
-    run = job.run
     if spread := ranks.launched():
-        run = run.model_copy(update={"distributed": spread.model_copy(update={"strategy": run.distributed.strategy})})
-    make_model(
-        run,
-        job.folders,
-        job.pairs,
-        job.prompts,
-        job.output,
-        job.state,
-        device=job.device,
-        dtype=job.dtype,
-        attention=job.attention,
-        validate=job.validation,
-        keep_state=job.keep_state,
-    )
+        distributed = spread.model_copy(update={"strategy": job.run.distributed.strategy})
+        job = job.model_copy(update={"run": job.run.model_copy(update={"distributed": distributed})})
+    make_model(job)
 
 
 def check_gpus(processes: int) -> None:

@@ -31,6 +31,7 @@ from causal2vec.runtime.machine import keep_few_programs
 from causal2vec.training.checkpoints import step_of
 from causal2vec.training.lora import adapted, compute_twice
 from causal2vec.training.stages import (
+    Computing,
     check_loss,
     opening,
     run_trainer,
@@ -98,12 +99,7 @@ def pretrain_mntp(
     seed: int,
     output: Path,
     state: Path,
-    *,
-    device: str = "cpu",
-    dtype: str = "float32",
-    attention: str = "auto",
-    fetched: Path | None = None,
-    keep_state: bool = False,
+    computing: Computing = Computing(),  # noqa: B008 (it does not change)
 ) -> None:
     """Train adapters, merge them, and write the LLM as a new base to ``output``, with ``mntp.json``, the record.
 
@@ -119,9 +115,7 @@ def pretrain_mntp(
         output: Appears whole or not at all.
         state: Folder for checkpoints; a stage that was stopped goes on from there, if it has the same settings and
             inputs. Removed at the end.
-        device, dtype, attention: Where, in which format and with which attention to compute.
-        fetched: The record of the texts' download, where they come from the hub.
-        keep_state: See `causal2vec.runtime.files.settle`.
+        computing: Where and how it computes.
 
     Raises:
         UserError: The base cannot be made bidirectional, the mask token is not one token of it, there is no text,
@@ -130,26 +124,25 @@ def pretrain_mntp(
     keep_few_programs()
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    llm: Any = AutoModelForCausalLM.from_pretrained(base, **opening(device, dtype, attention))
-    llm.to(device)
+    llm: Any = AutoModelForCausalLM.from_pretrained(base, **opening(**computing.how))
+    llm.to(computing.device)
     llm.config.is_causal = False
     check_llm(llm.base_model)
-    if wants_checkpointing(llm, device):
+    if wants_checkpointing(llm, computing.device):
         compute_twice(llm)
     model = adapted(llm, lora)
     needed = mntp.steps * mntp.batch_size
-    texts = read_texts(mntp.texts, pairs, needed, seed=seed, where="mntp.texts", fetched=fetched)
+    texts = read_texts(mntp.texts, pairs, needed, seed=seed, where="mntp.texts", fetched=computing.fetched)
     trainer = MntpTrainer(
         model=model,
-        args=TrainingArguments(**stage_arguments(mntp, seed, state, device=device, dtype=dtype)),
+        args=TrainingArguments(**stage_arguments(mntp, seed, state, device=computing.device, dtype=computing.dtype)),
         train_dataset=_encoded(texts, tokenizer, mntp.max_length),
         data_collator=_collator(tokenizer, mntp, seed),
     )
-    how = {"device": device, "dtype": dtype, "attention": attention}
-    done = run_trainer(trainer, state, work_of(mntp, lora, seed, base, texts, **how))
+    done = run_trainer(trainer, state, work_of(mntp, lora, seed, base, texts, **computing.how))
     record = {**mntp.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), **done}
     write_base(model.merge_and_unload(), base, output, "mntp", record)
-    settle(state, output, keep=keep_state)
+    settle(state, output, keep=computing.keep_state)
 
 
 def _encoded(texts: list[str], tokenizer: Any, max_length: int) -> Dataset:

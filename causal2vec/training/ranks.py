@@ -13,9 +13,6 @@ from causal2vec.config import Distributed
 
 Value = TypeVar("Value")
 
-JOB, FAILURE = "job.json", "failure.json"
-"""Files in the state folder: what is to be done, and the sentence of the process that failed first."""
-
 PATIENCE = datetime.timedelta(minutes=60)
 """How long a process waits for the others: rank 0 alone writes checkpoints, which may be slow on a shared disk."""
 

@@ -124,9 +124,11 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     from causal2vec.config.prompts import prompts_of, study_prompts
     from causal2vec.config.runs import runs_of
     from causal2vec.evaluation.audit import audit
-    from causal2vec.training.alignment import Computing, pretrain_alignment
-    from causal2vec.training.contrastive import module_settings, train
+    from causal2vec.training.alignment import pretrain_alignment
+    from causal2vec.training.contrastive import train
+    from causal2vec.training.job import Job
     from causal2vec.training.mntp import pretrain_mntp
+    from causal2vec.training.stages import Computing
 
     run = next(run for run in runs_of(config) if run.method == trial.method)
     is_llm = config.models[run.base].kind == "llm"
@@ -139,9 +141,8 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
         if run.spec.mntp and config.mntp:
             llm, rows = Path(scratch) / "mntp", pairs / "train.parquet"
             stage, lora = config.mntp.on(run.base), run.budget.lora
-            pretrain_mntp(
-                folders["llm"], rows, stage, lora, run.seed, llm, Path(scratch) / "m", device=device, dtype=dtype
-            )
+            how = Computing(device, dtype)
+            pretrain_mntp(folders["llm"], rows, stage, lora, run.seed, llm, Path(scratch) / "m", how)
             folders["llm"], seconds["mntp"] = llm, round(time.perf_counter() - start, 1)
         if run.spec.alignment and config.alignment:
             encoder = Path(scratch) / "aligned"
@@ -149,17 +150,10 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
             pretrain_alignment(run, folders, pairs, config.alignment, encoder, Path(scratch) / "a", computing)
             folders["encoder"], seconds["alignment"] = encoder, round(time.perf_counter() - start, 1)
         set_seed(run.seed)
-        module, record = train(
-            run,
-            folders,
-            module_settings(run),
-            pairs,
-            prompts,
-            Path(scratch) / "t",
-            device=device,
-            dtype=dtype,
-            attention="sdpa",
-        )
+        state = Path(scratch) / "t"
+        job = Job(run=run, folders=folders, pairs=pairs, prompts=prompts, output=Path(scratch), state=state,
+                  device=device, dtype=dtype)  # fmt: skip
+        module, record = train(job, "sdpa")
         module.max_seq_length = run.max_length
         found = audit(module, pairs / "validation.parquet", prompts, device=device)
     losses = [entry["loss"] for entry in record["loss"]][-max(1, run.budget.steps // 10) :]

@@ -26,6 +26,7 @@ from causal2vec.runtime.files import settle
 from causal2vec.runtime.machine import keep_few_programs
 from causal2vec.training.lora import attach_lora, merge_lora
 from causal2vec.training.stages import (
+    Computing,
     check_loss,
     opening,
     run_trainer,
@@ -55,13 +56,7 @@ def pretrain_simcse(
     seed: int,
     output: Path,
     state: Path,
-    *,
-    device: str = "cpu",
-    dtype: str = "float32",
-    attention: str = "auto",
-    inputs: dict[str, Any] | None = None,
-    fetched: Path | None = None,
-    keep_state: bool = False,
+    computing: Computing = Computing(),  # noqa: B008 (it does not change)
 ) -> None:
     """Train adapters, merge them, and write the LLM as a new base to ``output``, with ``simcse.json``, the record.
 
@@ -78,24 +73,21 @@ def pretrain_simcse(
         output: Appears whole or not at all.
         state: Folder for checkpoints; a stage that was stopped goes on from there, if it has the same settings and
             inputs. Removed at the end.
-        device, dtype, attention: Where, in which format and with which attention to compute.
-        inputs: What the base asks of every method (`causal2vec.config.runs.Run.inputs`): ``add_bos`` and ``chat``
-        count.
-        fetched: The record of the texts' download, where they come from the hub.
-        keep_state: See `causal2vec.runtime.files.settle`.
+        computing: Where and how it computes.
 
     Raises:
         UserError: The base cannot be made bidirectional or has no attention dropout, the texts do not fill a batch,
             the loss is not finite, or the stage was stopped by a signal.
     """
+    inputs = computing.inputs or {}
     keep_few_programs()
     set_seed(seed)
     needed = simcse.steps * simcse.batch_size
-    texts = read_texts(simcse.texts, pairs, needed, seed=seed, where="simcse.texts", fetched=fetched)
-    module = with_dropout(base, simcse, inputs or {}, device, **opening(device, dtype, attention))
-    attach_lora(module, lora, gradient_checkpointing=wants_checkpointing(module.llm, device))
-    model = SentenceTransformer(modules=[module], device=device)
-    arguments = stage_arguments(simcse, seed, state, device=device, dtype=dtype)
+    texts = read_texts(simcse.texts, pairs, needed, seed=seed, where="simcse.texts", fetched=computing.fetched)
+    module = with_dropout(base, simcse, inputs, computing.device, **opening(**computing.how))
+    attach_lora(module, lora, gradient_checkpointing=wants_checkpointing(module.llm, computing.device))
+    model = SentenceTransformer(modules=[module], device=computing.device)
+    arguments = stage_arguments(simcse, seed, state, device=computing.device, dtype=computing.dtype)
     trainer = SimcseTrainer(
         model=model,
         # An incomplete batch would have fewer negatives.
@@ -103,12 +95,11 @@ def pretrain_simcse(
         train_dataset=_views(texts, simcse.batch_size),
         loss=MultipleNegativesRankingLoss(model, scale=1 / simcse.temperature),
     )
-    how = {"device": device, "dtype": dtype, "attention": attention, "inputs": inputs}
-    done = run_trainer(trainer, state, work_of(simcse, lora, seed, base, texts, **how))
+    done = run_trainer(trainer, state, work_of(simcse, lora, seed, base, texts, **computing.how, inputs=inputs))
     merge_lora(module)
     record = {**simcse.model_dump(), "seed": seed, "base": base.name, "texts_read": len(texts), **done}
-    write_base(module.llm, base, output, "simcse", {**record, "inputs": inputs or {}})
-    settle(state, output, keep=keep_state)
+    write_base(module.llm, base, output, "simcse", {**record, "inputs": inputs})
+    settle(state, output, keep=computing.keep_state)
 
 
 def with_dropout(base: Path, simcse: Simcse, inputs: dict[str, Any], device: str = "cpu", **kwargs: Any) -> Embedder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
@@ -23,6 +23,27 @@ from causal2vec.runtime.seals import content
 from causal2vec.training.checkpoints import KEEP, last_checkpoint
 from causal2vec.training.lora import compute_twice
 from causal2vec.training.signals import train
+
+
+class Computing(NamedTuple):
+    """Where and how a stage computes, reads and ends."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    attention: str = "auto"
+    """``compute.attention``."""
+    fetched: Path | None = None
+    """The record of the texts' download, where they come from the hub."""
+    inputs: dict[str, Any] | None = None
+    """What the base asks of every method (`causal2vec.config.runs.Run.inputs`): ``add_bos`` and ``chat`` count."""
+    keep_state: bool = False
+    """See `causal2vec.runtime.files.settle`."""
+
+    @property
+    def how(self) -> dict[str, str]:
+        """What a checkpoint must have in common with the stage that goes on from it."""
+        return {"device": self.device, "dtype": self.dtype, "attention": self.attention}
+
 
 LARGE = 1e9
 """Weights from which on a GPU computes activations twice instead of keeping them (gradient checkpointing)."""

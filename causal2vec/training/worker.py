@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import read_json, write_json
 from causal2vec.training import ranks
+from causal2vec.training.job import FAILURE
 from causal2vec.training.launch import Job, perform
-from causal2vec.training.ranks import FAILURE
 
 
 def main() -> None:

@@ -69,14 +69,14 @@ def edited(pattern, **changes):
 def statistics(name, says, **changes):
     def run(folder: Path):
         write_frame(SCORES, folder / "scores.csv")
-        compute_statistics(folder / "scores.csv", folder / "items", folder / "out", **changes)
+        compute_statistics(folder, folder / "out", **changes)
 
     return Case(f"statistics: {name}", run, says)
 
 
 def evidence_without_notes(folder: Path):
     write_frame(SCORES, folder / "scores.csv")
-    compute_statistics(folder / "scores.csv", folder / "items", folder / "statistics")
+    compute_statistics(folder, folder / "statistics")
     (folder / "statistics" / "notes.txt").unlink()
     read_evidence(folder / "statistics")
 

@@ -8,8 +8,7 @@ from causal2vec.runtime.job import job
 with job(snakemake) as s:
     study = load_study(Path(s.input.scores).parent)
     compute_statistics(
-        Path(s.input.scores),
-        Path(s.input.per_item),
+        Path(s.input.scores).parent,
         Path(s.output[0]),
         bases=study.bases,
         order=study.order,

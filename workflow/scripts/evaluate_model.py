@@ -3,7 +3,7 @@ from pathlib import Path
 from causal2vec.config import Compute, Evaluation
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
-from causal2vec.evaluation.run import evaluate_run
+from causal2vec.evaluation.run import Evaluating, evaluate_run
 from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.folders import SHARED
 from causal2vec.runtime.job import folders_of, job
@@ -14,19 +14,26 @@ with job(snakemake, "sentence_transformers", "mteb") as s:
     device, dtype = set_up(Path(s.input.hardware), compute)
     # With what this machine chose: what another one left unfinished is not gone on with in another number format.
     identity = [s.output[0], dict(s.params.items()), device, dtype]
-    evaluate_run(
-        Run.model_validate(s.params.run),
-        Path(s.input.model),
-        Evaluation(**s.params.evaluation),
+    settings = Evaluation(**s.params.evaluation)
+    what = Evaluating(
+        settings.tasks,
         folders_of(s).work / "tasks",
         Path(s.output[0]),
         folders_of(s).state / "evaluation" / sha256_json(identity)[:16],
-        prompts=Prompts(**s.params.prompts),
-        shard=int(s.wildcards.shard),
-        shards=s.params.shards,
+        Prompts(**s.params.prompts),
+        batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
+        cache=SHARED / "vectors",
+        cache_gb=settings.cache_gb,
+        fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
+        keep_state=True,
+    )
+    evaluate_run(
+        Run.model_validate(s.params.run),
+        Path(s.input.model),
+        what,
+        (int(s.wildcards.shard), s.params.shards),
         device=device,
         dtype=dtype,
         attention=compute.attention,
-        fetched=Path(s.input.fetched[0]) if s.input.fetched else None,
-        cache=SHARED / "vectors",
     )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from causal2vec.config import Compute, Efficiency
 from causal2vec.efficiency.__main__ import describe
-from causal2vec.efficiency.measure import measure_efficiency
+from causal2vec.efficiency.measure import Machine, measure_efficiency
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.machine import set_up
 
@@ -17,9 +17,7 @@ if __name__ == "__main__":  # the workers that measure import this file, and mus
             Path(s.input.tokenizer),
             settings,
             Path(s.output[0]),
-            device=device,
-            dtype=dtype,
-            threads=settings.threads or compute.threads,
+            Machine(dtype, device, settings.threads or compute.threads),
             task_texts=Path(s.input.task_texts[0]) if s.input.task_texts else None,
             kept=folders_of(s).work / "costs" / s.params.code,
         )

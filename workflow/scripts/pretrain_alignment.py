@@ -4,8 +4,9 @@ from causal2vec.config import Alignment, Compute
 from causal2vec.config.runs import Run
 from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.job import folders_of, job
-from causal2vec.runtime.machine import attention_backend, set_up
-from causal2vec.training.alignment import Computing, pretrain_alignment
+from causal2vec.runtime.machine import set_up
+from causal2vec.training.alignment import pretrain_alignment
+from causal2vec.training.stages import Computing
 
 with job(snakemake, "sentence_transformers") as s:
     compute = Compute(**s.params.compute)
@@ -20,7 +21,7 @@ with job(snakemake, "sentence_transformers") as s:
         Computing(
             device,
             dtype,
-            attention_backend(compute.attention, device, dtype),
+            compute.attention,
             fetched=Path(s.input.texts[0]) if s.input.texts else None,
             keep_state=True,
         ),

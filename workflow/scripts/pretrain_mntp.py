@@ -5,9 +5,11 @@ from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.machine import set_up
 from causal2vec.training.mntp import pretrain_mntp
+from causal2vec.training.stages import Computing
 
 with job(snakemake, "transformers", "peft") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))
+    fetched = Path(s.input.texts[0]) if s.input.texts else None
     pretrain_mntp(
         Path(s.input.base),
         Path(s.input.pairs) / "train.parquet",
@@ -16,9 +18,5 @@ with job(snakemake, "transformers", "peft") as s:
         s.params.seed,
         Path(s.output[0]),
         folders_of(s).state / "mntp" / sha256_json([s.output[0], dict(s.params.items())])[:16],
-        device=device,
-        dtype=dtype,
-        attention=s.params.compute["attention"],
-        fetched=Path(s.input.texts[0]) if s.input.texts else None,
-        keep_state=True,
+        Computing(device, dtype, s.params.compute["attention"], fetched, keep_state=True),
     )

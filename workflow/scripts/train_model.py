@@ -6,7 +6,8 @@ from causal2vec.config.runs import Run
 from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.machine import set_up
-from causal2vec.training.launch import Job, launch
+from causal2vec.training.job import Job
+from causal2vec.training.launch import launch
 
 # The processes of a training that is spread import for themselves.
 run = Run.model_validate(snakemake.params.run)

@@ -105,8 +105,7 @@ def _statistics(results: Path, made: Path, findings: Findings, manifest: dict[st
     asked = config.get("statistics") or {}
     plain = load_study(results, statistics=made / "none")
     compute_statistics(
-        results / "scores.csv",
-        results / "items",
+        results,
         made / "statistics",
         bases=plain.bases,
         order=plain.order,

@@ -36,8 +36,7 @@ from causal2vec.runtime.signals import end_with_parent
 
 
 def compute_statistics(
-    scores: Path,
-    items: Path,
+    folder: Path,
     output: Path,
     *,
     bases: Sequence[str] | None = None,
@@ -52,8 +51,8 @@ def compute_statistics(
     The files depend on the input, ``resamples`` and ``seed`` only: not on ``workers``, nor on the order of rows.
 
     Args:
-        scores: ``scores.csv``.
-        items: The folder of item-level results, one Parquet file per task; a task without one gets no intervals.
+        folder: Holds ``scores.csv`` and ``items/``, item-level results, one Parquet file per task; a task without one
+            gets no intervals.
         output: The folder to write: ``estimates.csv``, ``differences.csv``, ``standings.csv``, ``notes.txt``.
         bases: The compared bases; None compares the entries on each base among themselves.
         order: Methods in display order, which decides who is the first of a pair.
@@ -72,13 +71,13 @@ def compute_statistics(
         raise UserError(f"{resamples} resamples are too few for a 95 % interval; ask for 100 or more, usually 2000")
     if seed < 0:
         raise UserError(f"the seed of the statistics is {seed}; give 0 or a positive number")
-    frame = read_scores(scores)
+    frame = read_scores(folder / "scores.csv")
     summary = summarise(frame, list(order))
     check_bases(summary.entries, bases)
     panels = compare(summary.entries, bases)
     pairs = compared_pairs(panels)
     by_task = _task_scores(frame, summary)
-    paths = {task: items / f"{task}.parquet" for task in summary.tasks}
+    paths = {task: folder / "items" / f"{task}.parquet" for task in summary.tasks}
     jobs = [(paths[t], by_task[t], pairs, resamples, seed) for t in summary.tasks if paths[t].is_file()]
     found = dict(zip((job[1].task for job in jobs), _run(jobs, workers), strict=True))
     results = Results(summary, by_task, found, _item_counts(frame))
