@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 ROOMS = (
-    "errors", "runtime", "config", "speed", "embedder", "modeling_causal2vec", "baselines", "encoding", "fetch", "data",
+    "errors", "speed", "runtime", "config", "embedder", "modeling_causal2vec", "baselines", "encoding", "fetch", "data",
     "models", "evaluation", "training", "efficiency", "plan", "reporting.read", "reporting.analysis", "reporting.show",
     "reporting.check", "reporting", "bench",
 )  # fmt: skip

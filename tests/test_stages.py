@@ -25,6 +25,7 @@ from causal2vec.errors import UserError
 from causal2vec.training import stages
 from causal2vec.training.mntp import _collator, pretrain_mntp
 from causal2vec.training.simcse import pretrain_simcse, with_dropout
+from causal2vec.training.stages import Computing
 
 LORA = Lora(rank=4, alpha=8)
 SIMCSE = Simcse(steps=6, batch_size=8, max_length=32, learning_rate=1e-2)
@@ -44,7 +45,7 @@ def pairs(tmp_path: Path) -> Path:
 def pretrain(stage: str, base: Path, pairs: Path, folder: Path, seed: int = 0, **options) -> Path:
     function, settings = STAGES[stage]
     settings = settings.model_copy(update=options.pop("settings", {}))
-    function(base, pairs, settings, LORA, seed, folder / "base", folder / "state", **options)
+    function(base, pairs, settings, LORA, seed, folder / "base", folder / "state", Computing(**options))
     return folder / "base"
 
 

@@ -467,6 +467,9 @@ class Ablation(Section):
 class Compute(Section):
     """What affects numbers but is not science: threads and number format."""
 
+    fast: bool = Field(
+        default=True, description="false: nothing of causal2vec/speed, the libraries' own padded computation instead"
+    )
     threads: Positive = 2
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -182,10 +182,13 @@ def place(cache: Path, model: Any, **further: Any) -> Path:
     """
     import torch
 
+    from causal2vec.speed.packing import plain
+
     first = next(model.parameters())
     attentions = sorted({str(m.config._attn_implementation) for m in model.modules() if hasattr(m, "config")})
     identity = {
         "dtype": str(first.dtype),
+        **({"plain": True} if plain() else {}),
         "device": first.device.type,
         "threads": torch.get_num_threads(),
         "attention": attentions,

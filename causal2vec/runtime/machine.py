@@ -132,11 +132,18 @@ def keep_few_programs() -> None:
 
 
 def set_up(hardware: Path, compute: Compute) -> tuple[str, str]:
-    """Fix the number of threads (it decides the order of sums) and read device and dtype that `probe` chose."""
+    """Fix the number of threads (it decides the order of sums) and read device and dtype that `probe` chose.
+
+    ``compute.fast: false`` holds from here on for this process and those that it starts.
+    """
     import torch
+
+    from causal2vec.speed.packing import PLAIN
 
     torch.set_num_threads(compute.threads)
     keep_freed_memory()
+    if not compute.fast:
+        os.environ[PLAIN] = "1"
     facts = read_json(hardware)
     return facts["device"], facts["dtype"]
 

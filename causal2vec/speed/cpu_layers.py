@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from causal2vec.speed.packing import plain
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -57,7 +59,8 @@ def fast_layers(model: Any) -> Iterator[None]:
     from torch.nn import Linear, Module
 
     # A layer with a forward of its own, be it another library's or ours, is not transformers' any more.
-    modules = [m for m in model.modules() if "forward" not in vars(m)] if isinstance(model, Module) else []
+    faster = isinstance(model, Module) and not plain()
+    modules = [m for m in model.modules() if "forward" not in vars(m)] if faster else []
     products = {m: Product(m.weight, m.bias) for m in modules if type(m) is Linear and can_reorder(m.weight)}
     forwards: dict[Any, Callable[..., Tensor]] = dict(products)
     for module in modules:
@@ -72,7 +75,7 @@ def fast_layers(model: Any) -> Iterator[None]:
 def fast_layers_in_training(model: Any) -> Iterator[None]:
     """Within it layers that lie in 16 bits on a GPU compute norms, activations and rotations in one kernel each, there
     and back; weights may change meanwhile."""
-    modules = [m for m in model.modules() if "forward" not in vars(m)]
+    modules = [] if plain() else [m for m in model.modules() if "forward" not in vars(m)]
     better = {m: _on_gpu(m) for m in modules if type(m).__module__.startswith("transformers.") and _half_on_gpu(m)}
     with _replaced({m: forward for m, forward in better.items() if forward}), _fast_rotation(modules):
         yield

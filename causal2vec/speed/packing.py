@@ -11,6 +11,7 @@ Like `causal2vec.embedder`, this file is copied beside every saved model.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -49,6 +50,10 @@ WORTHWHILE = 64
 AVOIDS = "causal2vec_avoids"
 """Key in an LLM's config.json: which of ``packing``, ``prefix`` and ``last_layer`` give other states than its own, so
 that they are left out (`causal2vec.models.check_llm` finds out)."""
+
+PLAIN = "CAUSAL2VEC_PLAIN"
+"""Environment variable that, if it is set, turns off all that makes vectors faster (``compute.fast: false``): texts
+are padded and read whole by the libraries' own layers. In the environment, as it is for every process of a job."""
 
 Prefix = dict[int, tuple[Tensor, Tensor]]
 """Per attention layer: keys and values ``(1, heads, tokens, head width)`` of a prefix."""
@@ -201,9 +206,14 @@ AttentionInterface.register(PACKED, attention)
 AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
+def plain() -> bool:
+    """Whether nothing here is to make vectors faster; see `PLAIN`."""
+    return bool(os.environ.get(PLAIN))
+
+
 def avoids(model: Any, way: str) -> bool:
     """Whether a model is read without one of the ways in `AVOIDS`."""
-    return way in (getattr(getattr(model, "config", None), AVOIDS, None) or ())
+    return plain() or way in (getattr(getattr(model, "config", None), AVOIDS, None) or ())
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -233,7 +243,7 @@ def packs(model: Any, longest: int) -> bool:
     """
     limits = [getattr(model.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     window = min((limit for limit in limits if limit), default=longest)
-    return longest <= window and model.config._attn_implementation in (PACKED, FLASH)
+    return longest <= window and model.config._attn_implementation in (PACKED, FLASH) and not plain()
 
 
 def run_packed(model: Any, layout: Layout, **tokens: Tensor) -> Tensor | None:

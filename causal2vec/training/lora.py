@@ -23,10 +23,12 @@ def adapted(llm: Any, lora: Lora) -> Any:
     from peft import LoraConfig, get_peft_model
     from torch import nn
 
+    from causal2vec.speed.packing import plain
     from causal2vec.training.adapter import Adapter
 
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
-    config._register_custom_module({nn.Linear: Adapter})
+    if not plain():
+        config._register_custom_module({nn.Linear: Adapter})
     _check_targets(llm, lora.targets)
     with _quiet():
         return get_peft_model(llm, config)
