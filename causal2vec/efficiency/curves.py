@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from causal2vec.config.settings import Efficiency
-from causal2vec.efficiency.law import Cost, Law, Lengths, Linear, Shape, Speed, append_cost, cost
+from causal2vec.efficiency.law import Cost, Law, Lengths, Linear, Shape, Speed, append_cost, cost, texts_per_batch
 from causal2vec.efficiency.names import EMBED, EXAMPLES, GROW, INSTRUCTION, PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.efficiency.order import number_of_texts
 
@@ -71,7 +71,7 @@ def curves(
                 if reuse and (point.setting == PLAIN or law.reading(lengths).head == Linear()):
                     continue
                 texts = number_of_texts(settings, point.text + (0 if reuse else point.prompt), sharing=reuse)
-                per_batch = min(texts, max(1.0, budget // (point.text + (0 if reuse else point.prompt))))
+                per_batch = min(texts, texts_per_batch(law, lengths, budget, reuse=reuse))
                 found = cost(
                     law, shapes[method], lengths, reuse=reuse, texts=texts, per_batch=per_batch,
                     encoder_ratio=encoder_ratio,

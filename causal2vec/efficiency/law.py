@@ -131,6 +131,13 @@ def cost(
     return Cost(llm, encoder, llm - skipped + skipped / texts, flops)
 
 
+def texts_per_batch(law: Law, lengths: Lengths, tokens: float, *, reuse: bool = False) -> float:
+    """Texts of these lengths in a batch of so many tokens, where a beginning that all share may be read once."""
+    reading = law.reading(lengths)
+    read = reading.llm.of(lengths) or reading.encoder.of(lengths)
+    return max(1.0, tokens // max(1.0, read - (reading.head.of(lengths) if reuse else 0.0)))
+
+
 def append_cost(law: Law, shape: Shape, lengths: Lengths, more: float, *, encoder_ratio: float = 1.0) -> Cost:
     """What is computed anew when a text that was embedded before grows by ``more`` tokens at its end.
 

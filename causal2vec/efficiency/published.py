@@ -19,7 +19,19 @@ from causal2vec.config.runs import Run, runs_of
 from causal2vec.config.settings import VARIANT, ZERO_SHOT
 from causal2vec.efficiency.curves import COLUMNS as CURVES
 from causal2vec.efficiency.curves import curves
-from causal2vec.efficiency.law import Cost, Law, Lengths, Shape, Speed, cost, law_of, saving, shape_of, speed_of
+from causal2vec.efficiency.law import (
+    Cost,
+    Law,
+    Lengths,
+    Shape,
+    Speed,
+    cost,
+    law_of,
+    saving,
+    shape_of,
+    speed_of,
+    texts_per_batch,
+)
 from causal2vec.efficiency.names import (
     DOCUMENTS,
     PARTS,
@@ -210,11 +222,12 @@ def _costs(
             continue
         length = min(texts.characters / ratio, PUBLISHED_LENGTH)
         before = (condition.instruction, condition.examples) if part == QUERIES else (0.0, 0.0)
-        per_batch = max(1.0, BATCH_TOKENS // (length + (0.0 if reuse else sum(before))))
+        lengths = Lengths(length, *before)
+        per_batch = texts_per_batch(law, lengths, BATCH_TOKENS, reuse=reuse)
         one: Cost = cost(
             law,
             shape,
-            Lengths(length, *before),
+            lengths,
             reuse=reuse,
             texts=texts.number,
             per_batch=per_batch,
