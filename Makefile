@@ -9,7 +9,7 @@ STUDY = $(or $(lastword $(shell sed -n 's/^study: *\([^ ]*\).*/\1/p' $(CONFIG)))
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: env demo bench gpu gpu-bundle test torture test-cluster fuzz audit verify lint format clean
+.PHONY: env check demo bench gpu gpu-bundle test torture test-cluster fuzz audit verify lint format clean
 
 env: $(VENV)/.done
 
@@ -36,6 +36,10 @@ gpu: env
 # The same for a machine without a network: dist/gpu-bundle.tar.gz, to be unpacked there.
 gpu-bundle: env
 	python -m causal2vec.bench.gpu.bundle --output dist/gpu-bundle
+
+# Style, types, and the tests that need no model, in under two minutes.
+check: lint
+	OMP_NUM_THREADS=1 pytest --quick -n 2
 
 test: env
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder

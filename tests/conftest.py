@@ -35,6 +35,10 @@ SLOW_FIRST = (
 )  # fmt: skip
 """Files that start whole studies: last, they would keep one of two processes busy while the other is done."""
 
+SLOW_FIXTURES = {"tiny", "demo_models", "packages_folder", "task_data", "undisturbed", "hub"}
+SLOW_FILES = {*SLOW_FIRST, "test_statistics_coverage.py", "test_browser.py", "test_bench_workflow.py"}
+"""What `--quick` leaves out: models, data packages, workflows, simulations, browsers."""
+
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "Short",
@@ -63,8 +67,17 @@ def work_of(folder: Path, study: str = STUDY) -> Path:
     return folder / "work" / study
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="only tests that need no model, data package or workflow")
+
+
+def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: item.path.name not in SLOW_FIRST)
+    if config.getoption("--quick"):
+        slow = [item for item in items if item.path.name in SLOW_FILES or SLOW_FIXTURES & set(item.fixturenames)]
+        config.hook.pytest_deselected(items=slow)
+        left = set(map(id, slow))
+        items[:] = [item for item in items if id(item) not in left]
 
 
 def build(method: str, folders: dict[str, Path], **settings):

@@ -25,10 +25,11 @@ from causal2vec.config.settings import (
     Simcse,
     TextSource,
 )
-from causal2vec.config.study import Config, Switches, add_config_option, load_config, switches_of
+from causal2vec.config.study import SWITCHES, Config, Switches, add_config_option, load_config, switches_of
 
 __all__ = [
     "PACKAGED_TASKS",
+    "SWITCHES",
     "VARIANT",
     "ZERO_SHOT",
     "Ablation",
