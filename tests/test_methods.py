@@ -294,9 +294,10 @@ def test_real_base_knows_what_it_was_taught(demo_models, tmp_path):
     assert tokenizer.decode(logits[0, -1].argmax()) == " Paris"
 
 
-def test_method_from_the_readme_works_from_outside_this_project(tiny, tmp_path, monkeypatch):
+def test_method_of_the_recipe_works_from_outside_this_project(tiny, tmp_path, monkeypatch):
     """A stranger's file on the path: built, saved with its code, opened again."""
-    code = re.search(r"```python\n(from causal2vec.embedder.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    recipe = (ROOT / "CONTRIBUTING.md").read_text()
+    code = re.search(r"```python\n(from causal2vec.embedder.*?)```", recipe, re.DOTALL)[1]
     (tmp_path / "my_methods.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     module = build_embedder("my_methods.MeanCausal", tiny, {"max_seq_length": 64}).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 LOCK = {
     name.lower().replace("_", "-"): version
@@ -165,9 +168,32 @@ def test_command_line_twins_explain_themselves(module):
 
 def test_files_that_the_documents_name_are_there():
     places = r"(?:causal2vec|baselines|config|docs|tests|workflow)"
-    for page in [ROOT / "README.md", ROOT / "config" / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for name in re.findall(rf"`({places}/[\w./-]+)`", page.read_text()):
-            assert (ROOT / name).exists(), f"{page.name} names {name}"
+    for page in [*ROOT.glob("*.md"), *(ROOT / name / "README.md" for name in ("config", "results")), *DOCS]:
+        for name in re.findall(rf"`({places}/[\w./-]+|[A-Z]+\.md)`", page.read_text()):
+            assert (ROOT / name).exists() or (page.parent / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_page_is_named_by_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    pages = [page.relative_to(ROOT).as_posix() for page in [*ROOT.glob("*.md"), *DOCS] if page.name != "README.md"]
+    assert not [page for page in pages if f"`{page}`" not in readme]
+
+
+def test_every_folder_of_the_package_is_in_the_tree_of_the_architecture():
+    tree = (ROOT / "docs" / "architecture.md").read_text()
+    folders = {path.parent.name for path in (ROOT / "causal2vec").rglob("__init__.py")}
+    assert not [name for name in folders if f"{name}/" not in tree]
+
+
+def test_hook_and_workflow_start_what_is_there():
+    [hook] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    program, target = hook["entry"].split()
+    assert program == "make" and re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    assert job["steps"][-1]["run"] == ".ci/run" and os.access(ROOT / ".ci" / "run", os.X_OK)
+    [python] = [step["with"]["python-version"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(python)
 
 
 def test_readme_shows_the_table_that_docs_demo_holds():

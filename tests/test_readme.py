@@ -1,4 +1,7 @@
-"""README's commands, typed in their order in one folder: the demo made tiny, what takes hours as a dry run."""
+"""The commands of README and of the pages that go on from it, typed in their order in one folder.
+
+The demo is made tiny, and what takes hours is a dry run.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ from conftest import ROOT, results_of, work_of
 
 from causal2vec.runtime.files import read_record
 
-README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "docs/outputs.md", "docs/by_hand.md")
+"""In the order in which they are typed: README begins with the demo, which the others work on."""
+
+RECIPE = (ROOT / "CONTRIBUTING.md").read_text()
 
 STAND_INS = {
     "results=DIR": "results=others", "efficiency=FILE": "efficiency=costs.csv", "STSBenchmark": "WordSim353STS",
     "results A": "results results/demo", "other B": "other results/demo", "FOLDER_OR_HUB_NAME": "my-model",
 }  # fmt: skip
-"""What README leaves to the reader, and a task that the model hub would have to be asked for."""
+"""What the pages leave to the reader, and a task that the model hub would have to be asked for."""
 
 DRY = {
     "make test": "make -n test",
@@ -34,14 +40,15 @@ DRY = {
 
 
 def commands() -> list[str]:
-    """The lines of README's indented blocks that start a program, without what is said of them."""
-    text = re.sub(r"^```.*?^```$", "", README.replace("\\\n", " "), flags=re.DOTALL | re.MULTILINE)
+    """The lines of the pages' indented blocks that start a program, without what is said of them."""
+    text = "\n".join((ROOT / page).read_text() for page in PAGES).replace("\\\n", " ")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = re.findall(r"^ {4}((?:make|snakemake|python) .+)$", text, re.MULTILINE)
     return [" ".join(line.partition(" #")[0].split()) for line in lines]
 
 
 def fenced(language: str) -> str:
-    return re.search(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)[1]
+    return re.search(rf"^```{language}\n(.*?)^```$", RECIPE, re.DOTALL | re.MULTILINE)[1]
 
 
 def small(tiny: dict[str, Path]) -> dict:
