@@ -60,11 +60,11 @@ audit: env
 	pytest tests/test_project.py -k installed
 	pip-licenses --format markdown
 	@said=$$(pip-audit --no-deps --disable-pip --progress-spinner off -r requirements.lock -r requirements-test.lock 2>&1); \
-	failed=$$?; skipped=$$(grep -c "could not be audited" <<< "$$said"); \
-	if grep "^Found .* known vulnerabilit" <<< "$$said"; then grep -v "could not be audited" <<< "$$said"; exit 1; \
-	elif [ $$failed != 0 ]; then echo "Known vulnerabilities: NOT looked up, as pip-audit reached no service ($$(tail -n 1 <<< "$$said" | cut -d : -f 1))."; \
-	elif [ $$skipped != 0 ]; then echo "Known vulnerabilities: NOT looked up for $$skipped packages, which the service that answered does not know; none in the others."; \
-	else echo "Known vulnerabilities: none."; fi
+	status=$$?; skipped=$$(grep -c "could not be audited" <<< "$$said"); echo -n "Known vulnerabilities: "; \
+	if grep -q "^Found .* known vulnerabilit" <<< "$$said"; then grep -v "could not be audited" <<< "$$said"; exit 1; \
+	elif [ $$status != 0 ]; then echo "NOT looked up, as pip-audit reached no service ($$(tail -n 1 <<< "$$said" | cut -d : -f 1))."; \
+	elif [ $$skipped != 0 ]; then echo "$$skipped packages were NOT looked up, as the service does not know them; none in others."; \
+	else echo "none."; fi
 
 # Every checksum, score and table cell of a finished run again (docs/verify.md).
 verify: env

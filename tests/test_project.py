@@ -101,6 +101,48 @@ def test_installed_is_what_is_locked():
 
 
 @pytest.mark.parametrize(
+    ("said", "status", "ends", "words"),
+    [
+        ("No known vulnerabilities found", 0, 0, "Known vulnerabilities: none."),
+        ("a Dependency not found and could not be audited\nNo known ...", 0, 0, "1 packages were NOT looked up"),
+        ("Traceback\nConnectionError: https://me:pa55word@proxy", 1, 0, "NOT looked up"),
+        ("Found 1 known vulnerability in 1 package\nb 1.0 PYSEC-1 1.1\na could not be audited", 1, 2, "PYSEC-1"),
+    ],
+    ids=["none", "unknown", "no service", "found"],
+)
+def test_audit_fails_on_a_vulnerability_and_says_what_was_not_looked_up(said, status, ends, words, tmp_path):
+    for program in ("python", "pytest", "pip-licenses", "pip-audit"):
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "pip-audit").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit {status}\n")
+    done = subprocess.run(
+        ["make", "-o", "env", "audit", f"BIN={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ends and words in done.stdout
+    assert "pa55word" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("License-Expression: MIT", True),
+        ("Classifier: License :: OSI Approved :: BSD License", True),
+        ("License-Expression: MIT OR GPL-2.0-only", False),
+        ("Classifier: License :: OSI Approved :: GNU General Public License v3 (GPLv3)", False),
+        ("Classifier: License :: OSI Approved :: GNU Affero General Public License v3", False),
+        ("License: proprietary", False),
+        ("Summary: names none", False),
+    ],
+)
+def test_audit_stops_at_a_licence_that_is_not_allowed(licence, allowed, tmp_path):
+    info = tmp_path / "made_up-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: made-up\nVersion: 1.0\n{licence}\n")
+    done = run("piplicenses", "--packages", "made-up", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode == 0) is allowed and "made-up" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("ruff", "check", "."),
