@@ -9,15 +9,15 @@ STUDY = $(or $(lastword $(shell sed -n 's/^study: *\([^ ]*\).*/\1/p' $(CONFIG)))
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: env check demo bench gpu gpu-bundle test torture test-cluster fuzz audit verify lint format clean
+.PHONY: env check demo bench gpu gpu-bundle test torture test-cluster fuzz audit verify lint lock format clean
 
 env: $(VENV)/.done
 
-$(VENV)/.done: requirements.lock pyproject.toml
+$(VENV)/.done: requirements.lock requirements-test.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
 	  { echo "error: Python 3.11 to 3.14 is needed, but $(PYTHON) is $$($(PYTHON) -V); run 'make env PYTHON=/path/to/python3.11'"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-test.lock
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -58,16 +58,31 @@ fuzz: env
 	python tests/fuzz/run.py archives --seconds 120
 	python tests/fuzz/run.py results --seconds 120
 
-# Installed = locked, unchanged, still offered; known vulnerabilities where a service answers; licences (docs/safety.md).
+# Installed = locked; licences; known vulnerabilities where a service answers (docs/licences.md).
 audit: env
-	python -m causal2vec.audit
+	python -m pip check
+	pytest tests/test_project.py -k installed
+	pip-licenses --format markdown
+	@said=$$(pip-audit --no-deps --disable-pip --progress-spinner off -r requirements.lock -r requirements-test.lock 2>&1); \
+	status=$$?; skipped=$$(grep -c "could not be audited" <<< "$$said"); echo -n "Known vulnerabilities: "; \
+	if grep -q "^Found .* known vulnerabilit" <<< "$$said"; then grep -v "could not be audited" <<< "$$said"; exit 1; \
+	elif [ $$status != 0 ]; then echo "NOT looked up, as pip-audit reached no service ($$(tail -n 1 <<< "$$said" | cut -d : -f 1))."; \
+	elif [ $$skipped != 0 ]; then echo "$$skipped packages were NOT looked up, as the service does not know them; none in others."; \
+	else echo "none."; fi
 
 # Every checksum, score and table cell of a finished run again (docs/verify.md).
 verify: env
 	snakemake verify --configfile $(CONFIG)
 
 lint: env
-	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy
+	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy && deptry .
+
+# The locks again, after a change of pyproject.toml; versions stay. UPGRADE=--upgrade renews all but torch.
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" $(UPGRADE)
+lock: env
+	$(COMPILE) pyproject.toml --extra slurm --extra gpu --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra test --constraints requirements.lock --output-file requirements-test.lock
+	rest=$$(grep -vxFf <(grep -v "^#" requirements.lock) requirements-test.lock) && echo "$$rest" > requirements-test.lock
 
 format: env
 	ruff format . && ruff check --fix . && snakefmt Snakefile workflow

@@ -67,7 +67,7 @@ def test_what_a_users_method_imports_counts_however_it_does(tmp_path, monkeypatc
         "mine/method.py": "import json, numpy\nfrom . import near\nfrom .deep.pooling import mean\nimport flat\n",
         "mine/near.py": "def f():\n    from no_init import lazily\n",
         "mine/deep/__init__.py": "",
-        "mine/deep/pooling.py": "from mine.deep import *\nfrom causal2vec import pieces\nTABLE = 'table.json'\n",
+        "mine/deep/pooling.py": "from mine.deep import *\nfrom causal2vec import embedder\nTABLE = 'table.json'\n",
         "mine/deep/table.json": "{}",
         "mine/unused.py": "raise RuntimeError('imported')",
         "no_init/lazily.py": "",
@@ -157,7 +157,7 @@ def test_a_change_in_any_module_is_seen_by_the_rules_that_use_it(tmp_path, monke
     assert "evaluate_model" in by_name["causal2vec/evaluation/items.py"]
     shown = {"make_tables", "make_plots", "check_claims", "write_report", "compute_statistics"}
     for name in ("evidence", "summary", "compare"):
-        assert shown <= by_name[f"causal2vec/reporting/{name}.py"]
+        assert shown <= by_name[f"causal2vec/reporting/analysis/{name}.py"]
     assert "compute_statistics" in by_name["causal2vec/reporting/read/benchmarks.yaml"]
     assert "make_tables" in by_name["causal2vec/reporting/read/published.csv"]
     assert not by_name["causal2vec/reporting/show/tables/build.py"] & {"train_model", "evaluate_model"}

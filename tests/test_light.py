@@ -11,8 +11,15 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "config", "errors", "runtime.files", "runtime.fingerprint", "data.corpora", "runtime.manifest",
-        "data.pairs.packages", "evaluation.tasks", "reporting.analysis.study",
+        "config",
+        "errors",
+        "runtime.files",
+        "runtime.fingerprint",
+        "data.corpora",
+        "runtime.manifest",
+        "data.pairs.packages",
+        "evaluation.tasks",
+        "reporting.analysis.study",
     ],  # fmt: skip
 )
 def test_import_does_not_drag_torch_in(module):

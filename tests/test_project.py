@@ -10,18 +10,19 @@ import subprocess
 import sys
 import time
 import tomllib
+from importlib.metadata import distributions
 
 import pytest
 import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 
-LOCK = {
-    name.lower().replace("_", "-"): version
-    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-}
+LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-test.lock"]
+LOCKED = [line for lock in LOCKS for line in lock.read_text().splitlines() if not line.startswith("#")]
+LOCK = dict(re.match(r"([\w.-]+)==([^\s;]+)", line).groups() for line in LOCKED)
 
 
 def run(*words: str, **options) -> subprocess.CompletedProcess:
@@ -30,10 +31,11 @@ def run(*words: str, **options) -> subprocess.CompletedProcess:
     )
 
 
-def test_lock_pins_everything_exactly():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.!-]+(; .+)?", line) for line in lines)
+def test_locks_pin_everything_exactly_and_alike():
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!-]+( ; .+)?", line) for line in LOCKED)
     assert LOCK["torch"] == "2.13.0"
+    assert len({line.partition(" ;")[0] for line in LOCKED}) == len(LOCK), "the locks differ: run 'make lock'"
+    assert not {name for name in LOCK if name.startswith(("nvidia-", "cuda-"))} - {"nvidia-ml-py"}
 
 
 def test_lock_fits_pyproject():
@@ -49,7 +51,7 @@ def test_conda_environment_is_the_lock():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert Requirement(f"python{project['requires-python']}").specifier.contains(python.split("=")[1])
     pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
-    assert pip == ["-r requirements.lock"]
+    assert pip == [f"-r {lock.name}" for lock in LOCKS]
 
 
 def container_files() -> dict[str, dict[str, str]]:
@@ -95,18 +97,52 @@ def test_what_containers_copy_is_enough_to_plan_a_run(tmp_path):
 
 
 def test_installed_is_what_is_locked():
-    from importlib.metadata import version
+    locked = {r.name: str(r.specifier)[2:] for r in map(Requirement, LOCKED) if not r.marker or r.marker.evaluate()}
+    installed = {canonicalize_name(d.name): d.version.partition("+")[0] for d in distributions()}
+    del installed["causal2vec-suite"]
+    assert installed == locked, "remove .venv and run 'make env'"
 
-    for name in (
-        "torch",
-        "transformers",
-        "sentence-transformers",
-        "mteb",
-        "snakemake",
-        "peft",
-        "snakemake-executor-plugin-slurm",
-    ):
-        assert version(name).split("+")[0] == LOCK[name], f"{name}: run 'make env'"
+
+@pytest.mark.parametrize(
+    ("said", "status", "ends", "words"),
+    [
+        ("No known vulnerabilities found", 0, 0, "Known vulnerabilities: none."),
+        ("a Dependency not found and could not be audited\nNo known ...", 0, 0, "1 packages were NOT looked up"),
+        ("Traceback\nConnectionError: https://me:pa55word@proxy", 1, 0, "NOT looked up"),
+        ("Found 1 known vulnerability in 1 package\nb 1.0 PYSEC-1 1.1\na could not be audited", 1, 2, "PYSEC-1"),
+    ],
+    ids=["none", "unknown", "no service", "found"],
+)
+def test_audit_fails_on_a_vulnerability_and_says_what_was_not_looked_up(said, status, ends, words, tmp_path):
+    for program in ("python", "pytest", "pip-licenses", "pip-audit"):
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "pip-audit").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit {status}\n")
+    done = subprocess.run(
+        ["make", "-o", "env", "audit", f"BIN={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ends and words in done.stdout
+    assert "pa55word" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("License-Expression: MIT", True),
+        ("Classifier: License :: OSI Approved :: BSD License", True),
+        ("License-Expression: MIT OR GPL-2.0-only", False),
+        ("Classifier: License :: OSI Approved :: GNU General Public License v3 (GPLv3)", False),
+        ("Classifier: License :: OSI Approved :: GNU Affero General Public License v3", False),
+        ("License: proprietary", False),
+        ("Summary: names none", False),
+    ],
+)
+def test_audit_stops_at_a_licence_that_is_not_allowed(licence, allowed, tmp_path):
+    info = tmp_path / "made_up-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: made-up\nVersion: 1.0\n{licence}\n")
+    done = run("piplicenses", "--packages", "made-up", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode == 0) is allowed and "made-up" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -115,10 +151,11 @@ def test_installed_is_what_is_locked():
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
         ("mypy",),
+        ("deptry", "."),
         ("snakefmt", "--check", "Snakefile", "workflow"),
         ("snakemake", "--lint"),
     ],
-    ids=["ruff", "ruff-format", "mypy", "snakefmt", "snakemake-lint"],
+    ids=["ruff", "ruff-format", "mypy", "deptry", "snakefmt", "snakemake-lint"],
 )
 def test_style_and_types(words):
     done = run(*words)

@@ -73,7 +73,7 @@ def small(tiny: dict[str, Path]) -> dict:
 @pytest.fixture(scope="module")
 def clone(tiny, packages_folder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("Snakefile", "Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Snakefile", "Makefile", "requirements.lock", "requirements-test.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     for name in ("workflow", "config", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

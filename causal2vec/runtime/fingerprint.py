@@ -232,7 +232,7 @@ class _Reader(ast.NodeTransformer):
     def _note_file(self, value: str) -> None:
         """A file beside the module, or all files of a folder that holds no code."""
         place = self.folder / value
-        if place.is_file():
+        if place.is_file() and value != "__init__.py":  # which every import of the package runs anyway
             self.beside.add(value)
         elif place.is_dir() and not any(place.rglob("*.py")):
             self.beside |= {
