@@ -20,7 +20,7 @@ import pytest
         "data.pairs.packages",
         "evaluation.tasks",
         "reporting.analysis.study",
-    ],  # fmt: skip
+    ],
 )
 def test_import_does_not_drag_torch_in(module):
     code = f"import sys, causal2vec.{module}; sys.exit('torch' in sys.modules or 'mteb' in sys.modules)"
