@@ -13,8 +13,9 @@ from causal2vec.reporting.read.visible import one_line
 from causal2vec.reporting.show.render.parts import panels
 from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks
 
-_COLUMNS, _LONG_COLUMNS = 12, 7
-"""Value columns side by side where adjustbox shrinks them, and all columns where only those of text shrink."""
+_COLUMNS, _LONG_COLUMNS = 9, 7
+"""Value columns side by side where adjustbox shrinks them, one with a range counted twice, and all columns where only
+those of text shrink."""
 
 _LINES, _LINE = 45, 80
 """Lines of a float, notes included, and characters of a note's line; what has more lines goes over several pages."""
@@ -68,15 +69,16 @@ def escape_latex(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""The table with caption and notes, a ``table`` (across both columns of a page if wide) or, if long, an ``xltabular``."""
+    """The table with caption and notes: a ``table``, a ``table*`` if wide, or an ``xltabular`` if long."""
     needs = r"% Needs \usepackage[T1]{fontenc} and \usepackage{array,booktabs,"
     caption = [rf"\caption{{{escape_latex(table.title)}}}\label{{tab:{table.name}}}"]
     notes = r"\\".join(map(escape_latex, table.notes))
-    found = _panels(table, _COLUMNS)
+    widths = [0 if c.label else 2 if c.spread in ("range", "interval") else 1 for c in table.columns]
+    found = panels(table, widths, _COLUMNS)
     kind = "table*" if max(map(len, found)) > _LONG_COLUMNS else "table"
     if sum(_height(table, chosen) for chosen in found) + len(notes) / _LINE > _LINES:
         lines = [rf"{needs}xltabular}}; not between two columns", r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
-        for chosen in _panels(table, max(1, _LONG_COLUMNS - len(table.labels))):
+        for chosen in panels(table, [1] * len(widths), _LONG_COLUMNS):
             head = _head(table, chosen)
             lines += [rf"\begin{{xltabular}}{{\linewidth}}{{{_long_shape(table, chosen)}}}", *caption]
             lines += [*([r"\\"] if caption else []), *head]
@@ -92,12 +94,8 @@ def to_latex(table: Table) -> str:
 
 
 def to_tabular(table: Table) -> str:
-    """The bare ``tabular`` of the table, to paste into a paper; a wide table has several."""
-    return "\n\n".join("\n".join(_tabular(table, chosen)) for chosen in _panels(table, _COLUMNS)) + "\n"
-
-
-def _panels(table: Table, limit: int) -> list[list[int]]:
-    return panels(table, [int(not column.label) for column in table.columns], limit)
+    """The bare ``tabular`` of the whole table, to paste into a paper."""
+    return "\n".join([*_tabular(table, table.labels + [i for i, c in enumerate(table.columns) if not c.label]), ""])
 
 
 def _tabular(table: Table, chosen: list[int]) -> list[str]:
@@ -143,13 +141,13 @@ def _head(table: Table, chosen: list[int]) -> list[str]:
         groups.append(rf"\multicolumn{{{width}}}{{c}}{{{_stack(group, _WORDS * width, 'c')}}}")
         rules += [rf"\cmidrule(lr){{{position}-{position + width - 1}}}"] if group else []
         position += width
-    many = len(chosen) > _LONG_COLUMNS
+    many = len(table.columns) > _LONG_COLUMNS
     titles = [
         _stack(((many and column.short) or column.title) + table.arrow(column), _WORDS, "l" if column.label else "r")
         for column in columns
     ]
     above = [" & ".join(groups) + r" \\", " ".join(rules)] if rules else []
-    return [r"\toprule", *above, " & ".join(titles) + r" \\"]
+    return [r"\toprule", *above, " & ".join(titles) + r" \\", r"\midrule"]
 
 
 def _stack(text: str, width: int, place: str) -> str:
@@ -159,9 +157,9 @@ def _stack(text: str, width: int, place: str) -> str:
 
 
 def _body(table: Table, chosen: list[int]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for group, group_marks in zip(table.groups, marks(table), strict=True):
-        lines.append(r"\midrule")
+        lines += [r"\midrule"] if lines else []
         if group.title:
             lines.append(rf"\multicolumn{{{len(chosen)}}}{{l}}{{\textit{{{escape_latex(group.title)}}}}} \\")
         for row, row_marks in zip(group.rows, group_marks, strict=True):
@@ -174,7 +172,7 @@ def _cell(cell: Cell, column: Column, mark: Mark) -> str:
     value, spread = (escape_latex(part) for part in cell_parts(cell, column))
     value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(mark, value)
     if isinstance(cell.value, str):
-        value = value.replace(r"\_", r"\_\allowbreak{}")
+        value = re.sub(r"(\\_|[=+/])", r"\1\\allowbreak{}", value)
     sign = escape_latex(cell.sign)
     if not spread:
         # The sign takes no room, so that numbers with and without one stand in line.
