@@ -7,7 +7,7 @@ import re
 import textwrap
 import unicodedata
 
-from pylatexenc.latexencode import RULE_CALLABLE, RULE_DICT, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
+from pylatexenc.latexencode import RULE_CALLABLE, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 
 from causal2vec.reporting.read.visible import one_line
 from causal2vec.reporting.show.render.parts import panels
@@ -20,16 +20,12 @@ those of text shrink."""
 _LINES, _LINE = 45, 80
 """Lines of a float, notes included, and characters of a note's line; what has more lines goes over several pages."""
 
-_WORDS, _HEAD = 12, 4
-"""Characters of a heading beyond which it takes another line, and the lines that headings take."""
-
-_RAGGED = r">{\raggedright\arraybackslash}"
-_TEXT = 40
-"""Characters of a text beyond which its column breaks lines, where no word is longer."""
+_HEAD, _WORDS, _TEXT = 4, 12, 40
+"""Lines that headings take, and characters beyond which a heading and a text take another line."""
 
 _OWN = {
-    "|": r"\textbar", "`": r"\textasciigrave", "†": r"\textsuperscript{\textdagger}", "∅": r"\ensuremath{\emptyset}",
-    "‡": r"\textsuperscript{\textdaggerdbl}", "✓": r"\ensuremath{\surd}", "✗": r"\texttimes",
+    "|": r"{\textbar}", "`": r"{\textasciigrave}", "†": r"\textsuperscript{\textdagger}", "✓": r"\ensuremath{\surd}",
+    "‡": r"\textsuperscript{\textdaggerdbl}", "∅": r"\ensuremath{\emptyset}", "✗": r"{\texttimes}",
     # In braces, because a row that starts with one would be taken for an argument of the line break before.
     "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
@@ -45,19 +41,17 @@ def _number(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
-def _exception(text: str, place: int) -> tuple[int, str] | None:
+def _own(text: str, place: int) -> tuple[int, str] | None:
     character = text[place]
     if character in "-,'" and text[place + 1 : place + 2] == character:
         return 1, f"{character}{{}}"  # two of them would be set as a dash or a quotation mark
+    if character in _OWN:
+        return 1, _OWN[character]
     return None if character in _KNOWN and character.isprintable() else (1, _number(character))
 
 
 _ENCODER = UnicodeToLatexEncoder(
-    conversion_rules=[
-        UnicodeToLatexConversionRule(RULE_DICT, {ord(character): latex for character, latex in _OWN.items()}),
-        UnicodeToLatexConversionRule(RULE_CALLABLE, _exception),
-        "defaults",
-    ],
+    conversion_rules=[UnicodeToLatexConversionRule(RULE_CALLABLE, _own), "defaults"],
     unknown_char_policy=_number,
     unknown_char_warning=False,
 )
@@ -79,13 +73,13 @@ def to_latex(table: Table) -> str:
     if sum(_height(table, chosen) for chosen in found) + len(notes) / _LINE > _LINES:
         lines = [rf"{needs}xltabular}}; not between two columns", r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
         for chosen in panels(table, [1] * len(widths), _LONG_COLUMNS):
-            head = _head(table, chosen)
-            lines += [rf"\begin{{xltabular}}{{\linewidth}}{{{_long_shape(table, chosen)}}}", *caption]
-            lines += [*([r"\\"] if caption else []), *head]
+            shape, head = _shape(table, chosen, {chosen[0], *_texts(table, chosen, _WORDS)}, "X"), _head(table, chosen)
+            lines += [rf"\begin{{xltabular}}{{\linewidth}}{{{shape}}}", *caption, *([r"\\"] if caption else []), *head]
             lines += [r"\endfirsthead", *head, r"\endhead", *_body(table, chosen), r"\bottomrule", r"\end{xltabular}"]
             caption = []
         return "\n".join([*lines, rf"\noindent\raggedright {notes}\par}}", ""])
-    lines = [rf"{needs}adjustbox}}", rf"\begin{{{kind}}}[tbp]", r"\centering\footnotesize", *caption]
+    size = r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"
+    lines = [rf"{needs}adjustbox}}", rf"\begin{{{kind}}}[tbp]", size, *caption]
     for chosen in found:
         lines += [r"\begin{adjustbox}{max width=\linewidth}", *_tabular(table, chosen), r"\end{adjustbox}"]
         lines += [r"\par\smallskip"]
@@ -99,38 +93,29 @@ def to_tabular(table: Table) -> str:
 
 
 def _tabular(table: Table, chosen: list[int]) -> list[str]:
+    broken = _texts(table, chosen, _TEXT)
+    # A column of texts is twice as wide as the mean of the others.
+    shape = _shape(table, chosen, broken, rf"p{{{2 / (len(chosen) + len(broken)):.2f}\linewidth}}")
     head, body = _head(table, chosen), _body(table, chosen)
-    return [rf"\begin{{tabular}}{{{_shape(table, chosen)}}}", *head, *body, r"\bottomrule", r"\end{tabular}"]
+    return [rf"\begin{{tabular}}{{{shape}}}", *head, *body, r"\bottomrule", r"\end{tabular}"]
 
 
-def _texts(table: Table, index: int) -> list[str]:
-    return [cell_parts(row[index], table.columns[index])[0] for group in table.groups for row in group.rows]
-
-
-def _wraps(table: Table, index: int) -> bool:
-    texts = _texts(table, index)
-    words = (word for text in texts for word in re.split(r"[\s_-]", text))
-    return max(map(len, texts), default=0) > _TEXT >= max(map(len, words))
+def _texts(table: Table, chosen: list[int], limit: int) -> set[int]:
+    """The columns that hold texts of more than ``limit`` characters."""
+    rows = [row for group in table.groups for row in group.rows]
+    return {i for row in rows for i in chosen if isinstance(row[i].value, str) and len(str(row[i].value)) > limit}
 
 
 def _height(table: Table, chosen: list[int]) -> int:
-    """About how many lines the rows take."""
-    rows = zip(*([-(-len(text) // _TEXT) for text in _texts(table, i)] for i in chosen), strict=True)
-    return sum(map(max, rows)) + len(table.groups) + _HEAD
+    """About how many lines a part of the table takes."""
+    rows = [row for group in table.groups for row in group.rows]
+    return _HEAD + len(table.groups) + sum(1 + max(len(str(row[i].value)) // _TEXT for i in chosen) for row in rows)
 
 
-def _shape(table: Table, chosen: list[int]) -> str:
-    """One letter for each column; columns of long texts break them, each twice as wide as the mean of the others."""
-    broken = [i for i in chosen if _wraps(table, i)]
-    share = rf"{_RAGGED}p{{{2 / (len(chosen) + len(broken)):.2f}\linewidth}}"
-    return "".join(share if i in broken else "l" if table.columns[i].label else "r" for i in chosen)
-
-
-def _long_shape(table: Table, chosen: list[int]) -> str:
-    """`_shape` where texts, the first column at least, share the line's rest."""
-    texts = {i for i in chosen if all(isinstance(row[i].value, str) for group in table.groups for row in group.rows)}
-    wide = {i for i in texts if max(map(len, _texts(table, i)), default=0) > _WORDS} | {chosen[0]}
-    return "".join(rf"{_RAGGED}X" if i in wide else "l" if i in texts else "r" for i in chosen)
+def _shape(table: Table, chosen: list[int], broken: set[int], kind: str) -> str:
+    """One letter for each column, ``kind`` for those whose texts are ``broken``."""
+    kinds = {i: "l" if table.columns[i].label else "r" for i in chosen}
+    return "".join(rf">{{\raggedright\arraybackslash}}{kind}" if i in broken else kinds[i] for i in chosen)
 
 
 def _head(table: Table, chosen: list[int]) -> list[str]:
@@ -172,7 +157,8 @@ def _cell(cell: Cell, column: Column, mark: Mark) -> str:
     value, spread = (escape_latex(part) for part in cell_parts(cell, column))
     value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(mark, value)
     if isinstance(cell.value, str):
-        value = re.sub(r"(\\_|[=+/])", r"\1\\allowbreak{}", value)
+        # A macron, too, is written with an equals sign.
+        value = re.sub(r"(\\_|(?<!\\)[=+/])", r"\1\\allowbreak{}", value)
     sign = escape_latex(cell.sign)
     if not spread:
         # The sign takes no room, so that numbers with and without one stand in line.
