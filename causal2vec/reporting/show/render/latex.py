@@ -17,11 +17,11 @@ _COLUMNS, _LONG_COLUMNS = 9, 7
 """Value columns side by side where adjustbox shrinks them, one with a range counted twice, and all columns where only
 those of text shrink."""
 
-_LINES, _LINE = 45, 80
-"""Lines of a float, notes included, and characters of a note's line; what has more lines goes over several pages."""
+_LINES, _HEAD = 45, 4
+"""Lines of a float, notes included, beyond which the table goes over several pages; those that headings take."""
 
-_HEAD, _WORDS, _TEXT = 4, 12, 40
-"""Lines that headings take, and characters beyond which a heading and a text take another line."""
+_WORDS, _TEXT, _NOTE = 12, 40, 80
+"""Characters in a line of a heading, a text and a note."""
 
 _OWN = {
     "|": r"{\textbar}", "`": r"{\textasciigrave}", "†": r"\textsuperscript{\textdagger}", "✓": r"\ensuremath{\surd}",
@@ -70,7 +70,7 @@ def to_latex(table: Table) -> str:
     widths = [0 if c.label else 2 if c.spread in ("range", "interval") else 1 for c in table.columns]
     found = panels(table, widths, _COLUMNS)
     kind = "table*" if max(map(len, found)) > _LONG_COLUMNS else "table"
-    if sum(_height(table, chosen) for chosen in found) + len(notes) / _LINE > _LINES:
+    if sum(_height(table, chosen) for chosen in found) + len(notes) / _NOTE > _LINES:
         lines = [rf"{needs}xltabular}}; not between two columns", r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
         for chosen in panels(table, [1] * len(widths), _LONG_COLUMNS):
             shape, head = _shape(table, chosen, {chosen[0], *_texts(table, chosen, _WORDS)}, "X"), _head(table, chosen)
@@ -78,12 +78,11 @@ def to_latex(table: Table) -> str:
             lines += [r"\endfirsthead", *head, r"\endhead", *_body(table, chosen), r"\bottomrule", r"\end{xltabular}"]
             caption = []
         return "\n".join([*lines, rf"\noindent\raggedright {notes}\par}}", ""])
-    size = r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"
-    lines = [rf"{needs}adjustbox}}", rf"\begin{{{kind}}}[tbp]", size, *caption]
+    lines = [rf"{needs}adjustbox}}", rf"\begin{{{kind}}}[tbp]", r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"]
     for chosen in found:
-        lines += [r"\begin{adjustbox}{max width=\linewidth}", *_tabular(table, chosen), r"\end{adjustbox}"]
-        lines += [r"\par\smallskip"]
-    box = rf"\begin{{minipage}}{{\linewidth}}\raggedright {notes}\end{{minipage}}"
+        lines += [*caption, r"\begin{adjustbox}{max width=\linewidth}", *_tabular(table, chosen), r"\end{adjustbox}"]
+        caption = [r"\par\smallskip"]
+    box = rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\raggedright {notes}\end{{minipage}}"
     return "\n".join([*lines, box, rf"\end{{{kind}}}", ""])
 
 
@@ -96,8 +95,8 @@ def _tabular(table: Table, chosen: list[int]) -> list[str]:
     broken = _texts(table, chosen, _TEXT)
     # A column of texts is twice as wide as the mean of the others.
     shape = _shape(table, chosen, broken, rf"p{{{2 / (len(chosen) + len(broken)):.2f}\linewidth}}")
-    head, body = _head(table, chosen), _body(table, chosen)
-    return [rf"\begin{{tabular}}{{{shape}}}", *head, *body, r"\bottomrule", r"\end{tabular}"]
+    rows = [*_head(table, chosen), *_body(table, chosen), r"\bottomrule"]
+    return [rf"\begin{{tabular}}{{{shape}}}", *rows, r"\end{tabular}"]
 
 
 def _texts(table: Table, chosen: list[int], limit: int) -> set[int]:
