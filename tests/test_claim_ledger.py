@@ -182,7 +182,7 @@ def test_files_say_the_same_and_are_the_same_twice(known, tmp_path):
     verdicts = write_claims(load_study(known), claims, tmp_path / "a")
     write_claims(load_study(known), claims, tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["claims.csv", "claims.html", "claims.json", "claims.md", "claims.tex"]
+    assert files == ["claims.csv", "claims.html", "claims.json", "claims.md", "claims.tabular.tex", "claims.tex"]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
     texts = {name: (tmp_path / "a" / name).read_text() for name in files}
     rows = list(csv.DictReader(texts["claims.csv"].splitlines()))
@@ -216,4 +216,4 @@ def test_hostile_names_are_only_text(known, tmp_path):
     write_claims(load_study(folder), load_claims(SHIPPED), tmp_path / "out")
     assert "<b>|" not in (tmp_path / "out" / "claims.html").read_text()
     assert r"&lt;b&gt;\|\_\$&amp;" in (tmp_path / "out" / "claims.md").read_text()
-    assert r"\textless{}b\textgreater{}\textbar{}\_\$\&" in (tmp_path / "out" / "claims.tex").read_text()
+    assert r"\ensuremath{<}b\ensuremath{>}{\textbar}\_\$\&" in (tmp_path / "out" / "claims.tex").read_text()

@@ -18,7 +18,7 @@ from causal2vec.reporting.show.claims import claims_table, claims_text, write_cl
 from causal2vec.reporting.show.figures.svg import hover, save
 from causal2vec.reporting.show.figures.typeset import drawable
 from causal2vec.reporting.show.render.html import to_page
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown, to_tabular
 from causal2vec.reporting.show.report.figures import inline_svg
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
@@ -26,11 +26,13 @@ from causal2vec.reporting.show.tables.layout import load_layout
 from causal2vec.runtime.files import write_text
 
 COMMANDS = {
-    "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textasciigrave",
-    "textbf", "textit", "underline", "rlap", "tiny", "pm", "times", "circ", "ldots", "downarrow", "uparrow", "dagger",
+    "textbackslash", "textasciicircum", "textasciitilde", "textbar", "textasciigrave", "textendash", "textellipsis",
+    "textdegree", "textsuperscript", "textdaggerdbl", "textdagger", "texttimes", "textdiv", "textdownarrow",
+    "textuparrow", "ensuremath", "pm", "geq", "leq", "emptyset",
+    "textbf", "textit", "underline", "rlap", "tiny", "allowbreak", "shortstack",
     "begin", "end", "centering", "footnotesize", "scriptsize", "setlength", "tabcolsep", "caption", "label", "toprule",
-    "midrule", "bottomrule", "multicolumn", "cmidrule", "parbox", "raggedright", "strut", "par", "smallskip",
-    "linewidth", "usepackage", "geq", "leq", "div",
+    "midrule", "bottomrule", "multicolumn", "cmidrule", "raggedright", "arraybackslash", "par", "smallskip",
+    "noindent", "linewidth", "usepackage", "endfirsthead", "endhead",
 }  # fmt: skip
 """Every LaTeX command that tables are made of."""
 
@@ -80,16 +82,18 @@ def test_markdown_shows_them_in_a_real_parser(tables):
 
 def test_latex_has_only_the_commands_of_tables(tables):
     for table in tables:
-        latex = to_latex(table).replace("\\\\", "")  # ends of lines; one of theirs is \\textbackslash twice
+        latex = to_latex(table).replace("\\\\", "") + to_tabular(table).replace("\\\\", "")  # ends of lines
         assert set(re.findall(r"\\([a-zA-Z]+)", latex)) <= COMMANDS
-        assert latex.replace(r"\$", "").count("$") % 2 == 0
+        assert set(re.findall(r"\\(begin|end)\{(\w+)", latex)) == set(re.findall(r"^\\(begin|end)\{(\w+)", latex, re.M))
+        assert "$" not in latex.replace(r"\$", "") and "^" not in latex
+        assert re.findall(r"(?<!\\)%.*", latex) == [latex.partition("\n")[0]]
         assert not set(latex) & set("\u202e\u2066\u200f\x00\x07\x1b\u2028")
         depth = 0
         for brace in re.findall(r"(?<!\\)[{}]", latex):
             depth += 1 if brace == "{" else -1
             assert depth >= 0
         assert depth == 0
-    assert any(r"\textbackslash{}input\{/etc/passwd\}" in to_latex(table) for table in tables)
+    assert any(r"{\textbackslash}input\{/etc/passwd\}" in to_latex(table) for table in tables)
 
 
 def test_html_pages_hold_no_element_of_theirs(tables):

@@ -10,8 +10,16 @@ from dataclasses import replace
 import pytest
 from fixtures_reporting import CONTROLS, HOSTILE, LAYOUT, LLM, make_suite, on_llm
 
-from causal2vec.reporting.show.render.parts import pages, panels
-from causal2vec.reporting.show.render.plain import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.render.latex import _KNOWN
+from causal2vec.reporting.show.render.parts import panels
+from causal2vec.reporting.show.render.plain import (
+    escape_latex,
+    escape_markdown,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_tabular,
+)
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.grid import (
     WEAK,
@@ -91,46 +99,81 @@ def test_wide_tables_are_split_at_groups():
     assert all(panel[0] == 0 for panel in found)
 
 
-def test_long_tables_are_split_between_groups_and_within_those_longer_than_a_page():
-    groups = [RowGroup("G", [[Cell("x")]] * count) for count in (20, 20, 30, 100)]
-    table = Table("t", "T", [Column("M", "m", label=True)], groups, [])
-    found = pages(table, 48)
-    assert found[:2] == [[(0, 0, 20), (1, 0, 20)], [(2, 0, 30)]]
-    assert [piece for page in found[2:] for piece in page] == [(3, 0, 34), (3, 34, 68), (3, 68, 100)]
-    # Rows of several lines fill a page sooner.
-    tall = pages(table, 48, [[1] * 20, [3] * 20, [1] * 30, [1] * 100])
-    pieces = [piece for page in tall for piece in page]
-    assert [piece for piece in pieces if piece[0] == 1] == [(1, 0, 10), (1, 10, 20)]
-    assert all(sum(stop - start for _, start, stop in page) <= 48 for page in tall)
+def _row_cells(latex):
+    """The number of cells of each row, by environment of rows."""
+    found = []
+    for line in latex.splitlines():
+        if re.match(r"\\begin\{(tabular|xltabular)\}", line):
+            found.append(set())
+        elif line.endswith(r" \\"):
+            spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+            found[-1].add(len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans))
+    return found
 
 
-def test_latex_headings_take_several_lines_and_parts_are_numbered():
+def test_latex_cuts_a_wide_table_at_groups_and_stacks_headings():
     columns = [Column("Method", "m", label=True)]
-    columns += [Column(f"Quite a long heading {i}", str(i), better="higher") for i in range(20)]
-    rows = [[Cell("echo"), *(Cell(float(i)) for i in range(20))]]
-    latex = to_latex(Table("wide", "T", columns, [RowGroup("", rows)], ["The note."]))
-    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
-    assert r"\label{tab:wide-2}" in latex and "(part 2 of 2)" in latex and latex.count("The note.") == 1
-    assert "Method & 0 & 1 &" in latex and r" & Quite a & Quite a" in latex
+    columns += [Column(f"Quite a long heading {i}", str(i), better="higher") for i in range(15)]
+    rows = [[Cell("echo"), *(Cell(float(i)) for i in range(15))]]
+    table = Table("wide", "T", columns, [RowGroup("", rows)], ["The note."])
+    latex = to_latex(table)
+    assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == latex.count("The note.") == 1
+    assert latex.count(r"\begin{adjustbox}{max width=\linewidth}") == 2 and _row_cells(latex) == [{10}, {7}]
+    assert r"\shortstack[r]{Quite a long\\heading 14}" in latex and r"\label{tab:wide}" in latex
+    bare = to_tabular(table)
+    assert bare.startswith(r"\begin{tabular}{lrrrrrrrrrrrrrrr}") and bare.endswith("\\end{tabular}\n")
+    assert _row_cells(bare) == [{16}] and "The note." not in bare and "caption" not in bare
 
 
-def test_latex_takes_short_headings_and_broken_text_before_it_cuts_a_table():
-    text = "a setting that is described in a great many words, all of which matter " * 2
+def test_latex_takes_short_headings_in_wide_tables_and_breaks_texts():
+    text = "a setting that is described in a_great many words, all of which matter " * 2
     columns = [Column("Setting", "s", label=True)]
     columns += [Column("Summarization of everything", str(i), short="Summ.") for i in range(9)]
-    rows = [[Cell(text), *(Cell(50.0) for _ in range(9))]] * 30
+    rows = [[Cell(text), *(Cell(50.0) for _ in range(9))]] * 10
     latex = to_latex(Table("t", "T", columns, [RowGroup("", rows)], []))
-    assert r"\parbox[t]{" in latex and "Summ." in latex
-    assert r"\begin{tabular}{lrrrrrrrrr}" in latex
-    assert latex.count(r"\begin{table}") > 1  # thirty rows of three lines are more than a page
-    assert "everything" in to_latex(Table("t", "T", columns[1:4], [RowGroup("", [row[1:4] for row in rows])], []))
+    assert r"\begin{tabular}{>{\raggedright\arraybackslash}p{0.18\linewidth}rrrrrrrrr}" in latex
+    assert "Summ." in latex and "everything" not in latex and r"a\_\allowbreak{}great" in latex
+    narrow = to_latex(Table("t", "T", columns[:4], [RowGroup("", [row[:4] for row in rows])], []))
+    assert "everything" in narrow and r"\begin{table}" in narrow
 
 
-def test_many_notes_get_floats_of_their_own():
-    table = Table("t", "T", [Column("M", "m", label=True)], [RowGroup("", [[Cell("x")]] * 40)], ["word " * 60] * 40)
-    latex = to_latex(table)
-    assert latex.count(r"\begin{table}") == 4 and latex.count(r"\begin{tabular}") == 1
-    assert latex.count("word") == 60 * 40
+@pytest.mark.parametrize(("rows", "notes"), [(60, 0), (5, 40)])
+def test_latex_goes_over_pages_when_rows_or_notes_are_many(rows, notes):
+    columns = [Column("Method", "m", label=True), *(Column(str(i), str(i)) for i in range(8)), Column("Why", "w")]
+    cells = [[Cell("x"), *(Cell(1.0) for _ in range(8)), Cell("a reason in words")]] * rows
+    latex = to_latex(Table("t", "T", columns, [RowGroup("G", cells)], ["note " * 30] * notes))
+    kind = r">{\raggedright\arraybackslash}X"
+    assert re.findall(r"\\begin\{xltabular\}\{\\linewidth\}\{(.*)\}", latex) == [f"{kind}rrrrrr", f"{kind}rr{kind}"]
+    assert latex.count(r"\caption") == 1 and latex.count(r"\endhead") == 2 and latex.count("note") == 30 * notes
+    assert _row_cells(latex) == [{7}, {4}] and r"\begin{table" not in latex
+
+
+def test_latex_names_the_packages_it_needs_first():
+    for table in [hostile_table(), *_tables()]:
+        latex = to_latex(table)
+        long = r"\begin{xltabular}" in latex
+        first = r"% Needs \usepackage[T1]{fontenc} and \usepackage{array,booktabs," + ("xltabular}" if long else "adj")
+        assert latex.startswith(first) and latex.count("%") - latex.count(r"\%") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("Łódź ß é ‡ β", r"{\L}\'od\'z {\ss} \'e \textsuperscript{\textdaggerdbl} \ensuremath{\beta}"),
+        ("e\u0301", r"\'e"),
+        ("Б日😀\u200b\u202e\x07\u00ad", "U+0411U+65E5U+1F600U+200BU+202EU+0007U+00AD"),
+        ("a--b '' ,,", "a-{}-b '{}' ,{},"),
+        (r"\input{x}%$^&", r"{\textbackslash}input\{x\}\%\${\textasciicircum}\&"),
+    ],
+)
+def test_latex_shows_every_character_or_its_number(text, latex):
+    assert escape_latex(text) == latex
+
+
+def test_a_text_may_break_at_its_signs_and_a_macron_stays_whole():
+    cell = [[Cell("a_b+c=d/ā")], [Cell("x")]]
+    latex = to_tabular(Table("t", "T", [Column("M", "m", label=True)], [RowGroup("", cell)], []))
+    assert r"a\_\allowbreak{}b+\allowbreak{}c=\allowbreak{}d/\allowbreak{}\={a} \\" in latex
 
 
 def _table_lines(text):
@@ -157,14 +200,10 @@ def test_hostile_names_are_escaped():
     assert escape_markdown("a\n| b") == r"a \| b"
 
     latex = escape_latex(HOSTILE)
-    assert latex.startswith(r"a\textbar{}b\_\textless{}x\textgreater{}\&\%\$\#\{\}\textbackslash{}")
+    assert latex.startswith(r"a{\textbar}b\_\ensuremath{<}x\ensuremath{>}\&\%\$\#\{\}{\textbackslash}")
     assert "--" not in latex
     body = to_latex(hostile_table())
-    for line in body.splitlines():
-        if line.endswith(r" \\") and "multicolumn" not in line:
-            assert len(re.findall(r"(?<!\\)&", line)) == 2, line
-    assert "{[}b{]} &" in body
-    assert escape_latex("😀 é") == "U+1F600 é"
+    assert _row_cells(body) == [{3}] and "{[}b{]} &" in body
 
     (header, first, second) = csv.reader(to_csv(hostile_table()).splitlines())
     assert header == ["group", "m", HOSTILE, f"{HOSTILE}_low", f"{HOSTILE}_high", "r", "r_low", "r_high"]
@@ -174,10 +213,10 @@ def test_hostile_names_are_escaped():
 def test_marks_signs_and_intervals_stand_in_this_order():
     table = hostile_table()
     assert f"**2.0**{WEAK} ±1.0 |" in to_markdown(table)
-    assert r"\textbf{2.0}$^{\circ}$\,{\tiny $\pm$1.0}" in to_latex(table)
+    assert r"\textbf{2.0}{\textdegree}\,{\tiny \ensuremath{\pm}1.0}" in to_latex(table)
     plain = Column("X", "x", better="higher")
     small = Table("t", "T", [plain], [RowGroup("", [[Cell(2.0, sign=WEAK)], [Cell(1.0)]])], [])
-    assert r"\textbf{2.0}\rlap{$^{\circ}$}" in to_latex(small)
+    assert r"\textbf{2.0}\rlap{{\textdegree}}" in to_latex(small)
 
 
 def _plain_cells(text):
@@ -197,7 +236,7 @@ def test_every_table_round_trips_its_numbers_from_csv():
         records = list(csv.DictReader(to_csv(table).splitlines()))
         shown = _plain_cells(to_markdown(table))
         assert len(records) == len(shown) == sum(len(group.rows) for group in table.groups)
-        latex = to_latex(table)
+        latex = to_latex(table).replace(r"\allowbreak{}", "")
         for record, texts in zip(records, shown, strict=True):
             for column, text in zip(table.columns, texts, strict=True):
                 raw = [record.get(f"{column.key}{end}") for end in ("", "_low", "_high")]
@@ -227,20 +266,37 @@ def test_a_large_study_of_hostile_names_keeps_its_shape():
         assert to_csv(table).isprintable() or "\n" in to_csv(table)
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
-def test_latex_compiles_and_fits_the_page(tmp_path):
+@pytest.mark.skipif(not shutil.which("kpsewhich"), reason="TeX is not installed")
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
+def test_latex_compiles_and_fits_the_page(tmp_path, columns):
+    packages = ["array", "booktabs", "xltabular", "adjustbox"]
+    if subprocess.run(
+        ["kpsewhich", *(f"{name}.sty" for name in packages)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("TeX lacks a package")
     wide = hostile_table()
     repeated = [*wide.columns[:1], *wide.columns[1:] * 8]
     rows = [[row[0], *row[1:] * 8] for row in wide.groups[0].rows]
-    tables = [*_tables(), *_hostile_study(), wide, Table("wide", "W", repeated, [RowGroup("", rows)], [])]
+    every = Table("every", "E", wide.columns[:1], [RowGroup("", [[Cell(" ".join(sorted(_KNOWN)))]])], [])
+    tables = [
+        *_tables(),
+        *_hostile_study(),
+        wide,
+        every,
+        Table("hostile_wide", "W", repeated, [RowGroup("", rows)], []),
+    ]
+    floats, bare = [], []
     for table in tables:
         (tmp_path / f"{table.name}.tex").write_text(to_latex(table), encoding="utf-8")
-    includes = "".join(rf"\input{{{table.name}}}\clearpage" for table in tables)
-    page = r"\usepackage[textwidth=6.5in,textheight=9in]{geometry}\usepackage{booktabs}"
-    document = rf"\documentclass{{article}}{page}\begin{{document}}{includes}\end{{document}}"
-    (tmp_path / "all.tex").write_text(document)
+        (tmp_path / f"{table.name}.tabular.tex").write_text(to_tabular(table), encoding="utf-8")
+        if columns == "onecolumn" or "xltabular}" not in to_latex(table):
+            floats.append(rf"\typeout{{TABLE {table.name}}}\input{{{table.name}}}\clearpage")
+        bare.append(rf"\adjustbox{{max totalsize={{\linewidth}}{{\textheight}}}}{{\input{{{table.name}.tabular}}}}\par")
+    includes = "".join(floats + bare)
+    head = rf"\documentclass[{columns}]{{article}}\usepackage[T1]{{fontenc}}\usepackage{{{','.join(packages)}}}"
+    (tmp_path / "all.tex").write_text(rf"{head}\begin{{document}}{includes}\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
-    ours = done.stdout.split("(./hostile")[0]
-    assert "Overfull" not in ours and "too large" not in ours, ours[-3000:]
+    ours = done.stdout.split("TABLE hostile")[0]
+    assert "TABLE main" in ours and "Overfull" not in ours and "too large" not in ours, ours[-3000:]

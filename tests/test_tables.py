@@ -219,7 +219,8 @@ def test_every_table_ends_with_the_notes_and_comes_in_four_forms_with_the_same_b
     assert endings.pop(reference) == ["None of these numbers was measured here.", "manifest 12ab."]
     assert all(ending == ["small-scale: x", "manifest 12ab."] for ending in endings.values())
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == sorted(f"{name}.{suffix}" for name in names for suffix in ("md", "csv", "tex", "html"))
+    suffixes = ("md", "csv", "tex", "tabular.tex", "html")
+    assert files == sorted(f"{name}.{suffix}" for name in names for suffix in suffixes)
     write_tables(study, tmp_path / "b", load_layout(LAYOUT))
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
     assert (tmp_path / "a" / "main.md").read_text().endswith("- small-scale: x\n- manifest 12ab.\n")

@@ -125,7 +125,8 @@ def test_checksums_list_what_a_study_made_and_no_more(results, tmp_path):
 
 FLIPPED = [
     "scores.csv", "items/STS12.parquet", "efficiency.csv", "training.json", "manifest.json", "statistics/estimates.csv",
-    "statistics/notes.txt", "tables/main.md", "tables/main.csv", "tables/main.tex", "tables/main.html",
+    "statistics/notes.txt", "tables/main.md", "tables/main.csv", "tables/main.tex",
+    "tables/main.tabular.tex", "tables/main.html",
     "claims/claims.json", "claims/claims.csv", "plots/forest.svg", "report.html", WEIGHTS,
     "models/echo/base-a/seed0/manifest.json", "models/echo/base-a/seed0/training.json",
     "mteb:STS12.json", "mteb:records.jsonl", "mteb:model_meta.json",

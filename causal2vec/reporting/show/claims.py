@@ -16,7 +16,7 @@ from causal2vec.reporting.analysis.evidence import ENOUGH_SEEDS
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.read.types import listed
 from causal2vec.reporting.read.visible import inert, one_line
-from causal2vec.reporting.show.render.latex import to_latex
+from causal2vec.reporting.show.render.latex import to_latex, to_tabular
 from causal2vec.reporting.show.render.plain import escape_markdown, to_markdown
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
 from causal2vec.runtime.files import write_json, write_text
@@ -108,7 +108,7 @@ def _measured(verdict: Verdict) -> str | None:
 
 
 def write_claims(study: Study, claims: Sequence[Claim], output: Path) -> list[Verdict]:
-    """Check the claims and write ``claims`` as ``.md``, ``.csv``, ``.tex``, ``.json`` and ``.html`` to a folder.
+    """Check the claims and write ``claims`` as Markdown, CSV, LaTeX, JSON and HTML to a folder.
 
     The CSV and JSON files hold every field of every verdict, unrounded.
 
@@ -120,7 +120,9 @@ def write_claims(study: Study, claims: Sequence[Claim], output: Path) -> list[Ve
     verdicts = check_claims(study, claims)
     table = claims_table(verdicts, study)
     write_text(output / "claims.md", f"{to_markdown(table)}\n{_evidence_list(verdicts)}")
-    write_text(output / "claims.tex", to_latex(claims_table(verdicts, study, by_base=True)))
+    narrow = claims_table(verdicts, study, by_base=True)
+    write_text(output / "claims.tex", to_latex(narrow))
+    write_text(output / "claims.tabular.tex", to_tabular(narrow))
     write_text(output / "claims.html", to_page(claims_table(verdicts, study, evidence=True)))
     write_text(output / "claims.csv", _csv(verdicts))
     write_json(output / "claims.json", {"verdicts": [asdict(v) for v in verdicts], "notes": study.notes})

@@ -1,244 +1,163 @@
-"""A table as LaTeX, cut and broken so that it fits on a page."""
+r"""A table as LaTeX: booktabs rules, shrunk to the text width by adjustbox or broken over pages by xltabular."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
-from dataclasses import dataclass
+import textwrap
+import unicodedata
 
-from causal2vec.reporting.show.render.latex_text import as_printed, escape_latex
-from causal2vec.reporting.show.render.parts import Slice, pages, panels
+from pylatexenc.latexencode import RULE_CALLABLE, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
+
+from causal2vec.reporting.read.visible import one_line
+from causal2vec.reporting.show.render.parts import panels
 from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks
 
-LATEX_POINTS = 469
-LATEX_ROWS = 48
-LATEX_LINES = 56
-"""What fits on a page with a text block of 6.5 by 9 inches: points across, rows alone, rows and notes together."""
+_COLUMNS, _LONG_COLUMNS = 9, 7
+"""Value columns side by side where adjustbox shrinks them, one with a range counted twice, and all columns where only
+those of text shrink."""
 
-_NORMAL = (r"\footnotesize\setlength{\tabcolsep}{3pt}", 1.0, 6)
-_SMALL = (r"\scriptsize\setlength{\tabcolsep}{2pt}", 0.875, 4)
-"""Font and space between columns, the font's size over the normal one, and twice that space in points."""
+_LINES, _HEAD = 45, 4
+"""Lines of a float, notes included, beyond which the table goes over several pages; those that headings take."""
 
-_LIMITS = ((math.inf,), (220, 180, 150, 120, 100), (80, 64))
-"""Widths in points to which columns of text may be broken, at first not at all, the narrowest only in need."""
+_WORDS, _TEXT, _NOTE = 12, 40, 80
+"""Characters in a line of a heading, a text and a note."""
 
-_INTERVAL_SCALE = 0.65
-"""Size of the print of intervals over that of their numbers."""
+_OWN = {
+    "|": r"{\textbar}", "`": r"{\textasciigrave}", "†": r"\textsuperscript{\textdagger}", "✓": r"\ensuremath{\surd}",
+    "‡": r"\textsuperscript{\textdaggerdbl}", "∅": r"\ensuremath{\emptyset}", "✗": r"{\texttimes}",
+    # In braces, because a row that starts with one would be taken for an argument of the line break before.
+    "[": "{[}", "]": "{]}", "*": "{*}",
+}  # fmt: skip
+"""What pylatexenc leaves as it is, does not know, or takes from packages that a table does without."""
 
-_BREAKS = re.compile(r"(?<= )|(?<=\w-)(?=\w)|(?<=[a-z])(?=[A-Z][a-z]{5})")
+_KNOWN = frozenset([*map(chr, [*range(0x20, 0x149), *range(0x14A, 0x17F), *range(0x3B1, 0x3CA)])]) | frozenset(
+    "–—…‘’“”•€™←↑→↓−≈≠≤≥∞√∂∑∏∈ΓΔΘΛΞΠΣΦΨΩ"
+)
+"""The characters whose commands LaTeX has without further packages, in fonts of the encoding T1."""
 
-_UNDERSCORE = re.compile(r"(?<=_)(?=.)")
-_LONG = 16
-"""Characters of a word in a heading beyond which it may break after an underscore."""
+
+def _number(character: str) -> str:
+    return f"U+{ord(character):04X}"
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """How a table is set.
+def _own(text: str, place: int) -> tuple[int, str] | None:
+    character = text[place]
+    if character in "-,'" and text[place + 1 : place + 2] == character:
+        return 1, f"{character}{{}}"  # two of them would be set as a dash or a quotation mark
+    if character in _OWN:
+        return 1, _OWN[character]
+    return None if character in _KNOWN and character.isprintable() else (1, _number(character))
 
-    Attributes:
-        size: The commands for the font and the space between columns.
-        heads: Each column's heading, in lines.
-        widths: Each column's width in points, with the space beside it.
-        wraps: Column -> the width in points to which its text is broken; the others are as wide as they need be.
-        panels: The columns of each part.
-    """
 
-    size: str
-    heads: list[list[str]]
-    widths: list[int]
-    wraps: dict[int, int]
-    panels: list[list[int]]
+_ENCODER = UnicodeToLatexEncoder(
+    conversion_rules=[UnicodeToLatexConversionRule(RULE_CALLABLE, _own), "defaults"],
+    unknown_char_policy=_number,
+    unknown_char_warning=False,
+)
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX shows as it is; a character that its plain fonts lack becomes its number, such as U+1F600."""
+    return str(_ENCODER.unicode_to_latex(unicodedata.normalize("NFC", one_line(text))))
 
 
 def to_latex(table: Table) -> str:
-    r"""The table in LaTeX, for ``\usepackage{booktabs}``; one ``table`` per part if it is large."""
-    fit = _fit(table)
-    heights = _heights(table, fit.wraps)
-    found = pages(table, LATEX_ROWS, heights)
-    parts = [_body(table, slices, chosen, fit) for slices, chosen in itertools.product(found, fit.panels)]
-    blocks = _note_blocks(table.notes)
-    last = sum(sum(heights[group][start:stop]) + 1 for group, start, stop in found[-1]) if found else 0
-    if len(blocks) == 1 and last + blocks[0][1] <= LATEX_LINES and parts:
-        parts[-1].append(blocks[0][0])
-    else:
-        parts += [[text] for text, _ in blocks]
-    return "% Needs \\usepackage{booktabs}\n" + "\n\n".join(_floats(table, fit.size, parts)) + "\n"
+    """The table with caption and notes: a ``table``, a ``table*`` if wide, or an ``xltabular`` if long."""
+    needs = r"% Needs \usepackage[T1]{fontenc} and \usepackage{array,booktabs,"
+    caption = [rf"\caption{{{escape_latex(table.title)}}}\label{{tab:{table.name}}}"]
+    notes = r"\\".join(map(escape_latex, table.notes))
+    widths = [0 if c.label else 2 if c.spread in ("range", "interval") else 1 for c in table.columns]
+    found = panels(table, widths, _COLUMNS)
+    kind = "table*" if max(map(len, found)) > _LONG_COLUMNS else "table"
+    if sum(_height(table, chosen) for chosen in found) + len(notes) / _NOTE > _LINES:
+        lines = [rf"{needs}xltabular}}; not between two columns", r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
+        for chosen in panels(table, [1] * len(widths), _LONG_COLUMNS):
+            shape, head = _shape(table, chosen, {chosen[0], *_texts(table, chosen, _WORDS)}, "X"), _head(table, chosen)
+            lines += [rf"\begin{{xltabular}}{{\linewidth}}{{{shape}}}", *caption, *([r"\\"] if caption else []), *head]
+            lines += [r"\endfirsthead", *head, r"\endhead", *_body(table, chosen), r"\bottomrule", r"\end{xltabular}"]
+            caption = []
+        return "\n".join([*lines, rf"\noindent\raggedright {notes}\par}}", ""])
+    lines = [rf"{needs}adjustbox}}", rf"\begin{{{kind}}}[tbp]", r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"]
+    for chosen in found:
+        lines += [*caption, r"\begin{adjustbox}{max width=\linewidth}", *_tabular(table, chosen), r"\end{adjustbox}"]
+        caption = [r"\par\smallskip"]
+    box = rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\raggedright {notes}\end{{minipage}}"
+    return "\n".join([*lines, box, rf"\end{{{kind}}}", ""])
 
 
-def _floats(table: Table, size: str, parts: list[list[str]]) -> list[str]:
-    texts = []
-    for number, part in enumerate(parts, start=1):
-        which = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
-        label = f"tab:{table.name}-{number}" if len(parts) > 1 else f"tab:{table.name}"
-        head = [
-            r"\begin{table}[htbp]",
-            rf"\centering{size}",
-            rf"\caption{{{escape_latex(table.title + which)}}}\label{{{label}}}",
-        ]
-        texts.append("\n".join([*head, *part, r"\end{table}"]))
-    return texts
+def to_tabular(table: Table) -> str:
+    """The bare ``tabular`` of the whole table, to paste into a paper."""
+    return "\n".join([*_tabular(table, table.labels + [i for i, c in enumerate(table.columns) if not c.label]), ""])
 
 
-def _note_blocks(notes: list[str]) -> list[tuple[str, int]]:
-    """The notes as boxes that fit on a page, each with its number of lines."""
-    blocks: list[tuple[list[str], int]] = []
-    for note in notes:
-        lines = math.ceil(1.05 * _points(note) / LATEX_POINTS)
-        if blocks and blocks[-1][1] + lines <= LATEX_LINES:
-            blocks[-1] = ([*blocks[-1][0], escape_latex(note)], blocks[-1][1] + lines)
-        else:
-            blocks.append(([escape_latex(note)], lines))
-    box = r"\par\smallskip\parbox{{\linewidth}}{{\raggedright\footnotesize {}}}"
-    return [(box.format(r"\\".join(texts)), lines) for texts, lines in blocks]
+def _tabular(table: Table, chosen: list[int]) -> list[str]:
+    broken = _texts(table, chosen, _TEXT)
+    # A column of texts is twice as wide as the mean of the others.
+    shape = _shape(table, chosen, broken, rf"p{{{2 / (len(chosen) + len(broken)):.2f}\linewidth}}")
+    rows = [*_head(table, chosen), *_body(table, chosen), r"\bottomrule"]
+    return [rf"\begin{{tabular}}{{{shape}}}", *rows, r"\end{tabular}"]
 
 
-def _fit(table: Table) -> _Fit:
-    """The largest print and the widest columns that keep the table in one piece, or else in the fewest."""
-    wordings = [[_head(table, i, short) for i in range(len(table.columns))] for short in (False, True)]
-    needs = [_need(table, i) for i in range(len(table.columns))]
-    tried = [
-        _tried(table, heads, needs, style, limit)
-        # What is changed first, to save a cut, comes last here.
-        for limits in _LIMITS
-        for heads in wordings
-        for style in (_NORMAL, _SMALL)
-        for limit in limits
-    ]
-    return min(tried, key=lambda fit: len(fit.panels))
+def _texts(table: Table, chosen: list[int], limit: int) -> set[int]:
+    """The columns that hold texts of more than ``limit`` characters."""
+    rows = [row for group in table.groups for row in group.rows]
+    return {i for row in rows for i in chosen if isinstance(row[i].value, str) and len(str(row[i].value)) > limit}
 
 
-@dataclass(frozen=True)
-class _Need:
-    """What a column's cells need, in points of the normal print: for the widest, and if its text is broken."""
-
-    whole: int
-    broken: int
+def _height(table: Table, chosen: list[int]) -> int:
+    """About how many lines a part of the table takes."""
+    rows = [row for group in table.groups for row in group.rows]
+    return _HEAD + len(table.groups) + sum(1 + max(len(str(row[i].value)) // _TEXT for i in chosen) for row in rows)
 
 
-def _need(table: Table, index: int) -> _Need:
-    column = table.columns[index]
-    cells = [row[index] for group in table.groups for row in group.rows]
-    whole = max((_width(cell, column) for cell in cells), default=0)
-    if not all(isinstance(cell.value, str) for cell in cells):
-        return _Need(whole, whole)
-    return _Need(whole, max((_points(word) for cell in cells for word in str(cell.value).split()), default=0))
+def _shape(table: Table, chosen: list[int], broken: set[int], kind: str) -> str:
+    """One letter for each column, ``kind`` for those whose texts are ``broken``."""
+    kinds = {i: "l" if table.columns[i].label else "r" for i in chosen}
+    return "".join(rf">{{\raggedright\arraybackslash}}{kind}" if i in broken else kinds[i] for i in chosen)
 
 
-def _tried(
-    table: Table, heads: list[list[str]], needs: list[_Need], style: tuple[str, float, int], limit: float
-) -> _Fit:
-    size, scale, space = style
-    widths: list[int] = []
-    wraps: dict[int, int] = {}
-    for i, (head, need) in enumerate(zip(heads, needs, strict=True)):
-        title = max(map(_points, head))
-        whole, least = (math.ceil(scale * max(title, points)) for points in (need.whole, need.broken))
-        if whole > max(limit, least):
-            whole = wraps[i] = max(int(limit), least)
-        widths.append(whole + space)
-    return _Fit(size, heads, widths, wraps, panels(table, widths, LATEX_POINTS))
-
-
-def _texts(table: Table, index: int) -> list[str]:
-    """The texts of a column, without the intervals, which are set smaller."""
-    return [cell_parts(row[index], table.columns[index])[0] for group in table.groups for row in group.rows]
-
-
-def _width(cell: Cell, column: Column) -> int:
-    value, spread = cell_parts(cell, column)
-    scale = _INTERVAL_SCALE if column.spread == "half" else 1.0
-    return _points(value + cell.sign) + math.ceil(scale * _points(spread)) + 3 * bool(spread)
-
-
-def _points(text: str) -> int:
-    """About how wide a text is in the tables' font; digits with room for bold."""
-    return math.ceil(sum(map(_character_points, as_printed(text))))
-
-
-def _character_points(character: str) -> float:
-    if character.isdigit():
-        return 4.6
-    if character in "mwMW+−±=<>×&%#@":
-        return 6.9
-    if character in "fijlt.,:;|!'()[] -":
-        return 2.8
-    return 5.8 if character.isupper() else 4.3
-
-
-def _heights(table: Table, wraps: dict[int, int]) -> list[list[int]]:
-    """The lines of each row, by group."""
-    return [
-        [
-            # A line breaks before the word that does not fit, so it is rarely full.
-            max([1, *(math.ceil(1.15 * _points(str(row[i].value)) / width) for i, width in wraps.items())])
-            for row in group.rows
-        ]
-        for group in table.groups
-    ]
-
-
-def _head(table: Table, index: int, short: bool) -> list[str]:
-    """A heading, broken into lines that make its column no wider than it must be."""
-    column = table.columns[index]
-    # Long names may break after a hyphen and, such as PairClassification, before a capital.
-    words = _BREAKS.split(((short and column.short) or column.title) + table.arrow(column))
-    pieces = [piece for word in words for piece in (_UNDERSCORE.split(word) if len(word) > _LONG else [word]) if piece]
-    width = max([len(text) for text in [*(piece.strip() for piece in pieces), *_texts(table, index)]], default=0)
-    lines = [""]
-    for piece in pieces:
-        if len(lines[-1] + piece.rstrip()) <= width:
-            lines[-1] += piece
-        else:
-            lines.append(piece)
-    return [line.rstrip() for line in lines]
-
-
-def _body(table: Table, slices: list[Slice], chosen: list[int], fit: _Fit) -> list[str]:
-    columns, heads, wraps = [table.columns[i] for i in chosen], fit.heads, fit.wraps
-    shape = "".join("l" if column.label or i in wraps else "r" for i, column in zip(chosen, columns, strict=True))
-    lines = [rf"\begin{{tabular}}{{{shape}}}", r"\toprule", *_group_line(columns, [fit.widths[i] for i in chosen])]
-    height = max(len(heads[i]) for i in chosen)
-    for level in range(height):
-        # Headings stand on the line below them, so the shorter ones start lower.
-        cells = [("", *heads[i])[max(0, level + 1 - height + len(heads[i]))] for i in chosen]
-        lines.append(" & ".join(escape_latex(cell) for cell in cells) + r" \\")
-    found = marks(table)
-    for number, start, stop in slices:
-        group = table.groups[number]
-        lines.append(r"\midrule")
-        if group.title:
-            lines.append(rf"\multicolumn{{{len(chosen)}}}{{l}}{{\textit{{{escape_latex(group.title)}}}}} \\")
-        for row, row_marks in list(zip(group.rows, found[number], strict=True))[start:stop]:
-            cells = [_cell(row[i], table.columns[i], row_marks[i], wraps.get(i)) for i in chosen]
-            lines.append(" & ".join(cells) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
-
-
-def _group_line(columns: list[Column], widths: list[int]) -> list[str]:
-    if not any(column.group for column in columns):
-        return []
-    cells, rules, position = [], [], 1
+def _head(table: Table, chosen: list[int]) -> list[str]:
+    columns = [table.columns[i] for i in chosen]
+    groups, rules, position = [], [], 1
     for group, run in itertools.groupby(columns, key=lambda column: column.group):
         width = len(list(run))
-        room = sum(widths[position - 1 : position - 1 + width])
-        text = escape_latex(group)
-        if _points(group) > room:
-            # Otherwise the heading, not the numbers, would set how wide its columns are.
-            text = rf"\parbox[b]{{{room}pt}}{{\centering {text}\strut}}"
-        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{text}}}")
-        if group:
-            rules.append(rf"\cmidrule(lr){{{position}-{position + width - 1}}}")
+        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{_stack(group, _WORDS * width, 'c')}}}")
+        rules += [rf"\cmidrule(lr){{{position}-{position + width - 1}}}"] if group else []
         position += width
-    return [" & ".join(cells) + r" \\", " ".join(rules)]
+    many = len(table.columns) > _LONG_COLUMNS
+    titles = [
+        _stack(((many and column.short) or column.title) + table.arrow(column), _WORDS, "l" if column.label else "r")
+        for column in columns
+    ]
+    above = [" & ".join(groups) + r" \\", " ".join(rules)] if rules else []
+    return [r"\toprule", *above, " & ".join(titles) + r" \\", r"\midrule"]
 
 
-def _cell(cell: Cell, column: Column, mark: Mark, wrap: int | None) -> str:
+def _stack(text: str, width: int, place: str) -> str:
+    """A heading, in lines of about ``width`` characters that stand on the rule below."""
+    lines = r"\\".join(map(escape_latex, textwrap.wrap(text, width, break_long_words=False)))
+    return rf"\shortstack[{place}]{{{lines}}}" if r"\\" in lines else lines
+
+
+def _body(table: Table, chosen: list[int]) -> list[str]:
+    lines: list[str] = []
+    for group, group_marks in zip(table.groups, marks(table), strict=True):
+        lines += [r"\midrule"] if lines else []
+        if group.title:
+            lines.append(rf"\multicolumn{{{len(chosen)}}}{{l}}{{\textit{{{escape_latex(group.title)}}}}} \\")
+        for row, row_marks in zip(group.rows, group_marks, strict=True):
+            cells = [_cell(row[i], table.columns[i], row_marks[i]) for i in chosen]
+            lines.append(" & ".join(cells) + r" \\")
+    return lines
+
+
+def _cell(cell: Cell, column: Column, mark: Mark) -> str:
     value, spread = (escape_latex(part) for part in cell_parts(cell, column))
-    if wrap is not None:
-        return rf"\parbox[t]{{{wrap}pt}}{{\raggedright {value}\strut}}" if value else ""
     value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(mark, value)
+    if isinstance(cell.value, str):
+        # A macron, too, is written with an equals sign.
+        value = re.sub(r"(\\_|(?<!\\)[=+/])", r"\1\\allowbreak{}", value)
     sign = escape_latex(cell.sign)
     if not spread:
         # The sign takes no room, so that numbers with and without one stand in line.

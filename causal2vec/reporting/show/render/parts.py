@@ -1,4 +1,4 @@
-"""How a table that is too wide or too long is cut into parts."""
+"""How a table that is too wide is cut into parts."""
 
 from __future__ import annotations
 
@@ -43,46 +43,3 @@ def _cut(run: list[int], widths: list[int], room: int) -> list[list[int]]:
         if size == 1 or all(sum(widths[i] for i in piece) <= room for piece in pieces):
             return pieces
     return [run]
-
-
-Slice = tuple[int, int, int]
-"""Some rows of one group: its number, the first of them, and the one after the last."""
-
-
-def pages(table: Table, limit: int, heights: list[list[int]] | None = None) -> list[list[Slice]]:
-    """Split the rows into pages of at most ``limit`` lines, headings included.
-
-    Groups stay whole; only one that is longer than a page is cut into pieces of about the same height, each under
-    its heading.
-
-    Args:
-        table: The table.
-        limit: Lines on a page.
-        heights: The lines of each row, by group; one line each if not given.
-    """
-    packed: list[list[Slice]] = []
-    used = 0
-    for number, group in enumerate(table.groups):
-        head = int(bool(group.title))
-        for start, stop, lines in _pieces(heights[number] if heights else [1] * len(group.rows), limit - head):
-            if packed and used + lines + head <= limit:
-                packed[-1].append((number, start, stop))
-                used += lines + head
-            else:
-                packed.append([(number, start, stop)])
-                used = lines + head
-    return packed
-
-
-def _pieces(heights: list[int], limit: int) -> list[tuple[int, int, int]]:
-    """Cut rows into pieces: the first row, the one after the last, and the lines of each."""
-    count = max(1, math.ceil(sum(heights) / max(1, limit)))
-    pieces: list[tuple[int, int, int]] = []
-    start, lines = 0, 0
-    for row, height in enumerate(heights):
-        full = lines + height > limit or lines >= sum(heights) / count
-        if row > start and full:
-            pieces.append((start, row, lines))
-            start, lines = row, 0
-        lines += height
-    return [*pieces, (start, len(heights), lines)]

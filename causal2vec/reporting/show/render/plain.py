@@ -9,12 +9,11 @@ import re
 from tabulate import tabulate
 
 from causal2vec.reporting.read.visible import inert, one_line
-from causal2vec.reporting.show.render.latex import to_latex
-from causal2vec.reporting.show.render.latex_text import escape_latex
+from causal2vec.reporting.show.render.latex import escape_latex, to_latex, to_tabular
 from causal2vec.reporting.show.render.parts import panels
 from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks
 
-__all__ = ["escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown", "to_tabular"]
 
 MARKDOWN_COLUMNS = 12
 """Value columns that fit side by side; wider tables are split into parts."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.show.render.html import to_page
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown, to_tabular
 from causal2vec.reporting.show.tables.audits import audit_table, marked
 from causal2vec.reporting.show.tables.benchmarks import benchmark_table
 from causal2vec.reporting.show.tables.conditions import conditions_table
@@ -60,7 +60,8 @@ def build_tables(study: Study, layout: Layout) -> list[Table]:
 
 def write_table(table: Table, output: Path) -> None:
     """Write one table into the folder ``output`` as Markdown, CSV, LaTeX and HTML, named after it."""
-    for suffix, render in [("md", to_markdown), ("csv", to_csv), ("tex", to_latex), ("html", to_page)]:
+    forms = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "tabular.tex": to_tabular, "html": to_page}
+    for suffix, render in forms.items():
         write_text(output / f"{table.name}.{suffix}", render(table))
 
 
