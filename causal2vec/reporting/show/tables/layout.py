@@ -237,7 +237,7 @@ class AppendCostSpec(_Numbers):
     kind: Literal["append_cost"]
 
     def known(self) -> Sequence[str]:
-        """Tokens, FLOPs and time, and their share of what embedding the whole text takes."""
+        """Tokens, their share of all that is read, FLOPs and time."""
         return GROWTH
 
 

@@ -20,7 +20,7 @@ PUBLISHED_TASKS = ["text_tokens", "example_tokens"] + [
 ]
 """The same for ``published_tasks``."""
 
-GROWTH = ["llm_tokens", "computed_tokens", "tokens_share", "gflops_per_text", "flops_share", "ms_per_text"]
+GROWTH = ["llm_tokens", "computed_tokens", "tokens_share", "gflops_per_text", "ms_per_text"]
 """The same for ``append_cost``."""
 
 TRAINING = ["steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from causal2vec.efficiency.names import (
-    EMBED,
     EXAMPLES,
     GROW,
     INSTRUCTION,
@@ -117,11 +116,10 @@ def append_cost_table(name: str, spec: AppendCostSpec, study: Study) -> Table | 
     groups = []
     for panel in (p for p in compare(study.summary.entries, study.bases) if p.base in set(law["base"])):
         here = law[law["base"] == panel.base]
-        whole = here[here["what"] == EMBED].set_index(["method", "setting", "text_tokens", "prompt_tokens"])
         grown = here[here["what"] == GROW]
         for text in sorted(set(grown["text_tokens"])):
             rows = [
-                [Cell(method), Cell(SETTINGS[row["setting"]]), *(_grown(row, whole, column) for column in columns)]
+                [Cell(method), Cell(SETTINGS[row["setting"]]), *(_grown(row, column) for column in columns)]
                 for method in dict.fromkeys(grown["method"])
                 if (row := _own_way(grown[(grown["method"] == method) & (grown["text_tokens"] == text)], study))
                 is not None
@@ -133,7 +131,7 @@ def append_cost_table(name: str, spec: AppendCostSpec, study: Study) -> Table | 
         *spec.notes,
         "Anew: where attention is causal, the keys and values of what stands before the new tokens are kept, unless a "
         f"token there depends on the whole text, as {SAVES}'s does; an encoder reads the whole text again. Share: of "
-        "what it takes to embed the text as it was. Every method behind what its recipe puts before a query.",
+        "what it reads in all. Every method behind what its recipe puts before a query.",
         *law_beside_measured(study.conditions, study.law),
     ]
     heads = [
@@ -153,12 +151,10 @@ def _own_way(rows: Any, study: Study) -> Any:
     return None
 
 
-def _grown(row: Any, whole: Any, column: NumberColumn) -> Cell:
-    if not column.source.endswith("_share"):
-        return number_cell(row[column.source])
-    key = {"tokens_share": "computed_tokens", "flops_share": "gflops_per_text"}[column.source]
-    before = whole.loc[(row["method"], row["setting"], row["text_tokens"], row["prompt_tokens"]), key]
-    return number_cell(100 * row[key] / before)
+def _grown(row: Any, column: NumberColumn) -> Cell:
+    if column.source == "tokens_share":
+        return number_cell(100 * row["computed_tokens"] / row["llm_tokens"])
+    return number_cell(row[column.source])
 
 
 def _measure(column: NumberColumn) -> str:
