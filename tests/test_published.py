@@ -189,3 +189,18 @@ def test_predictions_are_written_and_read_again(table, tmp_path):
         UserError, match=r"efficiency_published\.csv, line \d+, column 'part' is 'half', not one of queries"
     ):
         read_table(path, PUBLISHED_COLUMNS, PUBLISHED_KEY)
+
+
+def test_the_report_tells_it_in_five_sentences(table):
+    from causal2vec.reporting.show.report.answers_cost import published_sentences
+
+    told = published_sentences(replace(study(), published=table))
+    assert len(told) == 5 and published_sentences(study()) == []
+    icl = table[(table["rival"] == "in_context") & (table["reuse"] == "no")]
+    for words, part in (("queries alone", "queries"), ("documents alone", "documents"), ("whole tasks", "whole task")):
+        own = icl[icl["part"] == part]
+        [sentence] = [text for text in told if f"85 % fewer tokens for {words}" in text]
+        assert f"on {(own['tokens_saved'] >= 85).sum()} of {len(own)} tasks" in sentence
+        assert f"82 % less time on {(own['time_saved'] >= 82).sum()}." in sentence
+    assert "reads its examples once" in told[3] and "it is on 0" in told[3]
+    assert "reads a text twice" in told[4]

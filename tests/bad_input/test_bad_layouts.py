@@ -63,7 +63,8 @@ CASES = [
         "tables: {a: {}}",
         (
             "{path}/tables.yaml: key 'tables.a.kind' is missing; add it (known: scores, tasks, "
-            "benchmark, ablations, efficiency, conditions, savings, published_savings, published_tasks, append_cost, training, audit, statistics, "
+            "benchmark, ablations, efficiency, conditions, savings, published_savings, published_tasks, append_cost, "
+            "training, audit, statistics, "
             "differences)"
         ),
     ),

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
-from causal2vec.efficiency.names import MIXED
+from causal2vec.efficiency.names import (
+    DOCUMENTS,
+    MIXED,
+    PUBLISHED_ON,
+    QUERIES,
+    READ_AGAIN,
+    READ_ONCE,
+    SAVES,
+    WHOLE_TASK,
+)
 from causal2vec.reporting.analysis.compare import Panel, counterpart
-from causal2vec.reporting.analysis.conditions import text_rank, text_words
+from causal2vec.reporting.analysis.conditions import CLAIMED, text_rank, text_words
 from causal2vec.reporting.analysis.evidence import ALL
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry
@@ -119,3 +129,37 @@ def _luck(study: Study, entries: list[Entry]) -> str:
         return f"how much the averages vary over {seeds} seeds was not computed"
     size = " to ".join(dict.fromkeys(points(spread) for spread in (spreads[0], spreads[-1])))
     return f"averages vary by {size} points (standard deviation) over {seeds} seeds"
+
+
+SHOWS, TWICE = "in_context", "echo"
+"""The rivals that the sentences are about: one that shows examples, and one that reads a text twice."""
+
+
+def published_sentences(study: Study) -> list[str]:
+    """Where the claim of savings holds, by the law of costs, in at most five sentences; none without a law's rows."""
+    if study.published is None:
+        return []
+    known: Any = study.published[study.published["base"] == study.published["base"].iloc[0]]
+    found = []
+    for part, words in ((QUERIES, "queries alone"), (DOCUMENTS, "documents alone"), (WHOLE_TASK, "whole tasks")):
+        own = known[(known["rival"] == SHOWS) & (known["part"] == part) & (known["reuse"] == READ_AGAIN)]
+        if len(own):
+            most = own.loc[own["tokens_saved"].idxmax()]
+            time = (own["time_saved"] >= CLAIMED["ms"]).sum() if own["time_saved"].notna().any() else None
+            found.append(
+                f"Against {SHOWS} with its published examples, {SAVES} reads {CLAIMED['tokens']:g} % fewer tokens for "
+                f"{words} on {(own['tokens_saved'] >= CLAIMED['tokens']).sum()} of {len(own)} tasks of {PUBLISHED_ON} "
+                f"(median {own['tokens_saved'].median():.0f} %, most {most['tokens_saved']:.0f} %, {most['task']})"
+                + (f", and takes {CLAIMED['ms']:g} % less time on {time}." if time is not None else ".")
+            )
+    once = known[(known["rival"] == SHOWS) & (known["part"] == QUERIES) & (known["reuse"] == READ_ONCE)]
+    if len(once):
+        found.append(
+            f"Where {SHOWS} reads its examples once for all queries, which its attention allows, it is on "
+            f"{(once['tokens_saved'] >= CLAIMED['tokens']).sum()}, and {SHOWS} computes fewer tokens than {SAVES} on "
+            f"{(once['tokens_saved'] < 0).sum()}."
+        )
+    twice = known[known["rival"] == TWICE]["tokens_saved"]
+    if len(twice):
+        found.append(f"Against {TWICE}, which reads a text twice, it saves {twice.max():.0f} % at most.")
+    return found

@@ -19,6 +19,7 @@ from causal2vec.reporting.show.claims import claims_table
 from causal2vec.reporting.show.figures.captions import captions as all_captions
 from causal2vec.reporting.show.render.html import fragment, page, slug, to_html
 from causal2vec.reporting.show.report.answers import LABELS, QUESTION, answers
+from causal2vec.reporting.show.report.answers_cost import published_sentences
 from causal2vec.reporting.show.report.figures import inline_svg
 from causal2vec.reporting.show.report.run import Run, citations, describe_run
 from causal2vec.reporting.show.tables.build import build_tables
@@ -258,7 +259,9 @@ def _sections(
         own, folded = ((), []) if part.id != "claims" else (verdicts, first[1:])
         if first or shown or rest or own:
             first = first[: len(first) - len(folded)]
-            found.append(_Section(part.id, part.title, part.intro, first, shown, rest, folded, _counts(own), own))
+            told = published_sentences(study) if part.id == "cost" else []
+            intro = " ".join([part.intro, *told])
+            found.append(_Section(part.id, part.title, intro, first, shown, rest, folded, _counts(own), own))
         elif part.empty:
             found.append(_Section(part.id, part.title, part.empty, [], [], []))
     return found
