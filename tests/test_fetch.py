@@ -179,7 +179,7 @@ def test_model_is_downloaded_once_with_checksums_and_prepared_without_a_network(
     def prepare(name: str) -> subprocess.CompletedProcess:
         code = (
             "import sys; from pathlib import Path; from causal2vec.models.prepare import prepare_model;"
-            "from causal2vec.config import ModelSource; from causal2vec.errors import run_cli;"
+            "from causal2vec.config import ModelSource; from causal2vec.runtime.cli import run_cli;"
             "s = ModelSource(kind='llm', source='hub', repository='org/'+sys.argv[1], revision='a'*40);"
             "run_cli(lambda: prepare_model('m', s, Path(sys.argv[2]), Path(sys.argv[3])))"
         )
