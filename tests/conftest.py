@@ -50,6 +50,8 @@ METHODS = {
     "bidirectional": ("baselines.bidirectional.Bidirectional", {}),
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
     "in_context": ("baselines.in_context.InContext", {}),
+    "mean_causal": ("baselines.mean_causal.MeanCausal", {}),
+    "weighted_mean": ("baselines.weighted_mean.WeightedMean", {}),
 }
 
 
