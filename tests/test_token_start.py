@@ -146,7 +146,9 @@ def test_alignment_needs_a_token(run, tiny, pairs, tmp_path):
 def test_every_method_gets_as_many_trials():
     trials = search.trials_of(search.load_trials(ROOT / "config" / "trials.yaml"))
     counts = Counter((trial.scale, trial.method) for trial in trials)
-    assert {method for scale, method in counts if scale == "demo"} == set(load_config(ROOT / "config" / "demo.yaml").methods)
+    assert {method for scale, method in counts if scale == "demo"} == set(
+        load_config(ROOT / "config" / "demo.yaml").methods
+    )
     for scale in {scale for scale, _ in counts}:
         assert len({count for (where, _), count in counts.items() if where == scale}) == 1, scale
     assert len({trial.name for trial in trials}) == len(trials), "no trial is counted twice"
