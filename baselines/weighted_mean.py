@@ -14,7 +14,7 @@ class WeightedMean(DecoderEmbedder):
     """Causal LLM; the vector is the mean over the text's tokens, the i-th of which weighs i.
 
     Counting starts at the text's first token, so that neither padding nor an instruction changes a weight. SGPT has no
-    instruction; that LLM2Vec counts so too is assumed, from its code.
+    instruction; that LLM2Vec counts so too is third-hand.
     """
 
     def pieces(self, text: str, prompt: str) -> list[Piece]:
