@@ -8,7 +8,8 @@ every saved model, so that `SentenceTransformer(path, trust_remote_code=True)` o
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules import InputModule
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 from causal2vec.speed.last_layer import only_for
@@ -34,7 +35,7 @@ from causal2vec.speed.packing import (
     shared_beginning,
 )
 
-__all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "mean_pool", "positions_of"]
+__all__ = ["DecoderEmbedder", "Embedder", "Piece", "Role", "check_layers", "mean_pool", "positions_of"]
 
 POSITIONS = ("position_embeddings", "embed_positions", "positions_embed", "wpe")
 """transformers' names of what holds a vector per position."""
@@ -47,6 +48,7 @@ class Role(IntEnum):
     TEXT = 1
     EOS = 2
     CONTEXTUAL = 3
+    PLACEHOLDER = 4
 
 
 class Piece(NamedTuple):
@@ -329,6 +331,63 @@ class DecoderEmbedder(Embedder):
         """Where `pool` looks, ``(batch, length)``: what nobody looks at need not be computed. None: everywhere."""
         return None
 
+    @property
+    def exit_layer(self) -> int | None:
+        """How many layers are read; `pool` then gets the states behind the last of them, before any norm. None: all
+        layers and the final norm."""
+        return None
+
+    def between(self, layer: int, states: Tensor, roles: Tensor) -> Tensor:
+        """What the next layer is given of the states behind one, ``(..., tokens, width)``; not asked behind the last.
+
+        A method that overrides it sees roles ``(..., tokens)`` in the same order as the states: padded texts, or texts
+        end to end without padding and without a beginning that was read once. So it must find tokens by their role, and
+        leave alone those in front of the first that has one.
+
+        Args:
+            layer: How many layers made the states, from 1 on.
+            states, roles: Of all texts of a batch, text after text.
+        """
+        return states
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Within it the LLM ends behind `exit_layer`, so that no later layer is computed."""
+        if self.exit_layer is None:
+            yield
+            return
+        body = _body(self.llm)
+        before = body.layers, body.norm, body.config.num_hidden_layers
+        body.layers, body.norm = body.layers[: self.exit_layer], nn.Identity()
+        body.config.num_hidden_layers = self.exit_layer
+        try:
+            yield
+        finally:
+            body.layers, body.norm, body.config.num_hidden_layers = before
+
+    @contextmanager
+    def _changed_between(self, roles: Tensor | None) -> Iterator[None]:
+        """Within it every layer but the last hands on what `between` makes of its states."""
+        if roles is None or type(self).between is DecoderEmbedder.between:
+            yield
+            return
+
+        def hook(layer: int, made: Any) -> Any:
+            states = made if isinstance(made, Tensor) else made[0]
+            filled = nn.functional.pad(roles, (0, states.shape[1] - roles.shape[1]), value=int(Role.NONE))
+            states = self.between(layer, states, filled.to(states.device))
+            return states if isinstance(made, Tensor) else (states, *made[1:])
+
+        hooks = [
+            layer.register_forward_hook(lambda _, given, made, number=number: hook(number, made))
+            for number, layer in enumerate(_body(self.llm).layers[:-1], start=1)
+        ]
+        try:
+            yield
+        finally:
+            for handle in hooks:
+                handle.remove()
+
     def embed(self, features: dict[str, Tensor]) -> Tensor:
         """Token ids to the LLM's input vectors ``(batch, length, width)``."""
         return self.llm.get_input_embeddings()(features["input_ids"])
@@ -369,6 +428,11 @@ class DecoderEmbedder(Embedder):
         it (`causal2vec.speed.packing`); the states there, which no method keeps, are then zero. Those that are not
         ``kept`` may be void.
         """
+        with self.cut():
+            return self._states(features, kept)
+
+    def _states(self, features: dict[str, Tensor], kept: Tensor | None) -> Tensor:
+        roles = features.get("roles")
         mask, vectors = features["attention_mask"], self.embed(features)
         padded = not bool(on_host(mask).all())  # without padding no mask is needed, and attention is faster
         shared = self.shared_tokens(features)
@@ -376,14 +440,15 @@ class DecoderEmbedder(Embedder):
             causal = getattr(self.llm.config, "is_causal", True)
             prefix = self._prefix(features, vectors, shared) if shared else None
             layout = Layout(mask, causal=causal, prefix=prefix, skip=shared if prefix else 0)
-            with only_for(self.llm, None if kept is None else layout.pack(kept)):
+            packed = None if roles is None else layout.pack(roles)
+            with only_for(self.llm, None if kept is None else layout.pack(kept)), self._changed_between(packed):
                 states = run_packed(self.llm, layout, inputs_embeds=layout.pack(vectors))
             if states is not None:
                 return layout.unpack(states)
             self.llm.config._attn_implementation = "sdpa"  # this LLM cannot be packed
         # Positions count real tokens, so that a text's vector does not depend on its neighbours' lengths.
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0) if padded else None
-        with only_for(self.llm, kept):
+        with only_for(self.llm, kept), self._changed_between(roles):
             return self.llm(
                 inputs_embeds=vectors, attention_mask=mask if padded else None, position_ids=positions, use_cache=False
             ).last_hidden_state
@@ -420,6 +485,25 @@ class DecoderEmbedder(Embedder):
         rows = self.llm.get_input_embeddings().weight.shape[0]
         has_pad = tokenizer.pad_token_id is not None and tokenizer.pad_token_id < rows  # nobody reads it, if it is one
         return tokenizer.pad_token_id if has_pad else tokenizer.eos_token_id
+
+
+def check_layers(llm: Any, layer: int) -> None:
+    """Make sure that an LLM can be cut behind a layer.
+
+    Raises:
+        ValueError: It has fewer layers, or calls its parts otherwise than Llama and its kin do.
+    """
+    body, number = _body(llm), int(llm.config.num_hidden_layers)
+    if body is None:
+        raise ValueError(f"{type(llm).__name__} has no layers and norm as Llama has them; read all its layers instead")
+    if not 1 <= layer <= number:
+        raise ValueError(f"layer is {layer}, but this LLM has {number} layers; name one of them")
+
+
+def _body(llm: Any) -> Any:
+    """The part of an LLM that holds its layers and final norm, however adapters wrap it; None where there is none."""
+    found = (part for part in llm.modules() if "norm" in dict(part.named_children()))
+    return next((part for part in found if isinstance(getattr(part, "layers", None), nn.ModuleList)), None)
 
 
 def positions_of(model: Any) -> int | None:

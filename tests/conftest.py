@@ -54,6 +54,10 @@ METHODS = {
     "bidirectional": ("baselines.bidirectional.Bidirectional", {}),
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
     "in_context": ("baselines.in_context.InContext", {}),
+    "mean_causal": ("baselines.mean_causal.MeanCausal", {}),
+    "weighted_mean": ("baselines.weighted_mean.WeightedMean", {}),
+    "prompt_eol": ("baselines.prompt_eol.PromptEol", {}),
+    "token_prepending": ("baselines.token_prepending.TokenPrepending", {"k": 2}),
 }
 
 

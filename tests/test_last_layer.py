@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import TEXTS, build
+from conftest import METHODS, TEXTS, build
 from torch import nn
 
 from causal2vec import embedder
 from causal2vec.speed.last_layer import left_out, only_for, tokenwise, weights_left_out
 
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
+
+DECODERS = [method for method in METHODS if method != "encoder_only"]
 
 
 def fed(module, texts, prompt=None) -> list[int]:
@@ -31,7 +33,7 @@ def fed(module, texts, prompt=None) -> list[int]:
 
 @pytest.mark.parametrize("prompt", [None, PROMPT])
 @pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1], [TEXTS[0]] * 2])
-@pytest.mark.parametrize("method", ["last_token", "echo", "causal2vec", "bidirectional", "in_context"])
+@pytest.mark.parametrize("method", DECODERS)
 def test_vectors_are_those_of_the_whole_layer(tiny, method, texts, prompt, monkeypatch):
     module = build(method, tiny)
     features = module.preprocess(texts, prompt)
@@ -41,7 +43,9 @@ def test_vectors_are_those_of_the_whole_layer(tiny, method, texts, prompt, monke
     torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("method", "kept"), [("last_token", 1), ("in_context", 1), ("causal2vec", 2)])
+@pytest.mark.parametrize(
+    ("method", "kept"), [("last_token", 1), ("in_context", 1), ("causal2vec", 2), ("token_prepending", 1)]
+)
 def test_the_last_mlp_is_fed_only_what_is_kept(tiny, method, kept):
     module = build(method, tiny)
     tokens = int(module.preprocess(TEXTS)["attention_mask"].sum())
@@ -98,7 +102,7 @@ def test_left_out(kept, tokens, expected):
 
 def test_every_method_says_where_it_looks(tiny):
     """A state that is void must not reach a vector: what is not kept is made nonsense."""
-    for method in ("last_token", "echo", "causal2vec", "bidirectional", "in_context"):
+    for method in DECODERS:
         module = build(method, tiny)
         assert isinstance(module, embedder.DecoderEmbedder)
         features = module.preprocess(TEXTS, PROMPT)

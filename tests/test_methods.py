@@ -20,7 +20,10 @@ from causal2vec.models.folder import load_model, save_model
 
 PROMPT = "Instruct: find\nQuery: "
 GOLDEN = Path(__file__).with_name("llm2vec_golden_8_layers.json")
-CAUSAL = ["causal2vec", "last_token", "echo"]
+CAUSAL = ["causal2vec", "last_token", "echo", "mean_causal", "weighted_mean"]
+ENDLESS = ["bidirectional", "mean_causal", "weighted_mean"]
+"""Methods that append no EOS."""
+
 DECODERS = [*CAUSAL, "bidirectional"]
 
 
@@ -132,9 +135,25 @@ def test_long_text_is_cut_and_keeps_its_end_token(method, tiny):
     features = module.preprocess(["word " * 500, "word"], PROMPT)
     assert features["input_ids"].shape[1] == 40 or method == "echo"
     assert features["input_ids"].shape[1] <= 40
-    if method != "bidirectional":
+    if method not in ENDLESS:
         assert (features["input_ids"][:, -1] == module.tokenizer.eos_token_id).all()
         assert (features["roles"][:, -1] == Role.EOS).all()
+
+
+@pytest.mark.parametrize(("method", "weight"), [("mean_causal", lambda i: 1), ("weighted_mean", lambda i: i)])
+def test_means_are_those_by_hand_whatever_the_padding(method, weight, tiny):
+    """Over the text alone: neither BOS, nor the instruction, nor where the text begins in its row."""
+    module = build(method, tiny)
+    found = vectors(module, TEXTS, PROMPT)
+    bos = module.tokenizer.bos_token_id
+    for text, vector in zip(TEXTS, found, strict=True):
+        read = module.tokenizer(PROMPT + text, add_special_tokens=False, return_offsets_mapping=True)
+        before = 1 + sum(end <= len(PROMPT) for _, end in read["offset_mapping"])
+        with torch.no_grad():
+            own = module.llm(input_ids=torch.tensor([[bos, *read["input_ids"]]])).last_hidden_state[0, before:]
+        weights = [weight(i) for i in range(1, len(own) + 1)]
+        by_hand = sum(w * state for w, state in zip(weights, own, strict=True)) / sum(weights)
+        torch.testing.assert_close(vector, by_hand, rtol=1e-4, atol=1e-5)
 
 
 def test_echo_keeps_both_copies_alike_and_pools_the_second(tiny):

@@ -105,6 +105,17 @@ def test_a_cut_model_has_the_layers_that_are_kept(tiny):
     assert whole.linear == 2 * cut.linear
 
 
+def test_layers_that_a_method_does_not_read_are_not_planned(tiny, tmp_path):
+    def evaluated(layer):
+        method = {"module": METHODS["prompt_eol"][0], "settings": {"layer": layer}, "trained": False, "zero_shot": True}
+        table = plan_of(tiny, tmp_path, methods={"m": method}).table
+        return table[table.stage == "evaluate_model"].iloc[0]
+
+    early, whole = evaluated(1), evaluated(None)
+    assert (early.tokens, early.parameters) == (whole.tokens, whole.parameters)
+    assert 2 * early.flops == pytest.approx(whole.flops)
+
+
 def test_a_prepared_model_is_believed_before_anything_else(tiny, tmp_path):
     shutil.copytree(tiny["llm"], tmp_path / "models" / "SmolLM2-135M-Instruct")
     source = ModelSource(kind="llm", source="hub", repository="x/SmolLM2-135M", revision="0" * 40)

@@ -32,6 +32,10 @@ class Architecture(NamedTuple):
     vocabulary: int
     weight_bytes: int
 
+    def until(self, layer: int) -> Architecture:
+        """What is computed of it where no later layer is read; it holds them all the same."""
+        return self._replace(layers=layer, linear=self.linear * layer // self.layers)
+
 
 def load_architecture(name: str, source: ModelSource, work: Path) -> Architecture:
     """The shape of a configured model, blocks cut as ``keep_layers`` says.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from causal2vec.efficiency.flops import forward_flops
@@ -80,13 +80,15 @@ def count(model: Any, texts: list[str], prompt: str, batch_tokens: int | None) -
     module, amount = model[0], len(texts)
     decodes = "llm" in module.parts
     read, skipped = (sum(column) for column in zip(*batches.read, strict=True))
+    with as_read(module):
+        predicted = _predict(module, batches)
     return Counts(
         llm_tokens=read / amount if decodes else 0.0,
         encoder_tokens=(sum(batches.encoder) if decodes else read) / amount,
         prompt_tokens=prompt_tokens(model, prompt),
         predicted_tokens=(read - skipped + sum(batches.prefixes)) / amount if decodes else 0.0,
         computed_tokens=batches.given / amount,
-        predicted_flops=_predict(module, batches) / amount,
+        predicted_flops=predicted / amount,
         counted_flops=counter.get_total_flops() / amount,
         batch_size=amount / batches.batches,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -107,6 +109,12 @@ def reads_once(model: Any, text: str, prompt: str) -> bool:
         return False
     features = module.preprocess([text], prompt=prompt)
     return "head" in features and int(features["head"][0]) > 0
+
+
+def as_read(module: Any) -> AbstractContextManager[None]:
+    """Within it a method's LLM has only those layers that the method reads."""
+    cut: AbstractContextManager[None] = module.cut() if hasattr(module, "cut") else nullcontext()
+    return cut
 
 
 def _predict(module: Any, batches: _Batches) -> float:

@@ -214,9 +214,10 @@ def law_of(module: Any) -> Law:
 
 def shape_of(module: Any) -> Shape:
     """The shape of a loaded method."""
-    from causal2vec.efficiency.counting import own_weights
+    from causal2vec.efficiency.counting import as_read, own_weights
 
-    parts = {name: _part(getattr(module, name)) for name in module.parts}
+    with as_read(module):
+        parts = {name: _part(getattr(module, name)) for name in module.parts}
     return Shape(parts.get("llm"), parts.get("encoder"), own_weights(module))
 
 

@@ -150,7 +150,9 @@ class Estimator:
         """The parts that the method really has."""
         reader = self.reader(run)
         names = reader.module.parts if reader.understood else (["llm"] if "llm" in reader.parts else ["encoder"])
-        return {name: reader.parts[name] for name in names}
+        read = {name: reader.parts[name] for name in names}
+        exit_layer = getattr(reader.module, "exit_layer", None)
+        return read if exit_layer is None else {**read, "llm": read["llm"].until(exit_layer)}
 
     def parameters(self, run: Run) -> int:
         """All weights of a run's model."""
