@@ -50,6 +50,7 @@ METHODS = {
     "bidirectional": ("baselines.bidirectional.Bidirectional", {}),
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
     "in_context": ("baselines.in_context.InContext", {}),
+    "latent_attention": ("baselines.latent_attention.LatentAttention", {"latents": 16}),
 }
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import torch
-from conftest import METHODS, ROOT, TEXTS, build
+from conftest import ROOT, TEXTS, build
 
 from causal2vec.config import Alignment, load_config
 from causal2vec.config.runs import runs_of
@@ -146,7 +146,9 @@ def test_alignment_needs_a_token(run, tiny, pairs, tmp_path):
 def test_every_method_gets_as_many_trials():
     trials = search.trials_of(search.load_trials(ROOT / "config" / "trials.yaml"))
     counts = Counter((trial.scale, trial.method) for trial in trials)
-    assert {method for scale, method in counts if scale == "demo"} == set(METHODS)
+    assert {method for scale, method in counts if scale == "demo"} == set(
+        load_config(ROOT / "config/demo.yaml").methods
+    )
     for scale in {scale for scale, _ in counts}:
         assert len({count for (where, _), count in counts.items() if where == scale}) == 1, scale
     assert len({trial.name for trial in trials}) == len(trials), "no trial is counted twice"

@@ -30,7 +30,8 @@ def check_finite(loss: float, step: int) -> None:
 
 def _part(name: str) -> str:
     """The key of ``budget.learning_rates`` that a weight learns by."""
-    return next((part for part in ("encoder", "projection") if f".{part}." in f".{name}"), "lora")
+    parts = {"llm": "lora", "encoder": "encoder"}  # what no part holds learns by the projection's rate
+    return next((key for part, key in parts.items() if f".{part}." in f".{name}"), "projection")
 
 
 class EqualTermsTrainer(SentenceTransformerTrainer):

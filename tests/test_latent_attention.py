@@ -1,0 +1,130 @@
+"""Latent attention: a dictionary of trainable latents between the LLM's states and their mean."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import TEXTS, build
+from safetensors.torch import load_file
+from test_training import BUDGET, RATES, make, pairs, run_of
+
+from causal2vec.efficiency.counting import own_products
+from causal2vec.embedder import Role
+from causal2vec.errors import UserError
+from causal2vec.training.trainer import _part
+
+__all__ = ["pairs"]  # a fixture
+
+PROMPT = "Instruct: find\nQuery: "
+SMALL = {"latents": 5, "heads": 4, "width": 24}
+
+
+def made(tiny, seed=0, **settings):
+    torch.manual_seed(seed)
+    return build("latent_attention", tiny, **{**SMALL, **settings})
+
+
+@torch.no_grad()
+def test_layer_is_the_formula_token_by_token_and_head_by_head(tiny):
+    layer = made(tiny).latent_layer
+    for weight in layer.parameters():  # norms as well
+        weight.add_(0.1 * torch.randn_like(weight))
+    states = torch.randn(7, 32)
+    latents = layer.norm_latents(layer.latents)
+    for state, found in zip(states, layer(states), strict=True):
+        query, heads = layer.query(layer.norm_states(state)), []
+        for at in range(0, 24, 6):
+            keys, values = (part(latents)[:, at : at + 6] for part in (layer.key, layer.value))
+            heads.append(torch.softmax(keys @ query[at : at + 6] / math.sqrt(6), dim=0) @ values)
+        middle = state + layer.output(torch.cat(heads))
+        normed = layer.norm_mlp(middle)
+        expected = middle + layer.mlp[2](torch.nn.functional.gelu(layer.mlp[0](normed)))
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_vector_is_the_mean_over_the_text_alone(tiny):
+    """Instruction, BOS and padding do not count; each token goes through the layer alone."""
+    module = made(tiny)
+    features = module.preprocess(TEXTS, PROMPT)
+    states, roles = module.states(features), features["roles"]
+    found = module.pool(states, roles)
+    alone = [module.latent_layer(row[role == Role.TEXT]).mean(dim=0) for row, role in zip(states, roles, strict=True)]
+    assert torch.allclose(found, torch.stack(alone), atol=1e-5)
+    changed = states.clone()
+    changed[roles != Role.TEXT] = float("nan")
+    assert torch.equal(module.pool(changed, roles), found)
+    assert torch.allclose(module(features)["sentence_embedding"], found, atol=1e-5)
+
+
+@torch.no_grad()
+def test_vectors_hang_on_the_latents(tiny):
+    module, plain = made(tiny), build("bidirectional", tiny)
+    first, other = (m(m.preprocess(TEXTS))["sentence_embedding"] for m in (module, plain))
+    assert (first - other).abs().max() > 1e-2, "the layer does something"
+    module.latent_layer.latents.copy_(torch.randn(5, 32))
+    assert (module(module.preprocess(TEXTS))["sentence_embedding"] - first).abs().max() > 1e-3
+    module.latent_layer.output.weight.zero_()
+    module.latent_layer.mlp[2].weight.zero_()
+    module.latent_layer.mlp[2].bias.zero_()
+    assert torch.allclose(module(module.preprocess(TEXTS))["sentence_embedding"], other, atol=1e-5), "residuals"
+
+
+def test_first_values_follow_from_the_seed(tiny):
+    one, same, another = (made(tiny, seed)._own_weights() for seed in (0, 0, 1))
+    assert all(name.startswith("latent_layer.") for name in one)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["latent_layer.latents"], another["latent_layer.latents"])
+
+
+def test_published_sizes_are_the_defaults(tiny):
+    layer = build("latent_attention", tiny, latents=512).latent_layer
+    assert layer.latents.shape == (512, 32) and layer.heads == 8 and layer.query.out_features == 32
+
+
+def test_products_by_hand(tiny):
+    each = 2 * 32 * 24 + 2 * 32 * 128  # query and output, the MLP
+    assert own_products(made(tiny)) == (0, each + 2 * 5 * 24, 2 * 5 * 32 * 24)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"heads": 5}, "does not divide width, 24"), ({"latents": 0}, "must be at least 1"), ({"heads": 0}, "at least 1")],
+)
+def test_settings_that_do_not_fit_are_named(settings, words, tiny):
+    with pytest.raises(UserError, match=words):
+        made(tiny, **settings)
+
+
+def test_latents_learn_by_the_rate_of_the_projection(tiny, pairs, tmp_path):
+    def trained(name: str, projection: float):
+        rates = RATES.model_copy(update={"projection": projection})
+        folder = make(run, tiny, pairs, tmp_path / name, BUDGET.model_copy(update={"learning_rates": rates}))
+        return load_file(folder / "own.safetensors"), json.loads((folder / "training.json").read_text())
+
+    run = run_of("latent_attention")
+    (moved, record), (still, _) = trained("moved", 5e-3), trained("still", 1e-12)
+    first = load_file(
+        make(run.model_copy(update={"trained": False}), tiny, pairs, tmp_path / "first") / "own.safetensors"
+    )
+    assert len(record["loss"]) == BUDGET.steps
+    assert first.keys() == moved.keys()
+    for name, weight in first.items():
+        assert (moved[name] - weight).abs().max() > 1e-3, name
+        assert (still[name] - weight).abs().max() < 1e-6, name
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("0.llm.base_model.model.layers.0.mlp.lora_A.weight", "lora"),
+        ("0.encoder.layer.0.weight", "encoder"),
+        ("0.projection.0.weight", "projection"),
+        ("0.latent_layer.latents", "projection"),
+    ],
+)
+def test_a_training_that_diverges_names_the_rate_of_every_weight(name, key):
+    assert _part(name) == key
