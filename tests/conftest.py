@@ -51,6 +51,7 @@ METHODS = {
     "encoder_only": ("baselines.encoder_only.EncoderOnly", {}),
     "in_context": ("baselines.in_context.InContext", {}),
     "latent_attention": ("baselines.latent_attention.LatentAttention", {"latents": 16}),
+    "soft_mask": ("baselines.soft_mask.SoftMask", {}),
 }
 
 

@@ -55,11 +55,21 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """All steps, with the layers as they are fastest on a GPU."""
-        with fast_layers_in_training(self.model):
-            return super().train(*args, **kwargs)
+        try:
+            with fast_layers_in_training(self.model):
+                return super().train(*args, **kwargs)
+        finally:
+            self._tell(1.0)
+
+    def _tell(self, done: float) -> None:
+        """Let a method that changes as it is trained know how far the training is: its ``on_step``."""
+        if hasattr(self.model[0], "on_step"):
+            self.model[0].on_step(done)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Loss and gradients of one step, refused if they are not finite."""
+        # A function of the step, so that a training that is gone on with needs no state of the method.
+        self._tell(self.state.global_step / self.state.max_steps)
         loss, step = super().training_step(*args, **kwargs), self.state.global_step + 1
         try:
             check_finite(float(loss), step)
