@@ -40,7 +40,7 @@ class LatentLayer(nn.Module):
         self.norm_states, self.norm_latents, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
         self.query, self.key, self.value = (nn.Linear(width, inner, bias=False) for _ in range(3))
         self.output = nn.Linear(inner, width, bias=False)
-        self.mlp = nn.Sequential(nn.Linear(width, WIDER * width), nn.GELU(), nn.Linear(WIDER * width, width))
+        self.mlp: Any = nn.Sequential(nn.Linear(width, WIDER * width), nn.GELU(), nn.Linear(WIDER * width, width))
 
     def forward(self, states: Tensor) -> Tensor:
         """States ``(tokens, width)`` to ``(tokens, width)``; no token sees another."""

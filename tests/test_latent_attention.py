@@ -14,6 +14,7 @@ from test_training import BUDGET, RATES, make, pairs, run_of
 from causal2vec.efficiency.counting import own_products
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
+from causal2vec.models.folder import load_model
 from causal2vec.training.trainer import _part
 
 __all__ = ["pairs"]  # a fixture
@@ -128,3 +129,15 @@ def test_latents_learn_by_the_rate_of_the_projection(tiny, pairs, tmp_path):
 )
 def test_a_training_that_diverges_names_the_rate_of_every_weight(name, key):
     assert _part(name) == key
+
+
+def test_learns_in_float32_beside_a_frozen_llm_in_bfloat16(tiny, pairs, tmp_path):
+    budget = BUDGET.model_copy(update={"steps": 30, "save_steps": 100, "learning_rates": RATES})
+    folder = make(run_of("latent_attention"), tiny, pairs, tmp_path, budget, dtype="bfloat16")
+    losses = [entry["loss"] for entry in json.loads((folder / "training.json").read_text())["loss"]]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert {weight.dtype for weight in load_file(folder / "own.safetensors").values()} == {torch.float32}
+    opened = load_model(str(folder), "cpu", "bfloat16")
+    exact = load_model(str(folder), "cpu", "float32").encode(TEXTS, prompt=PROMPT, normalize_embeddings=True)
+    rounded = opened.encode(TEXTS, prompt=PROMPT, normalize_embeddings=True)
+    assert ((exact * rounded).sum(axis=1) > 0.99).all()

@@ -215,3 +215,9 @@ def test_weight_goes_on_where_a_training_was_stopped(seen, tiny, pairs, tmp_path
     resumed = weights(make(run_of("soft_mask"), tiny, pairs, tmp_path / "stopped"))
     assert [done for done, _ in seen] == pytest.approx([4 / STEPS, 5 / STEPS, 1])
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_weight_rises_beside_a_frozen_llm_in_bfloat16(seen, tiny, pairs, tmp_path):
+    folder = make(run_of("soft_mask"), tiny, pairs, tmp_path, dtype="bfloat16")
+    losses = [entry["loss"] for entry in json.loads((folder / "training.json").read_text())["loss"]]
+    assert len(losses) == STEPS and all(map(math.isfinite, losses)) and seen[-1] == (1, 1)

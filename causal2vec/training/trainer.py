@@ -63,8 +63,9 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
 
     def _tell(self, done: float) -> None:
         """Let a method that changes as it is trained know how far the training is: its ``on_step``."""
-        if hasattr(self.model[0], "on_step"):
-            self.model[0].on_step(done)
+        method: Any = self.model[0]
+        if hasattr(method, "on_step"):
+            method.on_step(done)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Loss and gradients of one step, refused if they are not finite."""
