@@ -88,7 +88,8 @@ class SoftMask(DecoderEmbedder):
         if self.w == 1:
             return super().states(features, kept)
         mask, vectors = features["attention_mask"], self.embed(features)
-        window = getattr(self.llm.config, "sliding_window", None) or math.inf
+        limits = [getattr(self.llm.config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        window = min(filter(None, limits), default=math.inf)
         if mask.shape[1] > window:
             raise ValueError(
                 f"texts of {mask.shape[1]} tokens are longer than the LLM's sliding window of {window}, which a soft "

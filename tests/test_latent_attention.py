@@ -9,9 +9,11 @@ import pytest
 import torch
 from conftest import TEXTS, build
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from test_training import BUDGET, RATES, make, pairs, run_of
 
-from causal2vec.efficiency.counting import own_products
+from causal2vec.efficiency.counting import count, own_products
+from causal2vec.efficiency.law import Lengths, append_cost, cost, law_of, shape_of
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.models.folder import load_model
@@ -89,6 +91,24 @@ def test_published_sizes_are_the_defaults(tiny):
 def test_products_by_hand(tiny):
     each = 2 * 32 * 24 + 2 * 32 * 128  # query and output, the MLP
     assert own_products(made(tiny)) == (0, each + 2 * 5 * 24, 2 * 5 * 32 * 24)
+
+
+@pytest.mark.parametrize("many", [1, 6])
+def test_cost_of_the_latents_keys_and_values_is_shared_by_a_batch(many, tiny):
+    """So many latents that they are most of the work: in closed form, predicted and counted."""
+    model = SentenceTransformer(modules=[made(tiny, latents=512)], device="cpu").eval()
+    text = " ".join(TEXTS)[:200]
+    words = len(model[0].tokenizer(text, add_special_tokens=False)["input_ids"])
+    counted = count(model, [text] * many, "", None)
+    found = cost(law_of(model[0]), shape_of(model[0]), Lengths(words), texts=many, per_batch=counted.batch_size)
+    assert counted.batch_size == many
+    assert found.flops == pytest.approx(counted.predicted_flops, rel=0.01)
+    assert found.flops == pytest.approx(counted.counted_flops, rel=0.01)
+    layer = own_products(model[0])
+    assert 2 * layer.batch / many > 0.05 * found.flops, "without it the test would fail"
+    anew = append_cost(law_of(model[0]), shape_of(model[0]), Lengths(words), 10).flops
+    bare = append_cost(law_of(model[0]), shape_of(model[0])._replace(own_token=0.0), Lengths(words), 10).flops
+    assert anew - bare == pytest.approx(2 * layer.token * (words + 10))
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,10 @@ def test_flash_attention_waits_until_the_weight_is_whole(tiny):
         assert used == [meanwhile, meanwhile, backend]
 
 
-def test_a_sliding_window_that_is_too_short_is_refused(tiny):
+@pytest.mark.parametrize("name", ["sliding_window", "attention_chunk_size"])
+def test_a_sliding_window_that_is_too_short_is_refused(name, tiny):
     module = build("soft_mask", tiny)
-    module.llm.config.sliding_window = 8
+    setattr(module.llm.config, name, 8)
     module.w = 0.5
     with pytest.raises(ValueError, match=r"sliding window of 8.*budget\.max_length to 8"):
         states(module)
