@@ -51,6 +51,10 @@ CASES = {
     ("causal2vec", "fsdp stopped"): BUDGET,
     ("bidirectional", "ddp cached"): CACHED,
     ("bidirectional", "fsdp"): BUDGET,
+    ("latent_attention", "ddp cached"): CACHED,
+    ("latent_attention", "fsdp stopped"): BUDGET,
+    ("soft_mask", "ddp stopped"): BUDGET,
+    ("soft_mask", "fsdp cached"): CACHED,
 }
 
 
@@ -139,7 +143,7 @@ def torchrun(*words: str) -> None:
 def alone(parts, pairs, tmp_path_factory) -> dict[str, Job]:
     """Every method, trained by one process."""
     jobs = {}
-    for method in ("causal2vec", "bidirectional"):
+    for method in dict.fromkeys(method for method, _ in CASES):
         jobs[method] = job_of(method, parts, pairs, tmp_path_factory.mktemp("alone"))
         perform(jobs[method])
     return jobs
@@ -184,7 +188,7 @@ def test_command_line_trains_in_as_many_processes_as_it_is_told(parts, pairs, tm
 def untrained(parts, pairs, tmp_path_factory) -> dict[str, Job]:
     """What every method starts from."""
     jobs = {}
-    for method in ("causal2vec", "bidirectional"):
+    for method in dict.fromkeys(method for method, _ in CASES):
         jobs[method] = job_of(method, parts, pairs, tmp_path_factory.mktemp("untrained"), trained=False)
         perform(jobs[method])
     return jobs

@@ -21,10 +21,11 @@ from causal2vec.models.folder import load_model, save_model
 PROMPT = "Instruct: find\nQuery: "
 GOLDEN = Path(__file__).with_name("llm2vec_golden_8_layers.json")
 CAUSAL = ["causal2vec", "last_token", "echo", "mean_causal", "weighted_mean"]
-ENDLESS = ["bidirectional", "mean_causal", "weighted_mean"]
+BIDIRECTIONAL = ["bidirectional", "latent_attention", "soft_mask"]
+ENDLESS = [*BIDIRECTIONAL, "mean_causal", "weighted_mean"]
 """Methods that append no EOS."""
 
-DECODERS = [*CAUSAL, "bidirectional"]
+DECODERS = [*CAUSAL, *BIDIRECTIONAL]
 
 
 def vectors(module, texts, prompt=None) -> torch.Tensor:

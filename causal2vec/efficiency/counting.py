@@ -44,6 +44,8 @@ class _Batches:
         """Tokens of each beginning that was read once."""
         self.left_out = 0
         """Tokens that the last layer was not computed for (`causal2vec.speed.last_layer`)."""
+        self.kept = 0
+        """Tokens whose states are looked at."""
         self.batches = 0
         self.given = 0
         """Tokens that the LLM was given."""
@@ -54,7 +56,9 @@ class _Batches:
         skipped = self.module.shared_tokens(features) if hasattr(self.module, "shared_tokens") else 0
         lengths = features["attention_mask"].sum(dim=1).tolist()
         self.read += [(length, skipped) for length in lengths]
+        kept = tokens_kept(self.module, features)
         self.left_out += tokens_left_out(self.module, features, sum(lengths) - skipped * len(lengths))
+        self.kept += sum(lengths) if kept is None else kept
         if "pre_mask" in features:
             self.encoder += features["pre_mask"].sum(dim=1).tolist()
         if skipped and skipped not in self.prefixes:  # of one prompt, so that a length names a beginning
@@ -71,7 +75,7 @@ def count(model: Any, texts: list[str], prompt: str, batch_tokens: int | None) -
     """Encode texts once and count; the model's settings decide on cutting and on reuse.
 
     Predicted FLOPs are `forward_flops` of each part with the texts' own lengths, less what the last layer leaves out,
-    and the linear layers that a method adds, once per text. Counted FLOPs are torch's: matrix products and attention,
+    and what a method adds, see `own_products`. Counted FLOPs are torch's: matrix products and attention,
     of the shapes that were computed.
     """
     batches = _Batches(model)
@@ -126,24 +130,43 @@ def _predict(module: Any, batches: _Batches) -> float:
     if batches.encoder:
         encoder = architecture(module.encoder)
         flops += sum(forward_flops(encoder, length, length) for length in batches.encoder)
-    return flops + 2 * len(batches.read) * own_weights(module)
+    own = own_products(module)
+    return flops + 2 * (len(batches.read) * own.text + batches.kept * own.token + batches.batches * own.batch)
+
+
+def tokens_kept(module: Any, features: dict[str, Any]) -> int | None:
+    """Tokens of a batch whose states are looked at; None: all."""
+    kept = module.kept(features["roles"]) if hasattr(module, "kept") else None
+    return None if kept is None else int((kept * features["attention_mask"]).sum())
 
 
 def tokens_left_out(module: Any, features: dict[str, Any], tokens: int) -> int:
     """Of so many tokens of a batch that are computed, those whose last layer is not (`causal2vec.speed.last_layer`)."""
-    kept = module.kept(features["roles"]) if hasattr(module, "kept") else None
-    return 0 if kept is None else left_out(int((kept * features["attention_mask"]).sum()), tokens)
+    kept = tokens_kept(module, features)
+    return 0 if kept is None else left_out(kept, tokens)
 
 
-def own_weights(module: Any) -> int:
-    """Weights of the linear layers that no part holds, such as Causal2Vec's projection."""
+class Own(NamedTuple):
+    """Multiplications of what no part holds, such as Causal2Vec's projection."""
+
+    text: float = 0.0
+    token: float = 0.0
+    """Per token whose state is looked at."""
+    batch: float = 0.0
+
+
+def own_products(module: Any) -> Own:
+    """What a method adds to its parts: as it says itself (``own_products``), else its linear layers, once per text."""
     from torch import nn
 
-    return sum(
+    if hasattr(module, "own_products"):
+        return Own(*module.own_products())
+    linear = sum(
         layer.weight.numel()
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear) and name.split(".")[0] not in module.parts
     )
+    return Own(linear)
 
 
 @contextmanager

@@ -75,11 +75,16 @@ class Part(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The parts of a method's model; ``own`` are weights that a text is multiplied with once (a projection)."""
+    """The parts of a method's model; ``own`` are weights that a text is multiplied with once (a projection).
+
+    ``own_token`` and ``own_batch`` are those of each token whose state is looked at, and of each batch.
+    """
 
     llm: Part | None
     encoder: Part | None = None
     own: float = 0.0
+    own_token: float = 0.0
+    own_batch: float = 0.0
 
 
 class Cost(NamedTuple):
@@ -122,7 +127,7 @@ def cost(
     encoder = reading.encoder.of(Lengths(*(encoder_ratio * length for length in lengths)))
     saves = reuse and texts > 1 and head * (min(per_batch, texts) - 1) >= WORTHWHILE
     skipped = head if saves else 0.0
-    flops = 2 * shape.own
+    flops = 2 * (shape.own + shape.own_token * reading.kept.of(lengths) + shape.own_batch / per_batch)
     if shape.encoder:
         flops += forward_flops(shape.encoder, encoder, encoder)
     if shape.llm:
@@ -150,7 +155,8 @@ def append_cost(law: Law, shape: Shape, lengths: Lengths, more: float, *, encode
     head = reading.head.of(lengths)
     causal = reading.head != Linear()
     stays = head + lengths.text if causal and shape.encoder is None else head
-    flops = 2 * shape.own + (forward_flops(shape.encoder, encoder, encoder) if shape.encoder else 0.0)
+    flops = 2 * (shape.own + shape.own_token * reading.kept.of(grown))
+    flops += forward_flops(shape.encoder, encoder, encoder) if shape.encoder else 0.0
     if shape.llm:
         flops += forward_flops(shape.llm, llm - stays, llm)
         flops -= 2 * shape.llm.last * _left_out(reading.kept.of(grown), llm - stays)
@@ -214,11 +220,11 @@ def law_of(module: Any) -> Law:
 
 def shape_of(module: Any) -> Shape:
     """The shape of a loaded method."""
-    from causal2vec.efficiency.counting import as_read, own_weights
+    from causal2vec.efficiency.counting import as_read, own_products
 
     with as_read(module):
         parts = {name: _part(getattr(module, name)) for name in module.parts}
-    return Shape(parts.get("llm"), parts.get("encoder"), own_weights(module))
+    return Shape(parts.get("llm"), parts.get("encoder"), *own_products(module))
 
 
 def _left_out(kept: float, tokens: float) -> float:

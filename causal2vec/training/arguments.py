@@ -62,8 +62,9 @@ def training_arguments(
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
 
     rates = budget.learning_rates
-    mapping = {"encoder": rates.encoder, "projection": rates.projection}
     present = {name.split(".")[0] for name, p in module.named_parameters() if p.requires_grad}
+    # Weights that no part holds are new, whatever a method calls them.
+    mapping = {"encoder": rates.encoder, **dict.fromkeys(sorted(present - set(module.parts)), rates.projection)}
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(state),
         max_steps=budget.steps,

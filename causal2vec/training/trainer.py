@@ -30,7 +30,8 @@ def check_finite(loss: float, step: int) -> None:
 
 def _part(name: str) -> str:
     """The key of ``budget.learning_rates`` that a weight learns by."""
-    return next((part for part in ("encoder", "projection") if f".{part}." in f".{name}"), "lora")
+    parts = {"llm": "lora", "encoder": "encoder"}  # what no part holds learns by the projection's rate
+    return next((key for part, key in parts.items() if f".{part}." in f".{name}"), "projection")
 
 
 class EqualTermsTrainer(SentenceTransformerTrainer):
@@ -54,11 +55,22 @@ class EqualTermsTrainer(SentenceTransformerTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """All steps, with the layers as they are fastest on a GPU."""
-        with fast_layers_in_training(self.model):
-            return super().train(*args, **kwargs)
+        try:
+            with fast_layers_in_training(self.model):
+                return super().train(*args, **kwargs)
+        finally:
+            self._tell(1.0)
+
+    def _tell(self, done: float) -> None:
+        """Let a method that changes as it is trained know how far the training is: its ``on_step``."""
+        method: Any = self.model[0]
+        if hasattr(method, "on_step"):
+            method.on_step(done)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Loss and gradients of one step, refused if they are not finite."""
+        # A function of the step, so that a training that is gone on with needs no state of the method.
+        self._tell(self.state.global_step / self.state.max_steps)
         loss, step = super().training_step(*args, **kwargs), self.state.global_step + 1
         try:
             check_finite(float(loss), step)
