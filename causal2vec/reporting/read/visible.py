@@ -32,8 +32,9 @@ def one_line(text: str) -> str:
 def inert(text: str) -> str:
     """A `visible` text for a CSV cell, with an apostrophe before what a spreadsheet would take for a formula.
 
-    Numbers stay as they are, and so does every other text. The apostrophe tells a spreadsheet that the cell is text;
+    Numbers stay as they are, and so does every other text, but that its lines end alike: csv writes a lone carriage
+    return without quotes, and reads it as the end of the row. The apostrophe tells a spreadsheet that the cell is text;
     a program that reads the file sees it.
     """
-    shown = visible(text)
+    shown = visible("\n".join(re.split("\r\n?", text)))
     return f"'{shown}" if _FORMULA.match(shown) and not _NUMBER.fullmatch(shown) else shown
