@@ -86,7 +86,7 @@ def test_every_process_that_the_suite_starts_is_tied_to_it():
     for path in (ROOT / "causal2vec").rglob("*.py"):
         for call in re.findall(r"subprocess\.(?:run|Popen)\((?:[^()]|\([^()]*\))*\)", path.read_text()):
             assert "ends_with_us" in call or any(word in call for word in moments), f"{path}: {call}"
-        own = path.parent.name == "causal2vec" and path.name in ("compute.py", "stops.py", "workflow.py")
+        own = path.parent.name == "runtime" and path.name in ("machine.py", "signals.py", "job.py")
         assert own or not re.search(r"multiprocessing|\bPool\(", path.read_text()), path
 
 
