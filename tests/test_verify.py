@@ -114,7 +114,9 @@ def test_sha256sum_reads_the_checksums_too(results):
 def test_checksums_list_what_a_study_made_and_no_more(results, tmp_path):
     (results / "tables" / "made.md").write_text("x")
     (results / "mine.txt").write_text("x")
-    assert write_checksums(results, [results / "tables", results / "scores.csv"]) == 22
+    assert write_checksums(results, [results / "tables", results / "scores.csv"]) == 5 * 5 + 2, (
+        "five files of each table, made.md, scores"
+    )
     sums, _ = read_checksums(results / "SHA256SUMS")
     assert "tables/made.md" in sums and "scores.csv" in sums and "mine.txt" not in sums
     with pytest.raises(UserError, match="is not in"):
