@@ -89,7 +89,7 @@ def make_published(bases, methods=METHODS):
         if rival != "causal2vec" and "+" not in rival
         for reuse in ("no", "yes")
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else None
 
 
 def make_evidence(summary, bases, spread=0.012):
