@@ -41,7 +41,7 @@ SLOW_FILES = {
     "test_own_data.py", "test_by_hand.py", "test_any_text.py", "test_studies.py", "test_every_type.py", "test_plots.py",
     "test_fingerprint.py", "test_fuzz.py", "test_plan.py", "test_mixes.py", "test_config.py", "test_project.py",
     "test_bad_commands.py", "test_orphans.py", "test_light.py", "test_network.py", "test_network_packages.py",
-    "test_profiles.py",
+    "test_profiles.py", "test_evaluation.py", "test_compute.py", "test_plots_svg.py", "test_statistics_reference.py",
 }  # fmt: skip
 """What `--quick` leaves out: models, data packages, workflows, commands, simulations, browsers."""
 
