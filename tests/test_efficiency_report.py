@@ -375,3 +375,13 @@ def test_prompts_of_two_lengths_are_two_rows_of_which_tables_take_the_longer(tmp
     for rows in (frame, frame.iloc[::-1].reset_index(drop=True)):
         found = Measured(rows).own(("echo", BASE), "examples", "no", "64")
         assert found["prompt_tokens"] == max(long.prompt_tokens) > 250
+
+
+def test_a_prompt_before_one_length_of_text_alone_stays_out_of_the_tables():
+    """Else a table would compare texts of one length behind 3,000 tokens with others behind 1,000."""
+    usual = conditions()
+    further = usual[(usual.setting == "examples") & (usual.text_tokens == "16")].assign(prompt_tokens=3000)
+    for rows in (pd.concat([usual, further]), pd.concat([further, usual])):
+        measured = Measured(rows.reset_index(drop=True))
+        found = {measured.own(("echo", BASE), "examples", "no", text)["prompt_tokens"] for text in ("16", "64")}
+        assert len(found) == 1 and found < {*usual.prompt_tokens}
