@@ -169,10 +169,10 @@ class Handler(BaseHTTPRequestHandler):
         half = self.fault is not None and self.fault.kind in ("cut", "stall_half") and status < 300
         part = body[: len(body) // 2] if half else body
         path = unquote(urlsplit(self.path).path)
+        with self.server.lock:  # before it is sent: a test counts as soon as its client has everything
+            self.server.sent[path] = self.server.sent.get(path, 0) + len(part)
         self.wfile.write(part)
         self.wfile.flush()
-        with self.server.lock:
-            self.server.sent[path] = self.server.sent.get(path, 0) + len(part)
         if half:
             if self.fault.kind == "stall_half":
                 self.server.ending.wait(60)
