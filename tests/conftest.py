@@ -66,6 +66,8 @@ METHODS = {
     "token_prepending": ("baselines.token_prepending.TokenPrepending", {"k": 2}),
     "latent_attention": ("baselines.latent_attention.LatentAttention", {"latents": 16}),
     "soft_mask": ("baselines.soft_mask.SoftMask", {}),
+    "value_aggregation": ("baselines.value_aggregation.ValueAggregation", {"first": 1}),
+    "value_aggregation_weighted": ("baselines.value_aggregation.ValueAggregation", {"first": 1, "weighted": True}),
 }
 
 

@@ -44,7 +44,14 @@ def test_vectors_are_those_of_the_whole_layer(tiny, method, texts, prompt, monke
 
 
 @pytest.mark.parametrize(
-    ("method", "kept"), [("last_token", 1), ("in_context", 1), ("causal2vec", 2), ("token_prepending", 1)]
+    ("method", "kept"),
+    [
+        ("last_token", 1),
+        ("in_context", 1),
+        ("causal2vec", 2),
+        ("token_prepending", 1),
+        ("value_aggregation_weighted", 1),
+    ],
 )
 def test_the_last_mlp_is_fed_only_what_is_kept(tiny, method, kept):
     module = build(method, tiny)
