@@ -50,9 +50,9 @@ class ValueAggregation(DecoderEmbedder):
         self.weighted, self.first, self.last = weighted, first, last
         self.sees_instruction = not weighted
         begin, end = number // 2 + 1 if first is None else first, number if last is None else last
-        check_layers(self.llm, end)
-        if not 1 <= begin <= end:
-            raise ValueError(f"first is {begin}, but must be from 1 to {end}, the last layer that is read")
+        check_layers(self.llm, number)
+        if not 1 <= begin <= end <= number:
+            raise ValueError(f"first is {begin} and last is {end}; name layers from 1 to {number}, first to last")
         if len(self._projections()) != number:
             raise ValueError(
                 f"{type(self.llm).__name__} does not have {PROJECTIONS[weighted]} in each of its {number} layers; "

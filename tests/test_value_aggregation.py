@@ -202,9 +202,9 @@ def test_leaving_early_is_in_the_flops(method, last, deep):
 @pytest.mark.parametrize(
     ("method", "settings", "words"),
     [
-        ("value_aggregation", {"last": 6}, "layer is 6, but this LLM has 5 layers"),
-        ("value_aggregation", {"first": 4, "last": 3}, "first is 4, but must be from 1 to 3"),
-        ("value_aggregation", {"first": 0}, "first is 0, but must be from 1 to 5"),
+        ("value_aggregation", {"last": 6}, "last is 6; name layers from 1 to 5"),
+        ("value_aggregation", {"first": 4, "last": 3}, "first is 4 and last is 3; name layers"),
+        ("value_aggregation", {"first": 0}, "first is 0 .* name layers from 1 to 5"),
         ("value_aggregation_weighted", {"chat": ["a", "b"]}, "remove chat: true"),
     ],
 )
