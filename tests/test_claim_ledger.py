@@ -28,7 +28,7 @@ GOOD = {
     "kind": "comparison", "first": "causal2vec", "second": "echo",
 }  # fmt: skip
 VALUE = {"kind": "value", "method": "echo", "value": 60, "bases": ["*"], "over": {"task": "A"}}
-FUTURE = {"causal2vec_in_context"}
+FUTURE = {"causal2vec_in_context", "epic"}
 
 
 def load(tmp_path, *claims):
