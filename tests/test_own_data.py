@@ -24,7 +24,7 @@ from test_workflow import configuration
 from causal2vec.config import Pairs, load_config
 from causal2vec.config.prompts import study_prompts
 from causal2vec.config.settings import METRICS, OwnTask
-from causal2vec.data.pairs.packages import prepare
+from causal2vec.data.pairs.prepare import prepare
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import build_task_data, get_tasks, write_task_texts
 from causal2vec.plan.preflight import check_measured, check_names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
 import sys
 import zlib
@@ -44,17 +45,24 @@ class Row(NamedTuple):
         Raises:
             UserError: It is empty or no text.
         """
-        value = plain(self.values.get(column))
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:  # JSON can escape half a surrogate pair, UTF-8 cannot
-                half = f"\\u{ord(value[error.start]):x}"
-                raise self.fault(f"has half a character ({half}) in '{column}'; correct it") from error
-            if value := value.strip():
-                return value
-            raise self.fault(f"has no text in '{column}' (it is empty, null or NaN); fill it or delete the row")
-        raise self.fault(f"has {type(value).__name__} as '{column}', not text; correct or delete it")
+        if text := self.checked(plain(self.values.get(column)), column):
+            return text
+        raise self.fault(f"has no text in '{column}' (it is empty, null or NaN); fill it or delete the row")
+
+    def checked(self, value: Any, column: str) -> str:
+        """A value of a column as text, stripped; empty if there is none in it.
+
+        Raises:
+            UserError: It is no text.
+        """
+        if not isinstance(value, str):
+            raise self.fault(f"has {type(value).__name__} as '{column}', not text; correct or delete it")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON can escape half a surrogate pair, UTF-8 cannot
+            half = f"\\u{ord(value[error.start]):x}"
+            raise self.fault(f"has half a character ({half}) in '{column}'; correct it") from error
+        return value.strip()
 
     def name(self, column: str) -> str:
         """What a column names, an id or a label: a text or a whole number, as text.
@@ -79,6 +87,24 @@ class Row(NamedTuple):
         if not math.isfinite(number):
             raise self.fault(f"has {value!r} as '{column}', which is no number; correct it or delete the row")
         return number
+
+
+def json_row(path: Path, number: int, text: str) -> Row:
+    """A line of JSON.
+
+    Raises:
+        UserError: It is no JSON object.
+    """
+    row = Row(path, number, {})
+    try:
+        value = json_value(text)
+    except json.JSONDecodeError as error:
+        raise row.fault(f"is not JSON ({error.msg} at character {error.pos + 1}); correct or delete it") from error
+    except ValueError as error:
+        raise row.fault(f"is not JSON ({error}); correct or delete it") from error
+    if not isinstance(value, dict):
+        raise row.fault("is no JSON object; write one with a key per column")
+    return row._replace(values=value)
 
 
 def plain(value: Any) -> Any:
@@ -139,16 +165,18 @@ def require(path: Path, columns: Sequence[str], advice: str) -> None:
             raise UserError(f"{path} has no column '{column}'{hint(column, known)}; {advice}")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Every row of a file that is not blank.
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
+    """Every row of a file that is not blank; of a parquet file only these ``columns`` are read.
 
     Raises:
         UserError: The file is absent, damaged, not UTF-8, holds no row, or a row does not fit the others.
     """
     import pyarrow as pa
 
-    reader = {".parquet": _of_parquet, ".jsonl": _of_json}.get(_kind(path), _of_table)
-    rows = reader(path)
+    if _kind(path) == ".parquet":
+        rows = _of_parquet(path, columns)
+    else:
+        rows = (_of_json if _kind(path) == ".jsonl" else _of_table)(path)
     try:
         first = next(rows, None)
         if first is None:
@@ -201,23 +229,16 @@ def _of_table(path: Path) -> Iterator[Row]:
 def _of_json(path: Path) -> Iterator[Row]:
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json_value(line)
-            except ValueError as error:
-                raise UserError(f"{path} line {number} is not JSON ({error}); correct or delete it") from error
-            if not isinstance(value, dict):
-                raise UserError(f"{path} line {number} is no JSON object; write one with a key per column")
-            yield Row(path, number, value)
+            if line.strip():
+                yield json_row(path, number, line)
 
 
-def _of_parquet(path: Path) -> Iterator[Row]:
+def _of_parquet(path: Path, columns: list[str] | None) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     number = 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=BATCH):
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
             batch.validate(full=True)  # parquet says that its texts are UTF-8, and does not look
             for values in batch.to_pylist():
                 number += 1
