@@ -180,17 +180,3 @@ def test_damaged_archives(name, content, out, tmp_path):
 def test_a_file_where_a_folder_must_be(out, tmp_path):
     with pytest.raises(UserError, match="cannot be unpacked"):
         archives.unpack(make_zip(tmp_path / "a.whl", {"a": b"x", "a/b": b"y"}), ["*"], out)
-
-
-def test_inner_tar_is_bounded(tmp_path):
-    archive = make_tar(tmp_path / "a.tar.gz", (tar_info("d/x.txt"), b"12345"), (tar_info("d/l", tarfile.SYMTYPE), b""))
-    assert archives.read_inner_tar(archive, "*/x.txt") == b"12345"
-    with pytest.raises(UserError, match="larger than 4 bytes"):
-        archives.read_inner_tar(archive, "*/x.txt", limit=4)
-    with pytest.raises(UserError, match="holds no file"):
-        archives.read_inner_tar(archive, "*/l")  # a link is no file
-    with pytest.raises(UserError, match="does not exist; fetch"):
-        archives.read_inner_tar(tmp_path / "absent", "*")
-    (tmp_path / "b.tar.xz").write_bytes(damaged_lzma())
-    with pytest.raises(UserError, match=r"cannot be read .*; fetch the data packages again"):
-        archives.read_inner_tar(tmp_path / "b.tar.xz", "x*")

@@ -316,7 +316,7 @@ TASK_FAULTS = {
     "nothing relevant": ("qrels.csv", QRELS + "q1,1,0\n", r"no score above 0, so that no query has an answer"),
     "a score that is none": ("sts.csv", "sentence1,sentence2,score\na,b,x\n", r"sts\.csv line 2 has 'x' as 'score'"),
     "an endless score": ("sts.csv", "sentence1,sentence2,score\na,b,inf\n", r"sts\.csv line 2 has 'inf' as 'score'"),
-    "scores alike": ("sts.csv", "sentence1,sentence2,score\na,b,1\nc,d,1.0\n", r"sts\.csv: all scores are 1\.0, so that nothing"),
+    "scores alike": ("sts.csv", "sentence1,sentence2,score\na,b,1\nc,d,1.0\n", r"sts\.csv: all scores are 1\.0, so"),
     "a label that is none": ("pairs.csv", "sentence1,sentence2,label\na,b,2\n", r"line 2 has '2' as 'label'; write 1"),
     "labels of pairs alike": ("pairs.csv", "sentence1,sentence2,label\na,b,1\n", r"pairs\.csv: all labels are 1; give"),
     "one class": ("train.csv", "body,topic\na,x\nb,x\n", r"train\.csv: all texts have the label 'x'; give"),

@@ -1,5 +1,6 @@
 """Training pairs: sources, duplicates, leaks, validation, determinism, reading back."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,8 @@ def test_same_input_same_bytes(packages_folder: Path, tmp_path: Path) -> None:
 
     first = run("a", SMALL, 1)
     assert first == run("b", dict(reversed(SMALL.items())), 1)
+    ids = " ".join(read_pairs(tmp_path / "a" / "train.parquet")["pair_id"].to_pylist())
+    assert hashlib.sha256(ids.encode()).hexdigest().startswith("ccd04a88d64e2263"), "other pairs, or in another order"
     assert first != run("c", SMALL, 2)
 
 

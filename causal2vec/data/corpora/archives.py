@@ -102,25 +102,3 @@ def _check(archive: Path, member: Member) -> None:
             f"{archive.name} holds the unsafe member {member.name!r} (a link, a device, a path out of its "
             "folder or a name with control characters); do not use this archive"
         )
-
-
-def read_inner_tar(archive: Path, pattern: str, *, limit: int = 50_000_000) -> bytes:
-    """Bytes of the first regular file in a (compressed) tar archive whose name matches ``pattern``.
-
-    Raises:
-        UserError: The archive is absent or damaged, nothing matches, or the file exceeds ``limit`` bytes.
-    """
-    try:
-        with tarfile.open(archive) as tarred:
-            for info in islice(tarred, MAX_MEMBERS):
-                stream = tarred.extractfile(info) if info.isreg() and fnmatch.fnmatchcase(info.name, pattern) else None
-                if stream is None:
-                    continue
-                if info.size > limit:
-                    raise UserError(f"{archive}: {info.name!r} is larger than {limit:,} bytes; fetch it again")
-                return stream.read()
-    except FileNotFoundError as error:
-        raise UserError(f"{archive} does not exist; fetch the data packages again") from error
-    except _DAMAGED as error:
-        raise UserError(f"{archive} cannot be read ({one_line(error)}); fetch the data packages again") from error
-    raise UserError(f"{archive} holds no file that matches {pattern!r}; fetch the data packages again")

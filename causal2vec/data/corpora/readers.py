@@ -12,13 +12,14 @@ import contextlib
 import gzip
 import json
 import re
+import tempfile
 import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.data.corpora.archives import read_inner_tar
+from causal2vec.data.corpora.archives import unpack
 from causal2vec.data.corpora.text import strip_html, tidy
 from causal2vec.errors import UserError, one_line
 
@@ -250,6 +251,8 @@ def read_wordsim(folder: Path) -> list[tuple[str, str, float]]:
 def read_tweets(folder: Path) -> list[tuple[str, float]]:
     """The tweets of vaderSentiment with their mean rating by 20 people, -4 (negative) to 4 (positive)."""
     with data_file(folder, "vaderSentiment-*/additional_resources/hutto_ICWSM_2014.tar.gz") as path:
-        lines = read_inner_tar(path, "*/tweets_GroundTruth.txt").decode("utf-8", "replace").splitlines()
-        rows = [line.split("\t", 2) for line in lines]
+        with tempfile.TemporaryDirectory(prefix="causal2vec-tweets-") as scratch:
+            [name] = unpack(path, ["*/tweets_GroundTruth.txt"], Path(scratch))
+            text = (Path(scratch) / name).read_text(encoding="utf-8", errors="replace")
+        rows = [line.split("\t", 2) for line in text.splitlines()]
         return [(tidy(text), float(rating)) for _, rating, text in rows]

@@ -94,15 +94,6 @@ def arrow_stream(path: Path, schema: pa.Schema) -> Iterator[Any]:
         yield writer
 
 
-@contextlib.contextmanager
-def parquet_stream(path: Path, schema: pa.Schema) -> Iterator[Any]:
-    """A writer of record batches to a parquet file, a row group each."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        yield writer
-
-
 def mapped_table(path: Path) -> pa.Table:
     """The table in an Arrow stream, mapped: its pages come from the disk when they are looked at.
 

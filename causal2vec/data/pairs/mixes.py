@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from causal2vec.data.pairs.files import Candidate, Source
 from causal2vec.data.rows import Row, json_row
@@ -179,25 +179,21 @@ def line_key(text: bytes, seed: int | str) -> int:
 
 
 def _lines(files: list[Path], what: str) -> Iterator[Line]:
-    """Every line that is not blank, stripped, with a progress bar over the bytes where there is a terminal."""
+    """Every line that is not blank, stripped, with a progress bar where there is a terminal."""
     from tqdm import tqdm
 
-    size = sum(path.stat().st_size for path in files)
-    with tqdm(total=size, unit="B", unit_scale=True, desc=f"{what} {_stem(files[0])}", disable=None) as bar:
-        for path in files:
-            with path.open("rb") as raw:
-                before = bar.n
-                for number, text in enumerate(_unpacked(path, raw), 1):
-                    if number % 1000 == 0:
-                        bar.update(before + raw.tell() - bar.n)
-                    if text := text.strip():
-                        yield Line(path, number, text)
-            bar.update(before + path.stat().st_size - bar.n)
+    for path in files:
+        for number, text in enumerate(
+            tqdm(_unpacked(path), desc=f"{what} {path.name}", unit=" lines", disable=None), 1
+        ):
+            if text := text.strip():
+                yield Line(path, number, text)
 
 
-def _unpacked(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+def _unpacked(path: Path) -> Iterator[bytes]:
     try:
-        yield from gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read to its end ({error}); fetch the file again") from error
 
@@ -221,13 +217,13 @@ def parse_line(line: Line, keys: Keys, source: str) -> Candidate:
     negatives = value.get(keys.negatives) or []
     negatives = negatives if isinstance(negatives, list) else [negatives]
 
-    def text(key: str) -> str:
+    def needed(key: str) -> str:
         if key not in value:
             raise row.fault(f"has no key '{key}'; every line needs {', '.join(keys)}")
         if found := row.checked(value[key], key):
             return found
         raise row.fault(f"has an empty '{key}'; fill it or delete the line")
 
-    query, positive = text(keys.query), text(keys.positive)
+    query, positive = needed(keys.query), needed(keys.positive)
     checked = (row.checked(negative, keys.negatives) for negative in negatives)
     return Candidate(query, positive, source, [negative for negative in checked if negative])

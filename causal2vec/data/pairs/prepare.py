@@ -25,7 +25,6 @@ from causal2vec.data.pairs.files import (
     arrow_stream,
     mapped_table,
     negative_columns,
-    parquet_stream,
     shuffle_key,
     text_schema,
 )
@@ -194,6 +193,7 @@ def _split(pairs: Pairs, stage: Path, draft: Path, sources: list[str]) -> dict[s
     """
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     def keys(source: str, name: str) -> NDArray[np.uint64]:
         return mapped_table(stage / f"{source}.arrow")[name].to_numpy()  # type: ignore[no-any-return]
@@ -225,13 +225,13 @@ def _split(pairs: Pairs, stage: Path, draft: Path, sources: list[str]) -> dict[s
             counted = {"train": int(stays.sum()), "validation": len(held[s])}
             written[s] = counted | {"dropped_shared_with_validation": len(stays) - sum(counted.values())}
 
-    with parquet_stream(draft / "train.parquet", schema) as writer:
+    with pq.ParquetWriter(draft / "train.parquet", schema, compression="zstd") as writer:
         if pairs.kind == "packages":  # small; a mix is written source by source
             writer.write_table(_shuffled(training(), schema, pairs.seed))
         else:
             for batch in training():
                 writer.write_batch(batch)
-    with parquet_stream(draft / "validation.parquet", schema) as writer:
+    with pq.ParquetWriter(draft / "validation.parquet", schema, compression="zstd") as writer:
         writer.write_table(_shuffled(validation, schema, pairs.seed))
     return written
 

@@ -16,15 +16,10 @@ FORMATS = (".txt", ".jsonl", ".parquet")
 
 
 def fetch_texts(source: TextSource, output: Path, *, where: str) -> None:
-    """Bring a text source of the hub into its cache, and write what came to ``output`` (JSON).
-
-    Args:
-        source: With ``source: hub``.
-        output: Gets the resolved commit and every file's size and SHA-256; `read_texts` asks for that commit.
-        where: The configuration key, for example ``mntp.texts``.
+    """Bring a text source of the hub into its cache; its commit, with sizes and SHA-256, goes to ``output`` (JSON).
 
     Raises:
-        UserError: The files cannot be had, or there are none.
+        UserError: The files cannot be had, or there are none; ``where`` is the configuration key, as ``mntp.texts``.
     """
     folder, facts = _obtain(source, where)
     _files(folder, source, where)
@@ -32,53 +27,35 @@ def fetch_texts(source: TextSource, output: Path, *, where: str) -> None:
 
 
 def read_texts(
-    source: TextSource | None,
-    pairs: Path,
-    count: int,
-    *,
-    seed: int,
-    where: str,
-    fetched: Path | None = None,
+    source: TextSource | None, pairs: Path, count: int, *, seed: int, where: str, fetched: Path | None = None
 ) -> list[str]:
-    """At most ``count`` texts.
+    """At most ``count`` texts, as many as the stage can use.
 
-    Without a source: the positives of the training pairs, each once, in the pairs' order. With one: a random sample
-    of its non-empty lines (documents), the same for the same seed; the files are read as a stream, and no more than
-    ``count`` texts are held.
+    Without a source: the positives in ``pairs`` (``train.parquet``), each once, in the pairs' order. With one: a random
+    sample of its non-empty lines (documents), the same for the same seed; the files are read as a stream, and no more
+    than ``count`` texts are held. A source on the hub is read as ``fetched``, the record of `fetch_texts`, says.
 
     A text is a line, as long as the stage's ``max_length`` allows. Whether LLM2Vec joins the lines of WikiText into
     blocks is not known to us: reading line by line is assumed.
-
-    Args:
-        source: Where the texts come from.
-        pairs: ``train.parquet`` of the training pairs.
-        count: The most that the stage can use: its steps times its batch size.
-        seed: Of the sample.
-        where: The configuration key, for messages.
-        fetched: The record that `fetch_texts` wrote, for a source on the hub.
 
     Raises:
         UserError: Files are absent, damaged, in another format, or hold no text.
     """
     if source is None:
-        return _positives(pairs, count)
+        if not pairs.is_file():
+            raise UserError(f"{pairs} does not exist; prepare the pairs first")
+        positives: dict[str, None] = {}
+        for text in _lines(pairs, "positive", "pairs"):
+            positives[text] = None
+            if len(positives) == count:
+                break
+        return list(positives)
     folder = _folder(source, where, fetched)
     lines = (line for path in _files(folder, source, where) for line in _lines(path, source.column, where))
     texts = _sample(lines, count, seed)
     if not texts:
         raise UserError(f"{where}: the files {source.files} in {folder} hold no text; name others")
     return texts
-
-
-def _positives(pairs: Path, count: int) -> list[str]:
-    if not pairs.is_file():
-        raise UserError(f"{pairs} does not exist; prepare the pairs first")
-    kept: dict[str, None] = {}
-    for text in _lines(pairs, "positive", "pairs"):
-        kept[text] = None
-        if len(kept) == count:
-            break
-    return list(kept)
 
 
 def _folder(source: TextSource, where: str, fetched: Path | None) -> Path:
