@@ -160,7 +160,12 @@ def test_duplicates_and_evaluation_texts_go(mix: Path, tmp_path: Path) -> None:
     long = "the quick brown fox jumps over the lazy dog near the river"
     write(
         mix / "nq.jsonl",
-        [*lines("nq", 50), *lines("nq", 10), *lines("squad", 5), {**lines("nq", 1, 60)[0], "positive": long}],
+        [
+            *lines("nq", 50),
+            *({**row, "query": row["query"].upper() + "?"} for row in lines("nq", 10)),
+            *lines("squad", 5),
+            {**lines("nq", 1, 60)[0], "positive": long},
+        ],
     )
     pq.write_table(pa.table({"text": [f"Now {long.upper()}!"]}), tmp_path / "texts.parquet")
     report = made(mix, tmp_path / "pairs", (tmp_path / "texts.parquet",), decontaminate_ngram=8, validation=0)
@@ -188,14 +193,7 @@ GOOD = '{"query": "a", "positive": "b", "negative": "c"}'
     ("line", "message"),
     [
         ('{"query": "a", "positive": ', r"is not JSON \(Expecting value at character 27\)"),
-        ("[1]", "is no JSON object; write one with a key per column"),
-        ('{"query": "a", "negative": "c"}', "has no key 'positive'; every line needs query, positive"),
-        ('{"query": " ", "positive": "b", "negative": "c"}', "has an empty 'query'"),
-        ('{"query": "a", "positive": 5, "negative": "c"}', "has int as 'positive', not text"),
-        ('{"query": "a", "positive": [], "negative": "c"}', "has list as 'positive', not text"),
-        ('{"query": "a", "positive": "b", "negative": ["c", 1]}', "has int as 'negative', not text"),
         ('{"query": "a", "positive": "b", "negative": {"x": 1}}', "has dict as 'negative', not text"),
-        ('{"query": "a", "positive": "b\\ud800", "negative": "c"}', r"has half a character \(\\ud800\) in 'positive'"),
         (b'{"query": "\xff"}', "is not UTF-8"),
     ],
 )

@@ -87,6 +87,9 @@ def test_training_shares_no_text_with_validation(prepared) -> None:
     train, held = (read_pairs(prepared[0] / f"{n}.parquet").to_pandas() for n in ("train", "validation"))
     sides = [{plain(t) for c in ("query", "positive") for t in frame[c]} for frame in (train, held)]
     assert not sides[0] & sides[1]
+    extracts = held["positive"][held["source"] == "wikipedia_description"]
+    rests = train["positive"][train["source"] == "wikipedia_sentence"]
+    assert not [rest for extract in extracts for rest in rests if rest in extract], "nor an article"
 
 
 def test_training_shares_nothing_with_evaluation(prepared, evaluation_texts: Path) -> None:
@@ -187,35 +190,8 @@ def test_bad_input(packages_folder: Path, tmp_path: Path, sources: dict, validat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"positive": None}, "no column 'positive'"),
-        ({"query": ["a", " "]}, "column 'query' is empty in row 1"),
-        ({"query": [1, 2]}, "column 'query' holds int64"),
-        ({"negative_1": ["x", ""]}, "column 'negative_1' is empty in row 1"),
-    ],
-)
-def test_read_pairs_names_the_fault(tmp_path: Path, columns: dict, message: str) -> None:
-    good = {"query": ["a", "b"], "positive": ["c", "d"], "source": ["s", "s"], "pair_id": ["1", "2"]}
-    path = tmp_path / "pairs.parquet"
-    pq.write_table(pa.table({k: v for k, v in (good | columns).items() if v is not None}), path)
-    with pytest.raises(UserError, match=message) as error:
-        read_pairs(path)
-    assert str(path) in str(error.value)
-
-
-def test_read_pairs_accepts_negatives_and_refuses_other_files(tmp_path: Path) -> None:
+def test_read_pairs_accepts_negatives(tmp_path: Path) -> None:
     good = {"query": ["a"], "positive": ["c"], "source": ["s"], "pair_id": ["1"], "negative_1": ["n"]}
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table(good | {"negative_2": pa.nulls(1)}), path)
     assert read_pairs(path).num_rows == 1
-    path.write_text("no parquet")
-    with pytest.raises(UserError, match="not a parquet file"):
-        read_pairs(path)
-    with pytest.raises(UserError, match="does not exist"):
-        read_pairs(tmp_path / "absent")
-    texts = tmp_path / "other.parquet"
-    pq.write_table(pa.table({"sentence": ["a"]}), texts)
-    with pytest.raises(UserError, match="column 'text'"):
-        index_files([texts], 8)

@@ -117,12 +117,8 @@ def plain(value: Any) -> Any:
 def files_like(patterns: Sequence[str], where: str) -> list[Path]:
     """The files that names and glob patterns stand for (``~`` allowed), each once, in the order of their names.
 
-    Args:
-        patterns: Names of files or patterns.
-        where: The configuration key, for messages.
-
     Raises:
-        UserError: A pattern stands for no file, or for one of another kind.
+        UserError: A pattern stands for no file, or for one of another kind; ``where`` is the configuration key.
     """
     found: set[Path] = set()
     for pattern in patterns:
@@ -151,13 +147,8 @@ def columns_of(path: Path) -> list[str]:
 def require(path: Path, columns: Sequence[str], advice: str) -> None:
     """Look for columns in a file.
 
-    Args:
-        path: The file.
-        columns: Those that it must have.
-        advice: What to do where one is missing.
-
     Raises:
-        UserError: One is missing, or the file is faulty.
+        UserError: One is missing, and ``advice`` says what to do, or the file is faulty.
     """
     known = columns_of(path)
     for column in columns:
