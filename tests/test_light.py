@@ -17,7 +17,7 @@ import pytest
         "runtime.fingerprint",
         "data.corpora",
         "runtime.manifest",
-        "data.pairs.packages",
+        "data.pairs.prepare",
         "evaluation.tasks",
         "reporting.analysis.study",
     ],

@@ -24,7 +24,7 @@ from test_workflow import configuration
 from causal2vec.config import Pairs, load_config
 from causal2vec.config.prompts import study_prompts
 from causal2vec.config.settings import METRICS, OwnTask
-from causal2vec.data.pairs.packages import prepare
+from causal2vec.data.pairs.prepare import prepare
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import build_task_data, get_tasks, write_task_texts
 from causal2vec.plan.preflight import check_measured, check_names
@@ -316,9 +316,9 @@ TASK_FAULTS = {
     "nothing relevant": ("qrels.csv", QRELS + "q1,1,0\n", r"no score above 0, so that no query has an answer"),
     "a score that is none": ("sts.csv", "sentence1,sentence2,score\na,b,x\n", r"sts\.csv line 2 has 'x' as 'score'"),
     "an endless score": ("sts.csv", "sentence1,sentence2,score\na,b,inf\n", r"sts\.csv line 2 has 'inf' as 'score'"),
-    "scores alike": ("sts.csv", "sentence1,sentence2,score\na,b,1\nc,d,1.0\n", r"sts\.csv: all scores are the same"),
+    "scores alike": ("sts.csv", "sentence1,sentence2,score\na,b,1\nc,d,1.0\n", r"sts\.csv: all scores are 1\.0, so"),
     "a label that is none": ("pairs.csv", "sentence1,sentence2,label\na,b,2\n", r"line 2 has '2' as 'label'; write 1"),
-    "labels of pairs alike": ("pairs.csv", "sentence1,sentence2,label\na,b,1\n", r"pairs\.csv: all labels are the"),
+    "labels of pairs alike": ("pairs.csv", "sentence1,sentence2,label\na,b,1\n", r"pairs\.csv: all labels are 1; give"),
     "one class": ("train.csv", "body,topic\na,x\nb,x\n", r"train\.csv: all texts have the label 'x'; give"),
     "a class never learnt": ("test.csv", "body,topic\na,zebra\n", r"test\.csv line 2 has the label 'zebra'.*training"),
     "one cluster": ("texts.csv", "text,label\na,x\n", r"texts\.csv: all texts have the label 'x'"),

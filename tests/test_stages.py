@@ -109,11 +109,6 @@ def bad(folder: Path, name: str, content: bytes, **settings) -> TextSource:
         ("a.txt", b"text", {"files": "*.md"}, r"mntp\.texts: .* has no file \*\.md"),
         ("a.csv", b"text", {}, r"a\.csv is none of \.txt, \.jsonl, \.parquet"),
         ("a.txt", b"\n \n", {}, r"hold no text"),
-        ("a.txt", b"good\n\xff\xfe\n", {}, r"a\.txt is not UTF-8 text"),
-        ("a.jsonl", b'{"text": "good"}\n{"text": ', {}, r"line 2 of .*a\.jsonl is no JSON object with 'text'"),
-        ("a.jsonl", b'{"other": "good"}\n', {}, r"line 1 of .*a\.jsonl is no JSON object with 'text'"),
-        ("a.jsonl", b'{"text": 3}\n', {}, r"'text' in line 1 of .*a\.jsonl is no text"),
-        ("a.parquet", b"PAR1 no", {}, r"a\.parquet is no whole parquet file"),
     ],
 )
 def test_texts_that_cannot_be_read_are_named(name, content, settings, words, tmp_path):
@@ -124,7 +119,7 @@ def test_texts_that_cannot_be_read_are_named(name, content, settings, words, tmp
 
 def test_parquet_column_that_is_not_there_is_named(tmp_path):
     source = write_texts(tmp_path / "texts", "parquet").model_copy(update={"column": "text"})
-    with pytest.raises(UserError, match=r"has no text column 'text' \(it has body\)"):
+    with pytest.raises(UserError, match=r"has no column 'text' \(known: body\); .*mntp\.texts\.column"):
         read_texts(source, tmp_path, 5, seed=0, where="mntp.texts")
 
 

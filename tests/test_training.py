@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.config.settings import Budget, Distributed, LearningRates, Lora, Method, Mntp, TextSource
-from causal2vec.data.pairs.read import read_pairs
+from causal2vec.data.pairs.files import read_pairs
 from causal2vec.data.pairs.texts import read_texts
 from causal2vec.errors import UserError
 from causal2vec.models.folder import load_model, save_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
 import sys
 import zlib
@@ -44,17 +45,24 @@ class Row(NamedTuple):
         Raises:
             UserError: It is empty or no text.
         """
-        value = plain(self.values.get(column))
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:  # JSON can escape half a surrogate pair, UTF-8 cannot
-                half = f"\\u{ord(value[error.start]):x}"
-                raise self.fault(f"has half a character ({half}) in '{column}'; correct it") from error
-            if value := value.strip():
-                return value
-            raise self.fault(f"has no text in '{column}' (it is empty, null or NaN); fill it or delete the row")
-        raise self.fault(f"has {type(value).__name__} as '{column}', not text; correct or delete it")
+        if text := self.checked(plain(self.values.get(column)), column):
+            return text
+        raise self.fault(f"has no text in '{column}' (it is empty, null or NaN); fill it or delete the row")
+
+    def checked(self, value: Any, column: str) -> str:
+        """A value of a column as text, stripped; empty if there is none in it.
+
+        Raises:
+            UserError: It is no text.
+        """
+        if not isinstance(value, str):
+            raise self.fault(f"has {type(value).__name__} as '{column}', not text; correct or delete it")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON can escape half a surrogate pair, UTF-8 cannot
+            half = f"\\u{ord(value[error.start]):x}"
+            raise self.fault(f"has half a character ({half}) in '{column}'; correct it") from error
+        return value.strip()
 
     def name(self, column: str) -> str:
         """What a column names, an id or a label: a text or a whole number, as text.
@@ -81,6 +89,24 @@ class Row(NamedTuple):
         return number
 
 
+def json_row(path: Path, number: int, text: str) -> Row:
+    """A line of JSON.
+
+    Raises:
+        UserError: It is no JSON object.
+    """
+    row = Row(path, number, {})
+    try:
+        value = json_value(text)
+    except json.JSONDecodeError as error:
+        raise row.fault(f"is not JSON ({error.msg} at character {error.pos + 1}); correct or delete it") from error
+    except ValueError as error:
+        raise row.fault(f"is not JSON ({error}); correct or delete it") from error
+    if not isinstance(value, dict):
+        raise row.fault("is no JSON object; write one with a key per column")
+    return row._replace(values=value)
+
+
 def plain(value: Any) -> Any:
     """A value, or an empty text for what stands for none: null, NaN, and the words that programs write for NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)) or value in ("nan", "NaN"):
@@ -91,12 +117,8 @@ def plain(value: Any) -> Any:
 def files_like(patterns: Sequence[str], where: str) -> list[Path]:
     """The files that names and glob patterns stand for (``~`` allowed), each once, in the order of their names.
 
-    Args:
-        patterns: Names of files or patterns.
-        where: The configuration key, for messages.
-
     Raises:
-        UserError: A pattern stands for no file, or for one of another kind.
+        UserError: A pattern stands for no file, or for one of another kind; ``where`` is the configuration key.
     """
     found: set[Path] = set()
     for pattern in patterns:
@@ -125,13 +147,8 @@ def columns_of(path: Path) -> list[str]:
 def require(path: Path, columns: Sequence[str], advice: str) -> None:
     """Look for columns in a file.
 
-    Args:
-        path: The file.
-        columns: Those that it must have.
-        advice: What to do where one is missing.
-
     Raises:
-        UserError: One is missing, or the file is faulty.
+        UserError: One is missing, and ``advice`` says what to do, or the file is faulty.
     """
     known = columns_of(path)
     for column in columns:
@@ -139,16 +156,18 @@ def require(path: Path, columns: Sequence[str], advice: str) -> None:
             raise UserError(f"{path} has no column '{column}'{hint(column, known)}; {advice}")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Every row of a file that is not blank.
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
+    """Every row of a file that is not blank; of a parquet file only these ``columns`` are read.
 
     Raises:
         UserError: The file is absent, damaged, not UTF-8, holds no row, or a row does not fit the others.
     """
     import pyarrow as pa
 
-    reader = {".parquet": _of_parquet, ".jsonl": _of_json}.get(_kind(path), _of_table)
-    rows = reader(path)
+    if _kind(path) == ".parquet":
+        rows = _of_parquet(path, columns)
+    else:
+        rows = (_of_json if _kind(path) == ".jsonl" else _of_table)(path)
     try:
         first = next(rows, None)
         if first is None:
@@ -201,23 +220,16 @@ def _of_table(path: Path) -> Iterator[Row]:
 def _of_json(path: Path) -> Iterator[Row]:
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json_value(line)
-            except ValueError as error:
-                raise UserError(f"{path} line {number} is not JSON ({error}); correct or delete it") from error
-            if not isinstance(value, dict):
-                raise UserError(f"{path} line {number} is no JSON object; write one with a key per column")
-            yield Row(path, number, value)
+            if line.strip():
+                yield json_row(path, number, line)
 
 
-def _of_parquet(path: Path) -> Iterator[Row]:
+def _of_parquet(path: Path, columns: list[str] | None) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     number = 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=BATCH):
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
             batch.validate(full=True)  # parquet says that its texts are UTF-8, and does not look
             for values in batch.to_pylist():
                 number += 1

@@ -9,7 +9,7 @@ import pandas as pd
 
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.settings import Efficiency
-from causal2vec.data.pairs.packages import read_pairs
+from causal2vec.data.pairs.files import read_pairs
 from causal2vec.efficiency.names import EXAMPLES, INSTRUCTION, MIXED, PLAIN, TASK
 from causal2vec.efficiency.order import Case, cases_of, number_of_texts
 from causal2vec.errors import UserError, one_line

@@ -58,7 +58,7 @@ def audit(module: Embedder, validation: Path, prompts: Prompts, *, device: str =
         tokens give to the token, in [0, 1]; ``loss_without``: MRR points that h(EOS) loses with the mean token, with a
         95 % interval over queries; and ``token_used``, whether that is at least `USED_POINTS` and certain.
     """
-    from causal2vec.data.pairs.read import read_pairs
+    from causal2vec.data.pairs.files import read_pairs
 
     module = module.to(device).eval()
     frame = read_pairs(validation).to_pandas()

@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal2vec.config.prompts import Prompts
-from causal2vec.data.pairs.mix_files import PAIR_COLUMNS, arrow_stream, text_schema
-from causal2vec.data.pairs.read import checked_batches, opened_pairs, pair_batches, text_columns
+from causal2vec.data.pairs.files import (
+    PAIR_COLUMNS,
+    arrow_stream,
+    checked_batches,
+    opened_pairs,
+    pair_batches,
+    text_columns,
+    text_schema,
+)
 from causal2vec.errors import UserError, one_line
 from causal2vec.training import ranks
 
@@ -29,7 +36,7 @@ def load_training_data(folder: Path) -> DatasetDict:
     nothing but ``train.parquet`` is split into temporary files for the purpose (in TMPDIR, as large as the texts).
 
     Args:
-        folder: What `prepare_pairs` or `prepare_mix` wrote, or the user's own.
+        folder: What `causal2vec.data.pairs.prepare` wrote, or the user's own.
 
     Returns:
         Source -> columns ``query``, ``positive`` and the ``negative_*`` that all pairs of the source have.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from causal2vec.config.prompts import Prompts
-from causal2vec.data.pairs.read import read_pairs
+from causal2vec.data.pairs.files import read_pairs
 
 
 def validation_mrr(module: Any, path: Path, prompts: Prompts, *, device: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pytest
 from bad_cases import Case, check, write
 
 from causal2vec.config import Pairs, TextSource
-from causal2vec.data.pairs.mixes import prepare_mix
+from causal2vec.data.pairs.prepare import prepare
 from causal2vec.data.pairs.texts import read_texts
 
 LINE = {"query": "a", "positive": "b", "negative": "c"}
@@ -25,15 +25,15 @@ def mix(name, line, says, kind="e5", **changes):
         good = json.dumps(LINE if kind == "e5" else {"query": "a", "pos": ["b"], "neg": ["c"]}).encode()
         write(folder / "mix" / "nq.jsonl", good + b"\n" + text + b"\n")
         settings = {"sources": {"nq": 1.0}, "validation": 0, "decontaminate_ngram": None, **changes}
-        prepare_mix(Pairs(kind=kind, folder="mix", **settings), folder / "mix", folder / "out", eval_texts=[])
+        prepare(Pairs(kind=kind, folder=str(folder / "mix"), **settings), folder, folder / "out", eval_texts=[])
 
     return Case(f"mix: {name}", run, says)
 
 
 def bad_mix_file(folder: Path):
     path = write(folder / "mix" / "nq.jsonl.gz", gzip.compress(json.dumps(LINE).encode() * 99)[:40])
-    made = Pairs(kind="e5", folder="mix", sources={"nq": 1.0}, validation=0, decontaminate_ngram=None)
-    prepare_mix(made, path.parent, folder / "out", eval_texts=[])
+    made = Pairs(kind="e5", folder=str(path.parent), sources={"nq": 1.0}, validation=0, decontaminate_ngram=None)
+    prepare(made, folder, folder / "out", eval_texts=[])
 
 
 def texts(name, file, content, says, files="*", column="text"):
@@ -68,9 +68,7 @@ CASES = [
         b'{"query": "\xff"}',
         "{path}/mix/nq.jsonl line 2 is not UTF-8; convert the file or delete the line",
     ),
-    mix(
-        "a list", [LINE], ("{path}/mix/nq.jsonl line 2 is no JSON object; it needs the keys query, positive, negative")
-    ),
+    mix("a list", [LINE], ("{path}/mix/nq.jsonl line 2 is no JSON object; write one with a key per column")),
     mix(
         "no query",
         {"positive": "b"},
@@ -173,43 +171,40 @@ CASES = [
         "not UTF-8",
         "x.txt",
         b"a\n\xff\n",
-        "mntp.texts: {path}/texts/x.txt is not UTF-8 text (invalid start byte at byte 2)",
+        "mntp.texts: {path}/texts/x.txt is not UTF-8 (invalid start byte at byte 2); convert the file",
     ),
     texts(
         "no JSON",
         "x.jsonl",
         '{"text": "a"}\nb\n',
-        ("mntp.texts: line 2 of {path}/texts/x.jsonl is no JSON object with 'text'; correct it, or mntp.texts.column"),
+        "{path}/texts/x.jsonl line 2 is not JSON (Expecting value at character 1); correct or delete it",
     ),
     texts(
         "another column",
         "x.jsonl",
         '{"body": "a"}\n',
-        ("mntp.texts: line 1 of {path}/texts/x.jsonl is no JSON object with 'text'; correct it, or mntp.texts.column"),
+        "{path}/texts/x.jsonl has no column 'text' (known: body); correct the file, or mntp.texts.column",
     ),
     texts(
         "a number",
         "x.jsonl",
         '{"text": 3}\n',
-        ("mntp.texts: 'text' in line 1 of {path}/texts/x.jsonl is no text; correct mntp.texts.column"),
+        "{path}/texts/x.jsonl line 1 has int as 'text', not text; correct or delete it",
     ),
     texts(
         "no parquet",
         "x.parquet",
         "PAR1",
         (
-            "mntp.texts: {path}/texts/x.parquet is no whole parquet file (Parquet file size is 4 "
-            "bytes, smaller than the minimum file footer (8 bytes)); get it again"
+            "{path}/texts/x.parquet cannot be read (Parquet file size is 4 bytes, smaller than the minimum "
+            "file footer (8 bytes)); get the file again"
         ),
     ),
     texts(
         "a column of numbers",
         "x.parquet",
         number_column(),
-        (
-            "mntp.texts: {path}/texts/x.parquet has no text column 'text' (it has text); correct the "
-            "file, or the configured column"
-        ),
+        "{path}/texts/x.parquet row 1 has int as 'text', not text; correct or delete it",
     ),
     texts(
         "a pattern out of the folder",

@@ -5,12 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_cases import Case, check, write
+from bad_cases import Case, check
 
-from causal2vec.config import TextSource
 from causal2vec.data.pairs.decontaminate import index_files
-from causal2vec.data.pairs.read import read_pairs
-from causal2vec.data.pairs.texts import read_texts
+from causal2vec.data.pairs.files import read_pairs
 from causal2vec.training.batches import load_training_data
 
 GOOD = {"query": ["a", "b"], "positive": ["c", "d"], "source": ["s", "s"], "pair_id": ["1", "2"]}
@@ -37,18 +35,6 @@ def raw_pairs(name, content, says):
         load_training_data(folder)
 
     return Case(f"pairs: {name}", run, says)
-
-
-def texts(name, file, content, says, files="*", column="text"):
-    """A text source of the pre-training stages with one file."""
-
-    def run(folder: Path):
-        if content is not None:
-            write(folder / "texts" / file, content)
-        source = TextSource(source="local", path=str(folder / "texts"), files=files, column=column)
-        read_texts(source, folder / "train.parquet", 4, seed=0, where="mntp.texts")
-
-    return Case(f"texts: {name}", run, says)
 
 
 def not_utf8(folder: Path):

@@ -145,14 +145,8 @@ def try_one(raw: bytes) -> None:
         written = []
     found = list(target.rglob("*"))
     assert not any(member.is_symlink() for member in found)
-    assert sum(member.stat().st_size for member in found if member.is_file()) <= LIMIT + (1 << 20)
+    assert sum(member.stat().st_size for member in found if member.is_file()) <= LIMIT
     assert all((target / name).is_file() for name in written)
-    try:
-        with guarded(target):
-            data = archives.read_inner_tar(path, patterns[0] if patterns else "*", limit=LIMIT)
-        assert len(data) <= LIMIT
-    except UserError as error:
-        assert str(error).isprintable(), error
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from any_data import any_value, clean_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causal2vec.data.pairs.mix_files import PAIR_COLUMNS
-from causal2vec.data.pairs.mix_lines import KEYS, Line, parse_line
-from causal2vec.data.pairs.read import read_pairs
+from causal2vec.data.pairs.files import PAIR_COLUMNS, read_pairs
+from causal2vec.data.pairs.mixes import KEYS, Line, parse_line
 from causal2vec.errors import UserError
 from causal2vec.training.batches import load_training_data
 
@@ -84,7 +83,7 @@ def test_any_damage_of_a_file_is_read_or_refused(folder: Path, cut: int, place: 
 def test_any_line_is_an_example_or_refused(text: bytes) -> None:
     path = Path("mix.jsonl")
     try:
-        found = parse_line(Line(path, 7, text), KEYS["e5"])
+        found = parse_line(Line(path, 7, text), KEYS["e5"], "nq")
     except UserError as error:
         sentence(error, path)
         assert "line 7" in str(error)

@@ -28,7 +28,7 @@ from causal2vec.plan.preflight import check_measured, check_names, check_positio
 from causal2vec.runtime.reports import from_files
 from causal2vec.runtime.resume import begin_run, runs_jobs
 from causal2vec.config.runs import Run, runs_of
-from causal2vec.data.pairs.mix_lines import written_sources
+from causal2vec.data.pairs.mixes import written_sources
 from causal2vec.data.pairs.own import pair_files
 
 # A graph of thousands of jobs holds no garbage; Python would search it for some again and again.

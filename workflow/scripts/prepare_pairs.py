@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from causal2vec.config import Pairs
-from causal2vec.data.pairs.packages import prepare
+from causal2vec.data.pairs.prepare import prepare
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.shared import shared
 

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from causal2vec.config.settings import Section
 from causal2vec.data.corpora.archives import unpack
 from causal2vec.data.corpora.indexes import download_archive
-from causal2vec.errors import UserError
-from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
+from causal2vec.errors import UserError, fault_sentence
+from causal2vec.runtime.files import atomic_folder, read_yaml, sha256_file, write_json
 
 PACKAGES_FILE = Path(__file__).with_name("packages.yaml")
-MANIFEST = "package.json"
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(Section):
     """One data package as `packages.yaml` describes it."""
 
-    name: str
     requirement: str
     """Exact requirement, ``name==version``."""
     sha256: str
     """SHA-256 of the archive, 64 hex digits."""
-    wheel: bool
-    """True for a wheel, False for a source archive."""
+    format: Literal["wheel", "sdist"]
     files: tuple[str, ...]
     """`fnmatch` patterns of the members to unpack."""
     licence: str
@@ -37,6 +34,11 @@ class Package:
     platform: str | None = None
     """Wheel tag ``python-abi-platform`` where the wheel is built per platform."""
 
+    @property
+    def wheel(self) -> bool:
+        """Whether it is a wheel and no source archive."""
+        return self.format == "wheel"
+
 
 def load_packages(path: Path = PACKAGES_FILE) -> dict[str, Package]:
     """The data packages by name, in the order of the file.
@@ -45,20 +47,11 @@ def load_packages(path: Path = PACKAGES_FILE) -> dict[str, Package]:
         UserError: The file is not the YAML mapping that it should be.
     """
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {name: _package(name, dict(entry)) for name, entry in entries.items()}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{path} does not describe data packages ({error!r}); restore it") from error
-
-
-def _package(name: str, entry: dict[str, object]) -> Package:
-    kind = entry.pop("format")
-    if kind not in ("wheel", "sdist"):
-        raise ValueError(f"format of {name} is {kind!r}, not 'wheel' or 'sdist'")
-    files = entry.pop("files")
-    if not isinstance(files, list):
-        raise TypeError(f"files of {name} is no list")
-    return Package(name=name, wheel=kind == "wheel", files=tuple(files), **entry)  # type: ignore[arg-type]
+        return TypeAdapter(dict[str, Package]).validate_python(read_yaml(path, "restore it"))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        said = fault_sentence(fault, ".".join(map(str, fault["loc"])), list(Package.model_fields))
+        raise UserError(f"{path} does not describe data packages ({said})") from error
 
 
 def fetch_package(
@@ -89,27 +82,4 @@ def fetch_package(
                 "patterns": list(files),
                 "files": {name: sha256_file(draft / name) for name in names},
             }
-            write_json(draft / MANIFEST, manifest)
-
-
-def is_fetched(package: Package, target: Path) -> bool:
-    """Whether ``target`` already holds exactly this package, by its ``package.json``."""
-    path = target / MANIFEST
-    if not path.is_file():
-        return False
-    manifest = read_json(path)
-    return manifest.get("sha256") == package.sha256 and manifest.get("patterns") == list(package.files)
-
-
-def fetch_all(folder: Path) -> None:
-    """Fetch every package of `packages.yaml` into ``folder/<name>`` unless it is there already."""
-    for name, package in load_packages().items():
-        if not is_fetched(package, folder / name):
-            fetch_package(
-                package.requirement,
-                package.sha256,
-                list(package.files),
-                folder / name,
-                wheel=package.wheel,
-                platform=package.platform,
-            )
+            write_json(draft / "package.json", manifest)

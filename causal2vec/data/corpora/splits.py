@@ -8,13 +8,18 @@ from typing import Any, NamedTuple
 
 from causal2vec.data.corpora.readers import (
     Article,
+    Diagnosis,
+    Operation,
+    Phenotype,
     Recipe,
     Verse,
+    read_aws,
     read_bible,
+    read_hpo,
+    read_icd10,
     read_recipes,
     read_wikipedia,
 )
-from causal2vec.data.corpora.terms import Diagnosis, Operation, Phenotype, read_aws, read_hpo, read_icd10
 from causal2vec.data.corpora.text import held_out
 from causal2vec.errors import UserError
 
@@ -27,9 +32,6 @@ HELD_OUT_SHARE = {
     "aws": 0.10,
 }
 """Share of keys (0 to 1) that only evaluation may see. Lee news, WordSim and VADER are evaluation only."""
-
-
-CORPORA = tuple(HELD_OUT_SHARE)
 
 
 class Split(NamedTuple):
@@ -48,7 +50,7 @@ def hpo_key(term: Phenotype) -> str:
     return term.parents[0] if term.parents else term.id
 
 
-def read_split(packages: Path, *, evaluation: bool, corpora: Collection[str] = CORPORA) -> Split:
+def read_split(packages: Path, *, evaluation: bool, corpora: Collection[str] = tuple(HELD_OUT_SHARE)) -> Split:
     """Read the packages of ``corpora`` below ``packages`` (one folder each) and keep one side of the split.
 
     Wikipedia and recipes are held out by title, the Bible by chapter, HPO by first parent, ICD-10-CM by
@@ -58,12 +60,11 @@ def read_split(packages: Path, *, evaluation: bool, corpora: Collection[str] = C
         UserError: A package folder or a file in it is missing.
     """
     kept: dict[str, list[Any]] = {}
-    for corpus in CORPORA:
-        if corpus in corpora:
-            names, read, key = _READERS[corpus]
-            records = read(*(package_folder(packages, name) for name in names))
-            share = HELD_OUT_SHARE[corpus]
-            kept[corpus] = [r for r in records if held_out(f"{corpus}:{key(r)}", share) == evaluation]
+    for corpus in corpora:
+        names, read, key = _READERS[corpus]
+        records = read(*(package_folder(packages, name) for name in names))
+        share = HELD_OUT_SHARE[corpus]
+        kept[corpus] = [r for r in records if held_out(f"{corpus}:{key(r)}", share) == evaluation]
     return Split(**kept)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def index_texts(texts: Iterable[str], ngram: int) -> NgramIndex:
         raise UserError(f"ngram is {ngram}, but runs of fewer than {MIN_WORDS} words match everything; use about 8")
     grams = [np.empty(0, np.uint64)]
     wholes = [np.empty(0, np.uint64)]
-    for chunk in _chunks(texts):
+    left = iter(texts)
+    while chunk := list(islice(left, _CHUNK)):
         hashes, starts = _word_hashes(chunk)
         grams.append(np.unique(_grams(hashes, starts, ngram)[0]))
         wholes.append(_wholes(hashes, starts, ngram)[0])
@@ -72,13 +74,12 @@ def read_texts(path: Path) -> list[str]:
     try:
         if "text" not in pq.read_schema(path).names:
             raise UserError(f"{path} has no column 'text'; write the evaluation texts again")
-        column = pq.read_table(path, columns=["text"])["text"]
-        return [str(text) for text in column.to_pylist() if text]
+        return [str(text) for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text]
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; write the evaluation texts first") from error
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(
-            f"{path} is not a parquet file with a column 'text' ({one_line(error)}); write it again"
+            f"{path} is not a parquet file ({one_line(error)}); write the evaluation texts again"
         ) from error
 
 
@@ -88,28 +89,15 @@ def contaminated(texts: Iterable[str], index: NgramIndex) -> NDArray[np.bool_]:
     A text of fewer words counts only if the whole of it is an evaluation text and has `MIN_WORDS` words.
     Returns one boolean per text, in order.
     """
-    flags = [np.empty(0, np.bool_)]
-    for chunk in _chunks(texts):
-        hashes, starts = _word_hashes(chunk)
-        found = np.zeros(len(chunk), np.bool_)
-        for (values, owners), known in (
-            (_grams(hashes, starts, index.ngram), index.grams),
-            (_wholes(hashes, starts, index.ngram), index.wholes),
-        ):
-            found[owners[_is_in(values, known)]] = True
-        flags.append(found)
-    return np.concatenate(flags)
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for text in texts:
-        chunk.append(text)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+    texts = list(texts)
+    hashes, starts = _word_hashes(texts)
+    found = np.zeros(len(texts), np.bool_)
+    for (values, owners), known in (
+        (_grams(hashes, starts, index.ngram), index.grams),
+        (_wholes(hashes, starts, index.ngram), index.wholes),
+    ):
+        found[owners[_is_in(values, known)]] = True
+    return found
 
 
 def _word_hashes(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -1,51 +1,56 @@
-"""Prepare a public training mix: draw, clean, decontaminate, split off validation. Never all in memory at once."""
+"""Training pairs from the public mixes: which files a source is, which lines are drawn, what a line says."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from causal2vec.data.pairs.mix_files import (
-    PAIR_COLUMNS,
-    ROWS,
-    arrow_stream,
-    mapped_table,
-    negative_columns,
-    parquet_stream,
-    text_schema,
-)
-from causal2vec.data.pairs.mix_lines import (
-    SUFFIXES,
-    Example,
-    Keys,
-    Line,
-    Source,
-    drawn_lines,
-    files_of,
-    line_key,
-    mix_source,
-    parse_line,
-    written_source,
-    written_sources,
-)
-from causal2vec.errors import UserError
-from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
+from causal2vec.data.pairs.files import Candidate, Source
+from causal2vec.data.rows import Row, json_row
+from causal2vec.errors import UserError, hint
+from causal2vec.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
     from causal2vec.config import Pairs
-    from causal2vec.data.pairs.decontaminate import NgramIndex
 
-_HASHES = ("validation_key", "query_key", "positive_key")
+SUFFIXES = (".jsonl", ".jsonl.gz")
 _WHERE = "pairs.repository"
+_SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+TWO_INSTRUCTIONS = frozenset(("allnli", "quora_duplicates"))
+"""Sources whose lines take two instructions in turn (LLM2Vec's E5Data): each becomes two sources, so that a batch,
+which comes from one source, has one instruction."""
+
+
+class Keys(NamedTuple):
+    """What a mix calls the parts of an example."""
+
+    query: str
+    positive: str
+    negatives: str
+
+
+KEYS = {"e5": Keys("query", "positive", "negative"), "bge": Keys("query", "pos", "neg")}
+
+
+class Line(NamedTuple):
+    """One line of a file, with its number (from 1)."""
+
+    path: Path
+    number: int
+    text: bytes
+
+
+Lines = Callable[[str], Iterator[Line]]
+"""All lines of a source; called with what is done to them, for a progress bar."""
 
 
 def fetch_pairs(pairs: Pairs, output: Path) -> dict[str, Any]:
@@ -81,227 +86,144 @@ def mix_folder(pairs: Pairs, fetched: Path | None) -> Path:
     return from_cache(read_json(fetched), kind="dataset", where=_WHERE)
 
 
-def prepare_mix(pairs: Pairs, folder: Path | None, output: Path, *, eval_texts: list[Path]) -> dict[str, Any]:
-    """Write a mix, or the user's own files, as pairs into the folder ``output``; see docs/data.md for what is in it.
+def written_sources(pairs: Pairs, names: Iterable[str] | None = None) -> list[str]:
+    """The sources that training will see: as configured, but two for each that has two instructions."""
+    written = []
+    for name in sorted(pairs.sources) if names is None else names:
+        two = pairs.kind in KEYS and name in TWO_INSTRUCTIONS
+        written += [f"{name}_1", f"{name}_2"] if two else [name]
+    return written
 
-    Args:
-        pairs: Which sources and how much of each, hard negatives per pair, validation, seed, decontamination.
-        folder: Where the mix's jsonl files lie; ``None`` for kind ``files``.
-        output: Appears whole or not at all; equal input gives equal bytes.
-        eval_texts: Parquet files with a column ``text``; used only if ``pairs.decontaminate_ngram`` is set.
 
-    Returns:
-        The report: per configured source what became of its lines, and the sizes of what was written.
+def mix_sources(pairs: Pairs, folder: Path) -> dict[str, Source]:
+    """The configured sources of the mix whose files lie in ``folder``.
 
     Raises:
-        UserError: A file or source is absent, a line is at fault (with file and line number), no line of a source
-            has a hard negative although they are asked for, or there are too few pairs for validation.
+        UserError: As `files_of`.
     """
-    from causal2vec.data.pairs.decontaminate import index_files
-    from causal2vec.data.pairs.own import own_source
-
-    if not pairs.sources:
-        raise UserError("pairs.sources names no source")
-    names = sorted(pairs.sources)
-    sources = {n: mix_source(pairs, folder, n) if folder else own_source(pairs, n) for n in names}
-    index = None if pairs.decontaminate_ngram is None else index_files(eval_texts, pairs.decontaminate_ngram)
-    with atomic_folder(output) as draft:
-        stage = draft / ".stage"
-        stage.mkdir()
-        seen: set[int] = set()
-        report = {name: _stage(pairs, name, source, stage, index, seen) for name, source in sources.items()}
-        report = _finish(pairs, stage, draft, report)
-        stage.rmdir()
-        write_json(draft / "report.json", report)
-    return report
+    files = {name: files_of(folder, name) for name in sorted(pairs.sources)}
+    return {n: line_source(pairs, n, files[n], KEYS[pairs.kind], partial(_lines, files[n])) for n in files}
 
 
-class _Row(NamedTuple):
-    """An example with what decides its fate."""
+def line_source(pairs: Pairs, name: str, files: list[Path], keys: Keys, lines: Lines) -> Source:
+    """A source that gives its candidates line by line."""
+    written = written_sources(pairs, [name])
 
-    example: Example
-    source: str
-    pair_id: str
-    hashes: tuple[int, int, int]
-    """As `_HASHES`."""
+    def candidates(counts: Counter[str]) -> Iterator[Candidate]:
+        for line in drawn_lines(lines, pairs.sources[name], pairs.seed, counts):
+            # lines 1, 3, ... have the first of two instructions
+            yield parse_line(line, keys, written[(line.number - 1) % len(written)])
 
-
-def _stage(
-    pairs: Pairs, name: str, source: Source, stage: Path, index: NgramIndex | None, seen: set[int]
-) -> dict[str, Any]:
-    """Write one source's clean examples to ``stage`` and count its lines."""
-    import pyarrow as pa
-
-    counts: dict[str, Any] = {}
-    lost: Counter[str] = Counter()
-    files = source.files
-    drawn = drawn_lines(source, pairs.sources[name], pairs.seed, counts)
-    rows = _rows(pairs, name, source.keys, drawn, seen, lost)
-    schema = _staged_schema(pairs.negatives)
-    written = written_sources(pairs.model_copy(update={"sources": {name: 1}}))
-    with ExitStack() as stack:
-        writers = {s: stack.enter_context(arrow_stream(stage / f"{s}.arrow", schema)) for s in written}
-        while chunk := list(islice(rows, ROWS)):
-            clean = _without_leaks(chunk, index)
-            lost["dropped_contaminated"] += len(chunk) - len(clean)
-            for target, writer in writers.items():
-                own = [_record(row, pairs.negatives) for row in clean if row.source == target]
-                if own:
-                    writer.write_batch(pa.RecordBatch.from_pylist(own, schema=schema))
-    if lost["dropped_without_negative"] and lost["dropped_without_negative"] == counts["lines"] - counts["not_drawn"]:
-        raise UserError(
-            f"{files[0]}: no line of the source '{name}' has a '{source.keys.negatives}', but pairs.negatives is "
-            f"{pairs.negatives}; set it to 0 or leave the source out"
-        )
-    for target in written:
-        if not mapped_table(stage / f"{target}.arrow").num_rows:
-            raise UserError(
-                f"{files[0]}: the source '{target}' has no pair left of {counts['lines']} lines, of which "
-                f"{counts['not_drawn']} were not drawn; raise its amount in pairs.sources or leave it out"
-            )
-    dropped = ("dropped_without_negative", "dropped_duplicates", "dropped_contaminated")
-    return {"files": [path.name for path in files], **counts, **{key: lost[key] for key in dropped}}
+    return Source(written, candidates, {"files": [path.name for path in files]})
 
 
-def _rows(
-    pairs: Pairs, name: str, keys: Keys, lines: Iterator[Line], seen: set[int], lost: Counter[str]
-) -> Iterator[_Row]:
-    """Drawn lines as rows, without those that lack a wanted negative or say what another said already."""
-    for line in lines:
-        example = parse_line(line, keys)
-        if pairs.negatives and not example.negatives:
-            lost["dropped_without_negative"] += 1
-            continue
-        texts = example.query.encode(), example.positive.encode()
-        query, positive = line_key(texts[0], "text"), line_key(texts[1], "text")
-        both = (query * 3 + positive) % 2**64
-        if both in seen:
-            lost["dropped_duplicates"] += 1
-            continue
-        seen.add(both)
-        source = written_source(pairs, name, line.number)
-        pair_id = hashlib.sha256(b"\0".join((source.encode(), *texts))).hexdigest()[:16]
-        yield _Row(example, source, pair_id, (line_key(pair_id.encode(), f"{pairs.seed} validation"), query, positive))
+def files_of(folder: Path, source: str) -> list[Path]:
+    """The files of a source, sorted: those of its name below ``folder``, or else those in folders of its name.
 
+    A file's name counts without ``.jsonl`` or ``.jsonl.gz`` and without the number of a shard.
 
-def _without_leaks(rows: list[_Row], index: NgramIndex | None) -> list[_Row]:
-    if index is None:
-        return rows
-    from causal2vec.data.pairs.decontaminate import contaminated
-
-    leaked = contaminated((r.example.query for r in rows), index)
-    leaked |= contaminated((r.example.positive for r in rows), index)
-    return [row for row, bad in zip(rows, leaked, strict=True) if not bad]
-
-
-def _staged_schema(negatives: int) -> pa.Schema:
-    import pyarrow as pa
-
-    texts = text_schema([*PAIR_COLUMNS, *negative_columns(negatives)])
-    return pa.schema([*texts, *((name, pa.uint64()) for name in _HASHES)])
-
-
-def _record(row: _Row, negatives: int) -> dict[str, Any]:
-    """A row as it is staged; one with too few negatives has them more than once."""
-    given = row.example.negatives
-    return {
-        "query": row.example.query,
-        "positive": row.example.positive,
-        "source": row.source,
-        "pair_id": row.pair_id,
-        **{column: given[i % len(given)] for i, column in enumerate(negative_columns(negatives))},
-        **dict(zip(_HASHES, row.hashes, strict=True)),
-    }
-
-
-def _finish(pairs: Pairs, stage: Path, draft: Path, counts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Split the staged rows into training and validation; empties ``stage``."""
-    import numpy as np
-    import pyarrow as pa
-
-    sources = written_sources(pairs)
-    held = _held_rows({s: _column(stage, s, "validation_key") for s in sources}, pairs.validation)
-    keys = [_column(stage, s, key)[held[s]] for s in sources for key in ("query_key", "positive_key")]
-    texts = np.unique(np.concatenate(keys))
-    schema = text_schema([*PAIR_COLUMNS, *negative_columns(pairs.negatives)])
-    written: dict[str, dict[str, int]] = {}
-    validation: list[pa.RecordBatch] = []
-    (draft / "train").mkdir()
-    paths = {name: draft / f"{name}.parquet" for name in ("train", "validation")}
-    with parquet_stream(paths["train"], schema) as writer:
-        for source in sources:
-            staged = stage / f"{source}.arrow"
-            target = draft / "train" / staged.name
-            written[source] = _split(staged, target, writer, schema, held[source], texts, validation)
-            staged.unlink()
-    with parquet_stream(paths["validation"], schema) as writer:
-        writer.write_table(pa.Table.from_batches(validation, schema))
-    return {
-        "kind": pairs.kind,
-        "sources": counts,
-        "written": written,
-        "train": sum(counted["train"] for counted in written.values()),
-        "validation": pairs.validation,
-        "negatives": pairs.negatives,
-        "seed": pairs.seed,
-        "ngram": pairs.decontaminate_ngram,
-        **{f"{name}_sha256": sha256_file(path) for name, path in paths.items()},
-    }
-
-
-def _column(stage: Path, source: str, name: str) -> NDArray[np.uint64]:
-    return mapped_table(stage / f"{source}.arrow")[name].to_numpy()  # type: ignore[no-any-return]
-
-
-def _held_rows(keys: dict[str, NDArray[np.uint64]], validation: int) -> dict[str, NDArray[np.intp]]:
-    """Which rows of each source go to validation: evenly many; what a small source lacks the others give."""
-    import numpy as np
-
-    held: dict[str, NDArray[np.intp]] = {}
-    left = validation
-    for position, name in enumerate(sorted(keys, key=lambda name: (len(keys[name]), name))):
-        count = min(left // (len(keys) - position), len(keys[name]) // 2)
-        held[name] = np.sort(np.argsort(keys[name], kind="stable")[:count])
-        left -= count
-    if left:
-        total = sum(map(len, keys.values()))
-        raise UserError(f"validation asks for {validation} of {total} pairs; ask for fewer or take more of the sources")
-    return held
-
-
-def _split(
-    staged: Path,
-    target: Path,
-    parquet: Any,
-    schema: pa.Schema,
-    held: NDArray[np.intp],
-    texts: NDArray[np.uint64],
-    validation: list[pa.RecordBatch],
-) -> dict[str, int]:
-    """Copy one source's rows to training, and the ``held`` ones to ``validation``.
-
-    Rows that share a text with a validation pair (hashes in ``texts``) go to neither.
+    Raises:
+        UserError: The folder is absent, the name cannot be a file's, or there is no such file.
     """
-    import numpy as np
-    import pyarrow as pa
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; set pairs.folder to where the mix's jsonl files lie")
+    if not _PLAIN_NAME.fullmatch(source):
+        raise UserError(f"pairs.sources has {source!r}; a source is named as its file is, without folder and suffix")
+    files = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+    if not files:
+        raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file; set pairs.folder to where the mix lies")
+    found = [path for path in files if source in (_stem(path), _SHARD.sub("", _stem(path)))]
+    found = found or [path for path in files if source in path.relative_to(folder).parts[:-1]]
+    if not found:
+        known = sorted({_SHARD.sub("", _stem(path)) for path in files})
+        raise UserError(f"{folder} has no file of the source '{source}'{hint(source, known)}; correct pairs.sources")
+    return found
 
-    columns = [name for name in schema.names if name not in ("source", "pair_id")]
-    rows = train_rows = 0
-    with arrow_stream(target, text_schema(columns)) as writer:
-        for batch in mapped_table(staged).to_batches():
-            is_held = np.isin(np.arange(rows, rows + batch.num_rows), held)
-            shared = np.isin(batch["query_key"].to_numpy(), texts) | np.isin(batch["positive_key"].to_numpy(), texts)
-            own = batch.select(schema.names)
-            if is_held.any():
-                validation.append(own.filter(pa.array(is_held)))
-            train = own.filter(pa.array(~shared))
-            if train.num_rows:
-                writer.write_batch(train.select(columns))
-                parquet.write_batch(train)
-            rows += batch.num_rows
-            train_rows += train.num_rows
-    return {
-        "train": train_rows,
-        "validation": len(held),
-        "dropped_shared_with_validation": rows - len(held) - train_rows,
-    }
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def drawn_lines(lines: Lines, amount: int | float, seed: int, counts: Counter[str]) -> Iterator[Line]:
+    """The lines to use, in the files' order: a share (float) or a number (int) of all that are not blank.
+
+    What a line says decides with the seed, so the same lines are drawn on every machine and in any order of files.
+    Counts the ``lines`` there are and those ``not_drawn`` in ``counts``.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    counts.update(lines=0, not_drawn=0)
+    limit = _limit(lines, amount, seed) if isinstance(amount, int) else round(amount * 2**64)
+    left = amount if isinstance(amount, int) else None
+    for line in lines("drawing"):
+        counts["lines"] += 1
+        if limit < 2**64 and (left == 0 or line_key(line.text, seed) >= limit):
+            counts["not_drawn"] += 1
+            continue
+        left = None if left is None else left - 1
+        yield line
+
+
+def _limit(lines: Lines, count: int, seed: int) -> int:
+    """The bound below which ``count`` lines' keys are; equal lines have equal keys and are counted by the caller."""
+    import numpy as np
+
+    keys = np.fromiter((line_key(line.text, seed) for line in lines("counting")), np.uint64)
+    return 2**64 if len(keys) <= count else int(np.partition(keys, count - 1)[count - 1]) + 1
+
+
+def line_key(text: bytes, seed: int | str) -> int:
+    """A number in [0, 2**64), uniform over texts, that the seed changes."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8, key=str(seed).encode()).digest(), "big")
+
+
+def _lines(files: list[Path], what: str) -> Iterator[Line]:
+    """Every line that is not blank, stripped, with a progress bar where there is a terminal."""
+    from tqdm import tqdm
+
+    for path in files:
+        for number, text in enumerate(
+            tqdm(_unpacked(path), desc=f"{what} {path.name}", unit=" lines", disable=None), 1
+        ):
+            if text := text.strip():
+                yield Line(path, number, text)
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read to its end ({error}); fetch the file again") from error
+
+
+def parse_line(line: Line, keys: Keys, source: str) -> Candidate:
+    """What a line says. A positive may be a list, whose first text counts; so may negatives, whose blanks do not.
+
+    Raises:
+        UserError: The line is no JSON object in UTF-8, or query or positive is absent, no text or empty, or a
+            negative is no text; the message names file, line and key.
+    """
+    try:
+        text = line.text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = Row(line.path, line.number, {})
+        raise where.fault("is not UTF-8; convert the file or delete the line") from error
+    row = json_row(line.path, line.number, text)
+    value = row.values
+    if isinstance(several := value.get(keys.positive), list) and several:
+        value[keys.positive] = several[0]
+    negatives = value.get(keys.negatives) or []
+    negatives = negatives if isinstance(negatives, list) else [negatives]
+
+    def needed(key: str) -> str:
+        if key not in value:
+            raise row.fault(f"has no key '{key}'; every line needs {', '.join(keys)}")
+        if found := row.checked(value[key], key):
+            return found
+        raise row.fault(f"has an empty '{key}'; fill it or delete the line")
+
+    query, positive = needed(keys.query), needed(keys.positive)
+    checked = (row.checked(negative, keys.negatives) for negative in negatives)
+    return Candidate(query, positive, source, [negative for negative in checked if negative])

