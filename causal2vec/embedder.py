@@ -56,7 +56,9 @@ class Piece(NamedTuple):
 
     ``text`` and the pieces beside it are tokenised as one string, so that a word after ``Query: `` gets the
     token it has in running text. ``cut`` marks a copy of the user's text, which alone may be shortened; ``extra`` what
-    has room of its own beside ``max_seq_length``, such as in-context examples.
+    has room of its own beside ``max_seq_length``, such as in-context examples. A text that is read in blocks is one cut
+    piece per ``block``, numbered from 1: together they are shortened as one copy, and a block that is left without text
+    takes all its pieces with it.
     """
 
     text: str = ""
@@ -64,12 +66,13 @@ class Piece(NamedTuple):
     cut: bool = False
     token: int | None = None
     extra: bool = False
+    block: int = 0
 
 
 def tokenise(tokenizer: Any, rows: list[list[Piece]], end: int) -> list[list[tuple[Piece, list[int]]]]:
     """Token ids of every piece. A token that spans two pieces belongs to the one it ends in.
 
-    An empty text is the text that ends at once: it gets the id ``end``.
+    An empty text is the text that ends at once: it gets the id ``end``. A later block may be left without a token.
     """
     encoded = tokenizer(
         ["".join(piece.text for piece in row) for row in rows],
@@ -86,7 +89,7 @@ def tokenise(tokenizer: Any, rows: list[list[Piece]], end: int) -> list[list[tup
             boundary += len(piece.text)
             stop = bisect_right(ends, boundary, lo=start)
             own = ids[start:stop] if piece.token is None else [piece.token]
-            tokenised.append((piece, own or ([end] if piece.cut else [])))
+            tokenised.append((piece, own or ([end] if piece.cut and piece.block < 2 else [])))
             start = stop
         result.append(tokenised)
     return result
@@ -101,14 +104,32 @@ def shorten(row: list[tuple[Piece, list[int]]], max_length: int) -> list[tuple[l
     Raises:
         ValueError: What is not the text fills ``max_length`` tokens already.
     """
-    fixed = sum(len(ids) for piece, ids in row if not (piece.cut or piece.extra))
-    share = (max_length - fixed) // max(1, sum(piece.cut for piece, _ in row))
+    fixed = sum(len(ids) for piece, ids in row if not (piece.cut or piece.extra or piece.block > 1))
+    share = (max_length - fixed) // max(1, sum(piece.cut and piece.block < 2 for piece, _ in row))
     if share < 1:
         raise ValueError(
             f"the instruction and special tokens take {fixed} of max_seq_length={max_length} tokens "
             "and leave none for the text; raise max_seq_length or shorten the instruction"
         )
-    return [(ids[:share] if piece.cut else ids, int(piece.role)) for piece, ids in row]
+    rooms = {0: share, **block_rooms(row, share)}
+    return [
+        (ids[: rooms[piece.block]] if piece.cut else ids if rooms[piece.block] else [], int(piece.role))
+        for piece, ids in row
+    ]
+
+
+def block_rooms(row: list[tuple[Piece, list[int]]], room: int) -> dict[int, int]:
+    """How many tokens of text each block keeps, where all have ``room`` together: they are shortened from the end."""
+    lengths: dict[int, list[int]] = {}
+    for piece, ids in row:
+        if piece.cut or piece.block > 1:  # what belongs to the first block always stays, and is no part of the room
+            lengths.setdefault(piece.block, [0, 0])[piece.cut] += len(ids)
+    rooms = {}
+    for block in range(1, max(lengths, default=0) + 1):
+        beside, text = lengths[block]
+        rooms[block] = max(0, min(text, room - beside))
+        room -= beside + text if text else 0
+    return rooms
 
 
 def head_of(row: list[tuple[Piece, list[int]]]) -> list[int]:

@@ -64,6 +64,7 @@ METHODS = {
     "weighted_mean": ("baselines.weighted_mean.WeightedMean", {}),
     "prompt_eol": ("baselines.prompt_eol.PromptEol", {}),
     "token_prepending": ("baselines.token_prepending.TokenPrepending", {"k": 2}),
+    "hierarchical_prepending": ("baselines.hierarchical_prepending.HierarchicalPrepending", {"k": 2}),
     "latent_attention": ("baselines.latent_attention.LatentAttention", {"latents": 16}),
     "soft_mask": ("baselines.soft_mask.SoftMask", {}),
     "value_aggregation": ("baselines.value_aggregation.ValueAggregation", {"first": 1}),

@@ -24,7 +24,7 @@ from causal2vec.models.folder import save_model
 from causal2vec.reporting.read.schema import read_efficiency
 
 REUSING = {
-    "last_token", "echo", "in_context", "mean_causal", "weighted_mean", "value_aggregation",
+    "last_token", "echo", "in_context", "mean_causal", "weighted_mean", "hierarchical_prepending", "value_aggregation",
     "causal2vec+after_instruction",
 }  # fmt: skip
 """Methods whose shared beginning can be read once."""

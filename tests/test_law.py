@@ -59,7 +59,7 @@ def test_law_is_what_is_counted(method, prompt, reuse, tiny):
     examples = before[: len(before) - len(instruction)]
     strings = (text, before and instruction, examples)
     lengths = [
-        Lengths(*(tokens(module.tokenizers[name], string) for string in strings))
+        Lengths(*(tokens(module.tokenizers[name], string) for string in strings), sentences=text.count(". ") + 1)
         for name in (part, "encoder")
         if name in module.tokenizers
     ]
@@ -92,7 +92,7 @@ def test_reading_twice_can_never_save_more_than_half():
         assert 0 < saving(*found) <= 50 + 100 * 8 / found[1]
 
 
-lengths_ = st.builds(Lengths, st.floats(1, 2000), st.floats(0, 200), st.floats(0, 2000))
+lengths_ = st.builds(Lengths, st.floats(1, 2000), st.floats(0, 200), st.floats(0, 2000), st.integers(0, 100))
 
 
 @given(lengths_, st.integers(2, 64))

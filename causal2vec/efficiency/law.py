@@ -24,18 +24,28 @@ class Lengths(NamedTuple):
     instruction: float = 0.0
     examples: float = 0.0
     """All that a prompt of examples adds before the instruction; read only by methods that show examples."""
+    sentences: float = 0.0
+    """Of the text, for methods that read it sentence by sentence; 0: as many as a text of its length has, one on
+    `SENTENCE` tokens."""
+
+
+SENTENCE = 20
+"""Tokens of a sentence: SmolLM2's, of the demo's pairs."""
 
 
 class Linear(NamedTuple):
-    """A number of tokens: ``fixed + text * lengths.text + instruction * lengths.instruction + examples * ...``."""
+    """A number of tokens: ``fixed + text * lengths.text + instruction * lengths.instruction + ...``."""
 
     fixed: float = 0.0
     text: float = 0.0
     instruction: float = 0.0
     examples: float = 0.0
+    sentences: float = 0.0
 
     def of(self, lengths: Lengths) -> float:
         """Tokens at these lengths."""
+        if not lengths.sentences:
+            lengths = lengths._replace(sentences=max(1.0, lengths.text / SENTENCE))
         return self.fixed + sum(a * b for a, b in zip(self[1:], lengths, strict=True))
 
 
@@ -56,6 +66,8 @@ class Law(NamedTuple):
 
     prompted: Reading
     bare: Reading
+    rewrites: bool = False
+    """Whether states change between layers, so that all behind the beginning depends on all of the text."""
 
     def reading(self, lengths: Lengths) -> Reading:
         """Which of the two it is."""
@@ -154,7 +166,7 @@ def append_cost(law: Law, shape: Shape, lengths: Lengths, more: float, *, encode
     llm, encoder = reading.llm.of(grown), reading.encoder.of(Lengths(*(encoder_ratio * x for x in grown)))
     head = reading.head.of(lengths)
     causal = reading.head != Linear()
-    stays = head + lengths.text if causal and shape.encoder is None else head
+    stays = head + lengths.text if causal and shape.encoder is None and not law.rewrites else head
     flops = 2 * (shape.own + shape.own_token * reading.kept.of(grown))
     flops += forward_flops(shape.encoder, encoder, encoder) if shape.encoder else 0.0
     if shape.llm:
@@ -215,7 +227,7 @@ def law_of(module: Any) -> Law:
     Raises:
         UserError: What it reads is not linear in the lengths, so that there is no such law.
     """
-    return Law(_reading(module, prompted=True), _reading(module, prompted=False))
+    return Law(_reading(module, prompted=True), _reading(module, prompted=False), _rewrites(module))
 
 
 def shape_of(module: Any) -> Shape:
@@ -242,8 +254,8 @@ def _part(model: Any) -> Part:
     return Part(found.linear, found.layers, found.attention, weights_left_out(model))
 
 
-_PROBES = ((8, 4, 0), (16, 4, 0), (8, 9, 0), (8, 4, 12), (21, 11, 30))
-"""Words of text, instruction and examples: four for the coefficients and one to check them."""
+_PROBES = ((8, 4, 0, 1), (16, 4, 0, 1), (8, 9, 0, 1), (8, 4, 12, 1), (16, 4, 0, 4), (21, 11, 30, 2))
+"""Words of text, instruction and examples, and sentences: five for the coefficients and one to check them."""
 
 
 def _reading(module: Any, *, prompted: bool) -> Reading:
@@ -268,19 +280,35 @@ _WORDS = ["The", "fox", "and", "the", "dog", "of", "this", "house", "are", "old"
 """A text that starts as texts do: where two strings meet, a tokenizer may make one token of two."""
 
 
+def _rewrites(module: Any) -> bool:
+    """Whether a layer is given other states than the one before it made."""
+    import torch
+
+    if not hasattr(module, "between"):
+        return False
+    roles = module.preprocess(["text"])["roles"]
+    states = torch.rand(*roles.shape, 1)
+    layers = range(1, int(module.llm.config.num_hidden_layers))
+    return any(module.between(layer, states, roles) is not states for layer in layers)
+
+
 class _Probe(NamedTuple):
     llm: Lengths
     encoder: Lengths
     counts: tuple[float, float, float, float]
 
 
-def _probe(module: Any, text: int, instruction: int, examples: int, *, prompted: bool) -> _Probe:
+def _probe(module: Any, text: int, instruction: int, examples: int, sentences: int, *, prompted: bool) -> _Probe:
     """One text through the method's ``preprocess``, and how long everything is by itself."""
     from baselines.in_context import INSTRUCT, RESPONSE
 
     shows = hasattr(module, "examples_max_length")
     start, ask = (INSTRUCT, "\n<query>") if shows else ("Instruct: ", "\nQuery: ")
-    words, task, example = (" ".join(_WORDS[k % len(_WORDS)] for k in range(n)) for n in (text, instruction, examples))
+    stops = [k * text // sentences - 1 for k in range(1, sentences)]
+    words, task, example = (
+        " ".join(_WORDS[k % len(_WORDS)] + "." * (k in ends) for k in range(n))
+        for n, ends in ((text, stops), (instruction, []), (examples, []))
+    )
     before = f"{start}{task}{ask}" if prompted else ""
     shown = f"{before}{example}{RESPONSE}{example}\n\n" if prompted and shows and examples else ""
     features = module.preprocess([words], prompt=shown + before or None)
@@ -288,7 +316,7 @@ def _probe(module: Any, text: int, instruction: int, examples: int, *, prompted:
     lengths = {
         part: Lengths(
             *(float(len(tokenizer(x, add_special_tokens=False)["input_ids"])) for x in (words, before, shown))
-        )
+        )._replace(sentences=sentences)
         for part, tokenizer in module.tokenizers.items()
     }
     known = Lengths(0, 0, 0)

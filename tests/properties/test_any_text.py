@@ -15,6 +15,11 @@ from causal2vec.encoding import encode
 TOLERANCE = 1e-5
 """By how much a number of a vector may depend on the texts beside it; docs/reliability.md states it."""
 
+READERS = [
+    "causal2vec", "echo", "last_token", "in_context", "bidirectional", "encoder_only", "hierarchical_prepending"
+]  # fmt: skip
+"""A method of each way to read a text: an encoder before it, twice, behind examples, both ways, in sentences."""
+
 LONG = {
     "one word of a megabyte": "a" * 2**20,
     "a megabyte of emoji and half emoji": "👩‍👧\ud83d" * 2**16,
@@ -24,11 +29,10 @@ LONG = {
 
 @pytest.fixture(scope="module")
 def models(tiny: dict) -> dict[str, Any]:
-    """A model of each way to read a text: an encoder before it, twice, behind examples, both ways."""
+    """`READERS` on random parts."""
     from sentence_transformers import SentenceTransformer
 
-    names = ["causal2vec", "echo", "last_token", "in_context", "bidirectional", "encoder_only"]
-    return {name: SentenceTransformer(modules=[build(name, tiny, max_seq_length=48)], device="cpu") for name in names}
+    return {name: SentenceTransformer(modules=[build(name, tiny, max_seq_length=48)], device="cpu") for name in READERS}
 
 
 @settings(max_examples=300)
@@ -64,7 +68,33 @@ def test_pieces_share_out_all_tokens_and_fit_the_room(
     assert all(ids for (ids, _), piece in zip(spans, row, strict=True) if piece.cut)
 
 
-@pytest.mark.parametrize("method", ["causal2vec", "echo", "last_token", "in_context", "bidirectional", "encoder_only"])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(blocks=st.lists(any_text, min_size=1, max_size=5), marks=st.integers(0, 2), room=st.integers(1, 60))
+def test_blocks_are_shortened_as_one_text_from_its_end(
+    models: dict[str, Any], blocks: list[str], marks: int, room: int
+) -> None:
+    mark = Piece(token=2, role=Role.PLACEHOLDER)
+    row = [Piece(token=1), *(mark._replace(block=n) for n in range(1, len(blocks) + 1) for _ in range(marks))]
+    row += [Piece(clean(text), Role.TEXT, cut=True, block=n) for n, text in enumerate(blocks, start=1)]
+    (tokenised,) = tokenise(models["last_token"][0].tokenizer, [row], end=2)
+    try:
+        spans = shorten(tokenised, room)
+    except ValueError:
+        assert room < 1 + marks + 1
+        return
+    assert (used := sum(len(ids) for ids, _ in spans)) <= room
+    whole, kept = (
+        [i for (piece, _), own in zip(tokenised, read, strict=True) if piece.cut for i in own]
+        for read in ([ids for _, ids in tokenised], [ids for ids, _ in spans])
+    )
+    assert kept == whole[: len(kept)] and kept
+    assert kept == whole or used + marks >= room, "no room is wasted"
+    left = {piece.block for (piece, _), (ids, _) in zip(tokenised, spans, strict=True) if piece.cut and ids}
+    for (piece, _), (ids, _) in zip(tokenised, spans, strict=True):
+        assert piece.cut or not piece.block or bool(ids) == (piece.block in left)
+
+
+@pytest.mark.parametrize("method", READERS)
 @settings(max_examples=25)
 @given(texts=st.lists(any_text, min_size=1, max_size=6), prompt=st.sampled_from([None, "", "find: ", "\ud800\0🙂 "]))
 @example(texts=AWKWARD, prompt=None)
