@@ -18,8 +18,7 @@ from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.show.figures.captions import TITLES, captions
 from causal2vec.reporting.show.figures.costs import cost_points, mixed_costs, pareto, remarks
 from causal2vec.reporting.show.figures.draw import FIGURES, draw_plots, write_plots
-from causal2vec.reporting.show.figures.style import Design, looks, styled
-from causal2vec.reporting.show.figures.typeset import drawable, shortened, text_width, wrapped
+from causal2vec.reporting.show.figures.style import Design, drawable, fitted, looks, styled, text_width, wrapped
 
 LLM, SMALL, SHIPPED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2-2-layers", "all-MiniLM-L6-v2"
 HOSTILE = 'a_long$name_with_<tags>&"quotes"\x07😀漢\\frac{1}_'
@@ -259,9 +258,11 @@ def test_text_is_measured_wrapped_and_shortened():
         lines = wrapped(f"one two {'w' * 90} three", 1.5).splitlines()
         assert all(text_width(line) <= 1.5 for line in lines)
         assert "".join(lines).replace(" ", "") == f"onetwo{'w' * 90}three"
-        short = shortened("model-with-a-long-name-v1", 1.0)
+        short = fitted("model-with-a-long-name-v1", 1.0, 1)
         assert text_width(short) <= 1.0 and short.startswith("model") and short.endswith("v1")
-        assert shortened("short", 1.0) == "short"
+        assert fitted("short", 1.0) == "short"
+        assert fitted("causal2vec+place=after_instruction", 1.75) == "causal2vec\n+place=after_instruction"
+        assert fitted("+place=after_instruction", 1.0) == "+place=after_\ninstruction"
         assert drawable("a\x07b\n漢é") == "aU+0007b □é"
 
 

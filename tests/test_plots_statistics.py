@@ -9,9 +9,9 @@ from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from causal2vec.reporting.analysis.evidence import ALL, Evidence
+from causal2vec.reporting.show.figures.comparisons import joined
 from causal2vec.reporting.show.figures.draw import draw_plots
 from causal2vec.reporting.show.figures.heatmap import COLOURS
-from causal2vec.reporting.show.figures.ranks import joined
 from causal2vec.reporting.show.figures.style import OKABE_ITO, styled
 
 ENTRIES = [(method, "llm") for method in METHODS]
@@ -121,7 +121,7 @@ def test_ranks_stand_where_they_belong_and_bars_name_their_members():
     for entry in study.summary.entries:
         assert f"mean rank {study.evidence.standings['llm', entry].mean_rank:.2f}" in found[entry[0]]
     assert "paired permutation test" in remark(figure) and "not Nemenyi's" in remark(figure)
-    names = [text.get_text() for text in figure.axes[0].texts]
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     order = sorted(study.summary.entries, key=lambda e: study.evidence.standings["llm", e].mean_rank)
     assert [name for name in names if name in "abcd"] == [method for method, _ in order]
 
