@@ -212,6 +212,27 @@ def test_pareto_front_keeps_what_nothing_beats():
     assert pareto([(2.0, 5.0), (1.0, 3.0), (3.0, 4.0), (1.0, 2.0), (4.0, 6.0)]) == [1, 0, 4]
 
 
+def test_the_front_goes_on_to_the_edge_and_one_point_is_a_front():
+    with styled():
+        axes = draw_plots(make_study([("causal2vec", "llm"), ("causal2vec-zero_shot", "llm")]))["score_vs_length"].axes[
+            0
+        ]
+    [front] = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert len(front.get_xdata()) == 2 and front.get_xdata()[-1] == axes.get_xlim()[1]
+
+
+def test_causal2vec_is_not_hidden_and_markers_at_one_place_stand_side_by_side():
+    figures = drawn(make_study())
+    for name in ("score_vs_time", "throughput_vs_length", "cost_vs_length"):
+        order = {line.get_gid(): line.get_zorder() for line in figures[name].axes[0].lines if line.get_gid()}
+        own = [place for gid, place in order.items() if gid.startswith("hover:causal2vec: ")]
+        assert min(own) > max(place for gid, place in order.items() if not gid.startswith("hover:causal2vec"))
+    for axes in figures["shorter_faster"].axes:
+        markers = [line for line in axes.lines if line.get_gid()]
+        spots = [tuple(line.get_transform().transform(line.get_xydata()[0]).round()) for line in markers]
+        assert spots and len(spots) == len(set(spots)), "equal savings on equal lengths"
+
+
 def test_twins_without_a_row_cost_what_their_methods_cost():
     summary = make_study(TWINS, bases=(LLM,)).summary
     rows = {("echo", LLM): 3.0, ("encoder_only", SMALL): 5.0, ("encoder_only-zero_shot", SHIPPED): 6.0}

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -34,6 +33,7 @@ from causal2vec.reporting.show.figures.style import (
     GREY,
     HOLLOW,
     INTERVALS,
+    TEXT_SIZE,
     WIDE_NAME,
     Design,
     draw_interval,
@@ -58,6 +58,9 @@ CROWDED = 14
 
 LABEL_WIDTH = 1.3
 """Inches; a longer name stands in the legend."""
+
+TIME, SPEED = "seconds_per_1000_texts", "texts_per_second"
+"""The former is as many milliseconds per text."""
 
 
 def score_vs_time(study: Study, design: Design) -> Figure | None:
@@ -172,44 +175,44 @@ def _place_labels(figure: Figure, axes: Axes, points: list[Point], texts: list[s
 
     Call it after `freeze_layout`, since labels must not move what they label. An empty text has no label.
     """
-    renderer, scale = FigureCanvasAgg(figure).get_renderer(), figure.dpi / 72
+    scale = figure.dpi / 72
     spots = [tuple(map(float, axes.transData.transform(point))) for point in points]
     markers = [Bbox.from_bounds(x, y, 0, 0).padded(4 * scale) for x, y in spots]
     lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines if len(line.get_path()) > 1]
     labels: list[Bbox] = []
-    # Right, left, above, below and between; near spots first.
-    directions = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-    candidates = [(radius, way) for radius in (6, 10, 15, 21, 28, 38, 50) for way in directions]
+    # Near spots first; right, left, above, below and between.
+    ways = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+    places = [(radius, *way) for radius in (6, 10, 15, 21, 28, 38, 50) for way in ways]
     for i in sorted((i for i, text in enumerate(texts) if text), key=lambda i: (-spots[i][1], spots[i][0], texts[i])):
-        # Where a line must be crossed, the text stays readable.
-        halo = [withStroke(linewidth=2, foreground="white")]
-        arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
-        label = axes.annotate(texts[i], points[i], (0, 0), textcoords="offset points", arrowprops=arrow)
-        label.set(ha="center", va="center", path_effects=halo)
-        size = label.get_window_extent(renderer)
+        width, height = 72 * text_width(texts[i]), TEXT_SIZE * 1.2
+        offsets = [(across * (width / 2 + r), up * (height / 2 + r)) for r, across, up in places]
+        half = width * scale / 2, height * scale / 2
+        middles = [(spots[i][0] + x * scale, spots[i][1] + y * scale) for x, y in offsets]
+        boxes = [Bbox([(x - half[0], y - half[1]), (x + half[0], y + half[1])]) for x, y in middles]
         # A text beside another marker would be taken for that one's.
         others = [box.padded(5 * scale) for j, box in enumerate(markers) if j != i]
-
-        def place(radius: float, way: tuple[int, int], size: Bbox = size) -> tuple[float, float]:
-            return way[0] * (size.width / 2 + radius * scale), way[1] * (size.height / 2 + radius * scale)
-
-        def cost(candidate: tuple[float, tuple[int, int]], size: Bbox = size, others: list[Bbox] = others) -> float:
-            box = size.translated(*place(*candidate, size))
-            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0)
-            hidden = box.count_overlaps([*markers, *labels]) + 10 * (not (inside and axes.bbox.containsy(box.y1)))
-            crossed = sum(path.intersects_bbox(box, filled=False) for path in lines)
-            return 4 * hidden + 2 * box.count_overlaps(others) + crossed + candidate[0] / 20
-
-        best = min(candidates, key=cost)
-        x, y = place(*best)
-        label.set_position((x / scale, y / scale))
-        if label.arrow_patch is not None:
-            label.arrow_patch.set_visible(best[0] > 6)
-        labels.append(size.translated(*place(*best)))
-
-
-TIME, SPEED = "seconds_per_1000_texts", "texts_per_second"
-"""The former is as many milliseconds per text."""
+        costs = [
+            4 * box.count_overlaps([*markers, *labels])
+            + 2 * box.count_overlaps(others)
+            + sum(path.intersects_bbox(box, filled=False) for path in lines)
+            + 40 * (not all(axes.bbox.contains(*corner) for corner in box.corners()))
+            + place[0] / 20
+            for place, box in zip(places, boxes, strict=True)
+        ]
+        best = min(range(len(places)), key=costs.__getitem__)
+        labels.append(boxes[best])
+        arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(
+            texts[i],
+            points[i],
+            offsets[best],
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            arrowprops=arrow if places[best][0] > 6 else None,
+            # Where a line must be crossed, the text stays readable.
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
 
 
 def throughput_vs_length(study: Study, design: Design) -> Figure | None:

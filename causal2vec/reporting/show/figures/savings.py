@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from causal2vec.efficiency.names import (
     EMBED,
@@ -211,12 +210,18 @@ def shorter_faster(study: Study, design: Design) -> Figure | None:
         for axis, axes in zip(columns, line, strict=True):
             _draw_savings(axes, key, marks[axis], lines[axis], looks)
             axes.set_xlabel(_AXES[axis])
-            _scale_lengths(axes, sorted({s.x for s in marks[axis]}), axis != "examples")
+            places = [] if axis == "examples" else sorted({s.x for s in marks[axis]})
+            set_scale(axes, "x", places, always=True)
+            if places:
+                axes.set(xlim=(places[0] / 2, places[-1] * 2), xticks=places if len(places) <= 4 else places[::2])
         values = [value for axis in columns for s in marks[axis] if not math.isnan(value := getattr(s, key))]
         line[0].set_ylim(max(_LOWEST, min([0.0, *values])) - 8, 105)
         base = f"{fitted(drawable(panel.title), 1.6)}\n" if panel.title else ""
         line[0].set_ylabel(f"{base}{_NOUNS[key]} (%)")
-        _name_claim(line[0], key)
+        words, place = f"{CLAIMED[key]:g} % {_NOUNS[key]}", line[0].get_yaxis_transform()
+        # Where a line runs behind the words, they stay readable.
+        halo = [withStroke(linewidth=2, foreground="white")]
+        line[0].text(0.02, CLAIMED[key] + 3.5, words, transform=place, path_effects=halo)
         shown = {saving.rival for axis in columns for saving in marks[axis]}
         drawn = [e for e in panel.entries if twin_of(e[0]) in shown]
         samples |= {design.name(e, panel): handle(looks[twin_of(e[0])]) for e in drawn}
@@ -249,28 +254,6 @@ def _draw_savings(axes: Axes, key: str, marks: list[_Saving], lines: list[_Savin
                 about += f" at {saving.x:,.0f} tokens"
                 marker = mark(axes, saving.x, max(value, _LOWEST), look, about, markersize=4)
                 move_aside(axes, marker, number, len(series))
-
-
-def _scale_lengths(axes: Axes, places: list[float], logarithmic: bool) -> None:
-    set_scale(axes, "x", [])
-    if logarithmic and places:
-        axes.set_xscale("log")
-        axes.set_xlim(places[0] / 2, places[-1] * 2)
-        axes.xaxis.set_major_locator(FixedLocator(places if len(places) <= 4 else places[::2]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        set_scale(axes, "x", [])
-
-
-def _name_claim(axes: Axes, key: str) -> None:
-    axes.annotate(
-        f"{CLAIMED[key]:g} % {_NOUNS[key]}",
-        (0.02, CLAIMED[key]),
-        xytext=(0, 2),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        # Where a line runs behind the words, they stay readable.
-        path_effects=[withStroke(linewidth=2, foreground="white")],
-    )
 
 
 _TASK_ROW, _TASK_SIZE, _LEAST = 0.115, 5.5, -110.0
