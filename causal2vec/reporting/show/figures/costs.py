@@ -252,6 +252,8 @@ def _over_lengths(rows: pd.DataFrame, design: Design, column: str, label: str, r
             own, look, order = here[[found == entry for found in pairs(here)]], design.looks[entry], 3 - number / 100
             line = {"color": look.colour, "linestyle": look.line, "linewidth": min(1.8, 0.8 + 0.2 * number)}
             axes.plot(own["length"], own[column], zorder=order, **line)
+            # A white rim tells markers of one grey apart.
+            rim = {} if look.hollow else {"markeredgecolor": "white", "markeredgewidth": 0.6}
             if column == SPEED:
                 ends = [own[SPEED] - own[f"{SPEED}_min"], own[f"{SPEED}_max"] - own[SPEED]]
                 axes.errorbar(
@@ -267,7 +269,7 @@ def _over_lengths(rows: pd.DataFrame, design: Design, column: str, label: str, r
             for length, value in zip(own["length"], own[column], strict=True):
                 unit = "texts per second" if column == SPEED else "ms per text"
                 about = f"{entry_name(entry, drawn)}: {format_number(value, 'sig3')} {unit} of {length:,} tokens"
-                mark(axes, length, value, look, about, markersize=min(8.0, 4.0 + 0.7 * number), zorder=order)
+                mark(axes, length, value, look, about, markersize=min(8.5, 5.0 + 0.7 * number), zorder=order, **rim)
             samples[design.name(entry, panel)] = handle(look, line=True)
         set_scale(axes, "x", lengths, always=True)
         set_scale(axes, "y", here[column].tolist(), always=True)
