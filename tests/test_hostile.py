@@ -15,8 +15,8 @@ from test_report import Page, verdict
 from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.read.visible import inert, one_line, visible
 from causal2vec.reporting.show.claims import claims_table, claims_text, write_claims
+from causal2vec.reporting.show.figures.style import drawable
 from causal2vec.reporting.show.figures.svg import hover, save
-from causal2vec.reporting.show.figures.typeset import drawable
 from causal2vec.reporting.show.render.html import to_page
 from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown, to_tabular
 from causal2vec.reporting.show.report.figures import inline_svg

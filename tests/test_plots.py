@@ -18,8 +18,7 @@ from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.show.figures.captions import TITLES, captions
 from causal2vec.reporting.show.figures.costs import cost_points, mixed_costs, pareto, remarks
 from causal2vec.reporting.show.figures.draw import FIGURES, draw_plots, write_plots
-from causal2vec.reporting.show.figures.style import Design, looks, styled
-from causal2vec.reporting.show.figures.typeset import drawable, shortened, text_width, wrapped
+from causal2vec.reporting.show.figures.style import Design, drawable, fitted, looks, styled, text_width, wrapped
 
 LLM, SMALL, SHIPPED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2-2-layers", "all-MiniLM-L6-v2"
 HOSTILE = 'a_long$name_with_<tags>&"quotes"\x07😀漢\\frac{1}_'
@@ -213,6 +212,27 @@ def test_pareto_front_keeps_what_nothing_beats():
     assert pareto([(2.0, 5.0), (1.0, 3.0), (3.0, 4.0), (1.0, 2.0), (4.0, 6.0)]) == [1, 0, 4]
 
 
+def test_the_front_goes_on_to_the_edge_and_one_point_is_a_front():
+    with styled():
+        axes = draw_plots(make_study([("causal2vec", "llm"), ("causal2vec-zero_shot", "llm")]))["score_vs_length"].axes[
+            0
+        ]
+    [front] = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert len(front.get_xdata()) == 2 and front.get_xdata()[-1] == axes.get_xlim()[1]
+
+
+def test_causal2vec_is_not_hidden_and_markers_at_one_place_stand_side_by_side():
+    figures = drawn(make_study())
+    for name in ("score_vs_time", "throughput_vs_length", "cost_vs_length"):
+        order = {line.get_gid(): line.get_zorder() for line in figures[name].axes[0].lines if line.get_gid()}
+        own = [place for gid, place in order.items() if gid.startswith("hover:causal2vec: ")]
+        assert min(own) > max(place for gid, place in order.items() if not gid.startswith("hover:causal2vec"))
+    for axes in figures["shorter_faster"].axes:
+        markers = [line for line in axes.lines if line.get_gid()]
+        spots = [tuple(line.get_transform().transform(line.get_xydata()[0]).round()) for line in markers]
+        assert spots and len(spots) == len(set(spots)), "equal savings on equal lengths"
+
+
 def test_twins_without_a_row_cost_what_their_methods_cost():
     summary = make_study(TWINS, bases=(LLM,)).summary
     rows = {("echo", LLM): 3.0, ("encoder_only", SMALL): 5.0, ("encoder_only-zero_shot", SHIPPED): 6.0}
@@ -259,9 +279,11 @@ def test_text_is_measured_wrapped_and_shortened():
         lines = wrapped(f"one two {'w' * 90} three", 1.5).splitlines()
         assert all(text_width(line) <= 1.5 for line in lines)
         assert "".join(lines).replace(" ", "") == f"onetwo{'w' * 90}three"
-        short = shortened("model-with-a-long-name-v1", 1.0)
+        short = fitted("model-with-a-long-name-v1", 1.0, 1)
         assert text_width(short) <= 1.0 and short.startswith("model") and short.endswith("v1")
-        assert shortened("short", 1.0) == "short"
+        assert fitted("short", 1.0) == "short"
+        assert fitted("causal2vec+place=after_instruction", 1.75) == "causal2vec\n+place=after_instruction"
+        assert fitted("+place=after_instruction", 1.0) == "+place=after_\ninstruction"
         assert drawable("a\x07b\n漢é") == "aU+0007b □é"
 
 

@@ -9,9 +9,9 @@ from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from causal2vec.reporting.analysis.evidence import ALL, Evidence
+from causal2vec.reporting.show.figures.comparisons import joined
 from causal2vec.reporting.show.figures.draw import draw_plots
 from causal2vec.reporting.show.figures.heatmap import COLOURS
-from causal2vec.reporting.show.figures.ranks import joined
 from causal2vec.reporting.show.figures.style import OKABE_ITO, styled
 
 ENTRIES = [(method, "llm") for method in METHODS]
@@ -121,7 +121,7 @@ def test_ranks_stand_where_they_belong_and_bars_name_their_members():
     for entry in study.summary.entries:
         assert f"mean rank {study.evidence.standings['llm', entry].mean_rank:.2f}" in found[entry[0]]
     assert "paired permutation test" in remark(figure) and "not Nemenyi's" in remark(figure)
-    names = [text.get_text() for text in figure.axes[0].texts]
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     order = sorted(study.summary.entries, key=lambda e: study.evidence.standings["llm", e].mean_rank)
     assert [name for name in names if name in "abcd"] == [method for method, _ in order]
 
@@ -229,3 +229,21 @@ def test_ablations_without_the_default_or_a_variant_are_not_drawn():
 def test_colours_are_those_made_for_colour_blind_readers():
     published = {"#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#000000"}
     assert published <= set(OKABE_ITO)
+
+
+def test_an_outlier_stands_beside_the_axis_with_its_number():
+    study = make_study()
+    pair = (ENTRIES[2], ENTRIES[0], ("type", "STS"))
+    usual = figure_of(study, "forest")
+    study.evidence.differences[pair] = make_difference(-0.9, 0.012)
+    figure = figure_of(study, "forest")
+    (left, right), texts = figure.axes[0].get_xlim(), [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["← -90.0"] and left > -50 and not usual.axes[0].texts
+    (text,) = [text for text in marks(figure) if text.startswith("echo minus causal2vec, STS: -90.0")]
+    assert left < marks(figure)[text].get_xdata()[0] < left + (right - left) / 10
+    assert "at an edge" in remark(figure) and "at an edge" not in remark(usual)
+
+
+def test_all_ranks_stand_on_one_scale():
+    figure = figure_of(make_study(), "ranks")
+    assert len(figure.axes) == 2 and len({axes.get_xlim() for axes in figure.axes}) == 1

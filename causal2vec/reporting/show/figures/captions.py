@@ -46,7 +46,7 @@ _CAPTIONS = {
     "tasks and per type of task, with paired 95 % intervals over test items. Filled markers differ significantly; an "
     "interval that holds zero leaves open which of the two is better.",
     "ranks": "Mean rank of each method over all tasks, 1 being best; trained and untrained methods are ranked apart. "
-    "A bar joins the methods under its dots: no two of them differ significantly on average by the paired permutation "
+    "A bar joins the methods beside its dots: no two of them differ significantly on average by the paired permutation "
     "test (not Nemenyi's, which such plots often use), each pair tested on its own.",
     "heatmap": "The score of every method on every task; the best of each group of columns is bold. Colour is the "
     "difference to the mean of that group on the task, so a column of one colour is a method that is better, or "

@@ -1,37 +1,50 @@
-"""How figures look: one look for each method, text that fits, a legend and a stamp below."""
+"""How figures look: one look for each method, text that fits, and the marks that all figures are made of."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, cast
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from causal2vec.reporting.analysis.compare import Panel, compare, short_name
-from causal2vec.reporting.analysis.evidence import Estimate
+from causal2vec.reporting.analysis.evidence import Difference, Estimate
 from causal2vec.reporting.analysis.summary import Entry, is_untrained, sort_entries, twin_of
-from causal2vec.reporting.show.figures.typeset import (
-    LINE_HEIGHT,
-    STAMP_SIZE,
-    TEXT_SIZE,
-    drawable,
-    line_height,
-    shortened,
-    text_width,
-    wrapped,
-)
+from causal2vec.reporting.read.schema import UNTRAINED_SUFFIX
+from causal2vec.reporting.read.visible import one_line
+from causal2vec.reporting.show.figures.svg import hover
 
-WIDTH = 3.5
-"""Inches; one column of a two-column page, so that an 8 pt font is 8 pt in print."""
+WIDTH, FULL_WIDTH = 3.5, 7.0
+"""Inches; one column of a two-column page, so that an 8 pt font is 8 pt in print, and both columns."""
+
+MARGIN = 0.05
+"""Inches of paper beside text that spans the figure."""
+
+ROW_NAME, WIDE_NAME = 1.3, 1.75
+INDENT = ROW_NAME + 0.4
+"""Inches for the name of a row, at most, and where rows are methods with their bases; for the former with its ticks."""
+
+TEXT_SIZE, STAMP_SIZE = 8.0, 6.5
+"""Points."""
+
+LINE_HEIGHT = 1.28
+"""From one line of text to the next, in sizes of the font."""
 
 OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "<", ">")
@@ -46,23 +59,20 @@ LINES: tuple[Any, ...] = (
     (0, (3, 1)),
 )
 
-FULL_WIDTH = 7.0
-"""Inches; both columns, for what does not fit in one."""
-
-MARGIN = 0.05
-"""Inches of paper beside text that spans the figure."""
-
+FILLED = "filled: trained"
+HOLLOW = f"hollow: untrained ({UNTRAINED_SUFFIX})"
 INTERVALS = "bars: 95 % interval over test items"
 
-_ROW_NAME = 1.3
-INDENT = _ROW_NAME + 0.4
-"""Inches for the name of a row, at most, and with its number of tasks."""
+GREY, DARK = "#777777", "#444444"
+
+KNOWN = ("causal2vec", "last_token", "echo", "bidirectional", "encoder_only")
+"""The suite's own methods look the same in every figure, whichever of them it shows."""
 
 _HANDLE = 2.6
 """How long a legend's sample is, in sizes of the font."""
 
-KNOWN = ("causal2vec", "last_token", "echo", "bidirectional", "encoder_only")
-"""The suite's own methods look the same in every figure, whichever of them it shows."""
+_BREAKS = (r"(?<=\s)|(?<=\S)(?=\+)", r"(?<=[_=,/-])", r"")
+"""Where a line of text may end: between words and settings; if need be within names, or anywhere."""
 
 _RC: dict[Any, Any] = {
     "font.size": TEXT_SIZE,
@@ -168,6 +178,64 @@ def styled() -> Iterator[None]:
         yield
 
 
+# Text.
+
+
+def drawable(text: str) -> str:
+    """``text`` on one line, with a box for each character that the font lacks."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if font.get_char_index(ord(c)) else "□" for c in one_line(text))
+
+
+@cache
+def text_width(text: str, size: float = TEXT_SIZE) -> float:
+    """Width of one line in inches, in the default font at ``size`` points."""
+    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), False)
+    return float(width) / 72
+
+
+def line_height(size: float = TEXT_SIZE) -> float:
+    """Inches from one line to the next."""
+    return size * LINE_HEIGHT / 72
+
+
+def wrapped(text: str, width: float, size: float = TEXT_SIZE) -> str:
+    """``text`` in lines no wider than ``width`` inches, broken within a name only where it is wider than a line."""
+    return "\n".join(stripped for line in _lines(text, width, size, _BREAKS) if (stripped := line.strip()))
+
+
+def _lines(text: str, width: float, size: float, breaks: tuple[str, ...]) -> list[str]:
+    lines = [""]
+    for piece in re.split(breaks[0], text):
+        if text_width((lines[-1] + piece).rstrip(), size) <= width:
+            lines[-1] += piece
+        elif len(breaks) > 1 and text_width(piece.rstrip(), size) > width:
+            lines += _lines(piece, width, size, breaks[1:])
+        else:
+            lines.append(piece)
+    return lines
+
+
+def fitted(text: str, width: float, lines: int = 2) -> str:
+    """``text`` in at most so many lines; one that is too long has an ellipsis in its middle, as ends tell most."""
+
+    def without(dropped: int) -> str:
+        head = (len(text) - dropped + 1) // 2
+        return wrapped(f"{text[:head]}…{text[head + dropped :]}" if dropped else text, width)
+
+    return without(bisect_left(range(len(text)), True, key=lambda dropped: without(dropped).count("\n") < lines))
+
+
+def score_text(score: float, estimate: Estimate | None) -> str:
+    """A score (0 to 1) times 100, with its interval if there is one."""
+    if estimate is None or math.isnan(estimate.low):
+        return f"{100 * score:.1f}"
+    return f"{100 * score:.1f} (95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+# A figure: its panels, and what stands below them.
+
+
 def new_figure(
     panels: list[Panel], heights: float | list[float], width: float = WIDTH, indent: float = 0.6
 ) -> tuple[Figure, list[Axes]]:
@@ -177,7 +245,7 @@ def new_figure(
     grid = [row[0] for row in figure.subplots(len(panels), 1, squeeze=False, height_ratios=tall)]
     for panel, axes in zip(panels, grid, strict=True):
         if panel.title:
-            axes.set_title(shortened(drawable(panel.title), width - indent - 2 * MARGIN), loc="left")
+            axes.set_title(fitted(drawable(panel.title), width - indent - 2 * MARGIN), loc="left")
     return figure, grid
 
 
@@ -186,11 +254,11 @@ def handle(look: Look, *, line: bool = False) -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=look.line if line else "none", **look.marker_style())
 
 
-def finish(figure: Figure, samples: dict[str, Line2D], remarks: list[str], stamp: str) -> None:
+def finish(figure: Figure, samples: dict[str, Line2D], remarks: Iterable[str], stamp: str) -> None:
     """Below the panels: remarks, the legend, and last the stamp in small print; the figure grows by what they need."""
     width, panels = figure.get_figwidth() - 2 * MARGIN, figure.get_figheight()
     small = wrapped(drawable(stamp), width, STAMP_SIZE)
-    title = "\n".join(wrapped(drawable(remark), width) for remark in remarks if remark)
+    title = wrapped(drawable("; ".join(filter(None, remarks))), width)
     foot = MARGIN + len(small.splitlines()) * line_height(STAMP_SIZE) + (MARGIN if small else 0.0)
     legend = _legend(figure, samples, title) if samples or title else None
     rise = foot if legend is None else foot + legend.get_window_extent().height / figure.dpi + MARGIN
@@ -205,12 +273,16 @@ def finish(figure: Figure, samples: dict[str, Line2D], remarks: list[str], stamp
 
 
 def _legend(figure: Figure, samples: dict[str, Line2D], title: str) -> Legend:
-    labels, columns = _columns(list(samples), figure.get_figwidth() - 2 * MARGIN)
+    sample, width = (_HANDLE + 1.5) * TEXT_SIZE / 72, figure.get_figwidth() - 2 * MARGIN
+    # Matplotlib drops labels that start with an underscore; a space in front keeps them. A base has its own line.
+    names = [f" {text}" if text.startswith("_") else text.replace(" (", "\n(") for text in map(drawable, samples)]
+    labels = ["\n".join(wrapped(line, width - sample) or line for line in name.split("\n")) for name in names]
+    longest = max((text_width(line) for label in labels for line in label.split("\n")), default=0.0)
     legend = figure.legend(
         list(samples.values()),
         labels,
         loc="lower left",
-        ncols=columns,
+        ncols=max(1, min(4, len(labels), int((width + TEXT_SIZE / 72) / (longest + sample)))),
         handlelength=_HANDLE,
         handletextpad=0.5,
         columnspacing=1.0,
@@ -220,52 +292,64 @@ def _legend(figure: Figure, samples: dict[str, Line2D], title: str) -> Legend:
         title_fontsize=TEXT_SIZE,
         alignment="left",
     )
-    legend.get_title().set_color("#444444")
-    legend.get_title().set_linespacing(LINE_HEIGHT)
+    legend.get_title().set(color=DARK, linespacing=LINE_HEIGHT)
     legend.set_in_layout(False)
     return legend
 
 
-def _columns(names: list[str], width: float) -> tuple[list[str], int]:
-    """The legend's labels, broken where they must be, and how many fit side by side."""
-    # Matplotlib drops labels that start with an underscore; a space in front keeps them.
-    labels = [f" {text}" if text.startswith("_") else text for text in map(drawable, names)]
-    room = width - (_HANDLE + 1) * TEXT_SIZE / 72
-
-    def fitting(texts: list[str]) -> int:
-        longest = max((text_width(line) for text in texts for line in text.splitlines()), default=0.0)
-        each = longest + (_HANDLE + 1.5) * TEXT_SIZE / 72
-        return max(1, min(4, len(texts), int((width + TEXT_SIZE / 72) / each)))
-
-    # A base moves to a line of its own where that lets more columns stand side by side.
-    broken = [text.replace(" (", "\n(") for text in labels]
-    if fitting(broken) > fitting(labels):
-        return broken, fitting(broken)
-    return [text if text_width(text) <= room else wrapped(text, room) for text in labels], fitting(labels)
+# Marks and axes.
 
 
-def label_rows(axes: Axes, labels: dict[str, int]) -> None:
-    """Rows from top to bottom, named by ``labels`` (name -> how many tasks); plain numbers along them."""
-    names = [f"{shortened(drawable(name), _ROW_NAME)} ({count})" for name, count in labels.items()]
-    axes.set_yticks(range(len(names)), names)
+def mark(axes: Axes, x: float, y: float, look: Look, about: str, **style: Any) -> Line2D:
+    """One marker, which tells ``about`` on hover."""
+    options: dict[str, Any] = {"linestyle": "none", "zorder": 3} | look.marker_style() | style
+    [line] = axes.plot([x], [y], gid=hover(about), **options)
+    return line
+
+
+def draw_interval(
+    axes: Axes, look: Look, found: Estimate | Difference | None, at: float, *, vertical: bool = False
+) -> bool:
+    """A thin bar from one end of an interval to the other, times 100; whether the interval is known."""
+    if found is None or math.isnan(found.low):
+        return False
+    ends, there = [100 * found.low, 100 * found.high], [at, at]
+    # Caps, because bars of one colour may lie on each other.
+    style: dict[str, Any] = {"marker": "_" if vertical else "|", "markersize": 3.5, "markeredgewidth": 0.9}
+    axes.plot(*((there, ends) if vertical else (ends, there)), color=look.colour, linewidth=0.9, zorder=2, **style)
+    return True
+
+
+def write_beside(axes: Axes, text: str, x: float, y: float, side: int = 1, **style: Any) -> None:
+    """Text on the right of a mark, or on its left where ``side`` is -1."""
+    place: dict[str, Any] = {"textcoords": "offset points", "va": "center_baseline"}
+    axes.annotate(text, (x, y), (7 * side, 0), ha="left" if side > 0 else "right", **place, **style)
+
+
+def move_aside(axes: Axes, artist: Artist, number: int, count: int) -> None:
+    """Shift the ``number``-th of ``count`` marks sideways on the page, so that none hides another; its data stay."""
+    inches = (number - (count - 1) / 2) * min(3.5, 28 / count) / 72
+    artist.set_transform(artist.get_transform() + ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans))
+
+
+def label_rows(axes: Axes, names: list[str], width: float = ROW_NAME) -> None:
+    """Rows from top to bottom with their names, in two lines where need be; plain numbers along them."""
+    axes.set_yticks(range(len(names)), [fitted(drawable(name), width) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     set_scale(axes, "x", [])
 
 
-def draw_interval(axes: Axes, look: Look, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """A thin bar from one end of an interval to the other; nothing where the ends are not known."""
-    if not any(map(math.isnan, (*x, *y))):
-        # Caps, because bars of one colour may lie on each other.
-        cap = "|" if y[0] == y[1] else "_"
-        axes.plot(x, y, color=look.colour, linewidth=0.9, marker=cap, markersize=3.5, markeredgewidth=0.9, zorder=2)
+def label_groups(axes: Axes, tasks: dict[str, int]) -> None:
+    """Rows of several markers each, every second one shaded, named with the number of their tasks."""
+    label_rows(axes, [f"{name} ({count})" for name, count in tasks.items()])
+    for number in range(1, len(tasks), 2):
+        axes.axhspan(number - 0.5, number + 0.5, color="#F3F3F3", zorder=0)
 
 
-def score_text(score: float, estimate: Estimate | None) -> str:
-    """A score (0 to 1) times 100, with its interval if there is one."""
-    if estimate is None or math.isnan(estimate.low):
-        return f"{100 * score:.1f}"
-    return f"{100 * score:.1f} (95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+def within_row(row: int, place: int, count: int) -> float:
+    """Where the ``place``-th of ``count`` markers of a row stands."""
+    return row + 0.86 * ((place + 0.5) / count - 0.5)
 
 
 def set_scale(axes: Axes, which: Literal["x", "y"], values: list[float], *, always: bool = False) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from causal2vec.reporting.read.visible import one_line
-from causal2vec.reporting.show.figures.labels import freeze_layout
 from causal2vec.runtime.files import atomic_file
 
 _HOVER = "hover:"
@@ -24,6 +23,16 @@ _SVG = f"{{{_NAMESPACES['']}}}"
 def hover(text: str) -> str:
     """A group id for an artist (``gid=hover(...)``) that `save` turns into the text shown on hover."""
     return _HOVER + one_line(text)  # which holds nothing that XML could not
+
+
+def freeze_layout(figure: Figure) -> None:
+    """Arrange the figure's parts now and never again, so that places on the screen are final."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        # The solver's last digits differ from run to run, and an SVG's identifiers depend on them.
+        left, bottom, width, height = (round(value, 6) for value in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def save(figure: Figure, folder: Path, name: str, title: str, description: str) -> list[Path]:
