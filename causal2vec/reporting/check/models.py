@@ -10,7 +10,7 @@ from causal2vec.errors import UserError
 from causal2vec.models.trust import content_revision
 from causal2vec.reporting.check.cells import first_difference
 from causal2vec.reporting.check.findings import AGAIN, Findings
-from causal2vec.reporting.read.gather import collect_training
+from causal2vec.reporting.read.scores import collect_training
 from causal2vec.runtime.files import read_json, sha256_file, sha256_json
 
 _IDENTITY = ("config", "order", "versions", "dtype", "pairs", "sources", "models", "scores_sha256")

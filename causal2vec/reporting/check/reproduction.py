@@ -14,9 +14,8 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.read.records import IDENTITY, RECORDS, read_records
 from causal2vec.reporting.read.schema import SCORE_KEY
-from causal2vec.reporting.read.scores import read_scores
+from causal2vec.reporting.read.scores import IDENTITY, RECORDS, read_records, read_scores
 from causal2vec.reporting.read.visible import one_line
 from causal2vec.runtime.files import read_json
 

@@ -16,9 +16,8 @@ from causal2vec.evaluation.items import TOLERANCE
 from causal2vec.reporting.check.cells import csv_rows, differing_rows
 from causal2vec.reporting.check.findings import Findings
 from causal2vec.reporting.check.items import Run, Scores, close, item_scores
-from causal2vec.reporting.read.records import RECORDS
 from causal2vec.reporting.read.schema import SCORE_KEY
-from causal2vec.reporting.read.scores import filed_scores, frame_of, read_scores, scores_csv
+from causal2vec.reporting.read.scores import RECORDS, filed_scores, frame_of, read_scores, scores_csv
 
 EVALUATE = "evaluate this model again and gather the scores"
 
