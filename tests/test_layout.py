@@ -8,7 +8,7 @@ from test_tables import build, named, shown
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.read.benchmarks import benchmark_part, load_benchmarks, main_score, task_types, types_of
-from causal2vec.reporting.read.imported import External, ExternalModel
+from causal2vec.reporting.read.others import External, ExternalModel
 from causal2vec.reporting.show.tables.foreign import ForeignRow, published
 from causal2vec.reporting.show.tables.grid import GAP
 from causal2vec.reporting.show.tables.layout import load_layout

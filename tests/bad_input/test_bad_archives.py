@@ -278,15 +278,12 @@ CASES = [
     Case(
         "packages: no list",
         lambda f: load_packages(write(f / "p.yaml", "a: 3")),
-        ("{path}/p.yaml does not describe data packages (TypeError(\"'int' object is not iterable\")); restore it"),
+        "{path}/p.yaml: a: …mapping, but is 3; restore it",
     ),
     Case(
         "packages: another format",
-        lambda f: load_packages(write(f / "p.yaml", "a: {format: egg}")),
-        (
-            "{path}/p.yaml does not describe data packages (ValueError(\"format of a is 'egg', not "
-            "'wheel' or 'sdist'\")); restore it"
-        ),
+        lambda f: load_packages(write(f / "p.yaml", f"a: {{requirement: a==1, sha256: {'0' * 64}, format: egg}}")),
+        "{path}/p.yaml: a.format: …'wheel' or 'sdist', but is 'egg'; restore it",
     ),
 ]
 

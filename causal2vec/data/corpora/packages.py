@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
 from causal2vec.data.corpora.archives import unpack
 from causal2vec.data.corpora.indexes import download_archive
-from causal2vec.errors import UserError
-from causal2vec.runtime.files import atomic_folder, read_json, sha256_file, write_json
+from causal2vec.errors import checked
+from causal2vec.runtime.files import atomic_folder, read_json, read_yaml, sha256_file, write_json
 
 PACKAGES_FILE = Path(__file__).with_name("packages.yaml")
 MANIFEST = "package.json"
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(BaseModel):
     """One data package as `packages.yaml` describes it."""
 
-    name: str
-    requirement: str
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requirement: Annotated[str, Field(pattern=r"^\S+==\S+$")]
     """Exact requirement, ``name==version``."""
-    sha256: str
-    """SHA-256 of the archive, 64 hex digits."""
-    wheel: bool
-    """True for a wheel, False for a source archive."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the archive."""
+    format: Literal["wheel", "sdist"]
     files: tuple[str, ...]
     """`fnmatch` patterns of the members to unpack."""
     licence: str
@@ -37,6 +36,11 @@ class Package:
     platform: str | None = None
     """Wheel tag ``python-abi-platform`` where the wheel is built per platform."""
 
+    @property
+    def wheel(self) -> bool:
+        """True for a wheel, False for a source archive."""
+        return self.format == "wheel"
+
 
 def load_packages(path: Path = PACKAGES_FILE) -> dict[str, Package]:
     """The data packages by name, in the order of the file.
@@ -44,21 +48,7 @@ def load_packages(path: Path = PACKAGES_FILE) -> dict[str, Package]:
     Raises:
         UserError: The file is not the YAML mapping that it should be.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {name: _package(name, dict(entry)) for name, entry in entries.items()}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{path} does not describe data packages ({error!r}); restore it") from error
-
-
-def _package(name: str, entry: dict[str, object]) -> Package:
-    kind = entry.pop("format")
-    if kind not in ("wheel", "sdist"):
-        raise ValueError(f"format of {name} is {kind!r}, not 'wheel' or 'sdist'")
-    files = entry.pop("files")
-    if not isinstance(files, list):
-        raise TypeError(f"files of {name} is no list")
-    return Package(name=name, wheel=kind == "wheel", files=tuple(files), **entry)  # type: ignore[arg-type]
+    return checked(dict[str, Package], read_yaml(path, "restore it"), path, "restore it")  # type: ignore[no-any-return]
 
 
 def fetch_package(

@@ -21,7 +21,7 @@ from causal2vec.reporting.analysis.compare import check_bases
 from causal2vec.reporting.analysis.conditions import plain_rows
 from causal2vec.reporting.analysis.evidence import Evidence, read_evidence
 from causal2vec.reporting.analysis.summary import Entry, Summary, summarise
-from causal2vec.reporting.read.imported import External, evaluated, kept_external, read_external
+from causal2vec.reporting.read.others import External, evaluated, kept_external, read_external
 from causal2vec.reporting.read.schema import (
     LAW_COLUMNS,
     LAW_KEY,
