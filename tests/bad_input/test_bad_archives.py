@@ -282,7 +282,7 @@ CASES = [
     ),
     Case(
         "packages: another format",
-        lambda f: load_packages(write(f / "p.yaml", f"a: {{requirement: a==1, sha256: {'0' * 64}, format: egg}}")),
+        lambda f: load_packages(write(f / "p.yaml", f"a: {{requirement: a==1, sha256: {'a' * 64}, format: egg}}")),
         "{path}/p.yaml: a.format: …'wheel' or 'sdist', but is 'egg'; restore it",
     ),
 ]
