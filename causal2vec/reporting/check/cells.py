@@ -34,7 +34,7 @@ def first_difference(name: str, stored: bytes, made: bytes, tolerance: float = 0
     try:
         ours, theirs = stored.decode("utf-8"), made.decode("utf-8")
         if ending == ".json":
-            places = flat_differences(json.loads(ours), json.loads(theirs))
+            places = _differences(json.loads(ours), json.loads(theirs))
             found = (f"{_quoted(key)} is {_as_json(a)} but should be {_as_json(b)}" for key, a, b in places)
             return _first(found) or "is written in another form"
     except UnicodeDecodeError as error:
@@ -108,31 +108,32 @@ def _differing_lines(stored: str, made: str, cells: str | None) -> Iterator[str]
         yield f"{place} is {_around(ours, theirs)} but should be {_around(theirs, ours)}"
 
 
-ABSENT = object()
+_ABSENT = object()
 """Stands for a value that one of two lacks."""
 
 
-def flat_differences(ours: Any, theirs: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two values of JSON differ: the place, with dots and numbers from 1, and both values or `ABSENT`."""
+def _differences(ours: Any, theirs: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two values of JSON differ: the place, with dots and numbers from 1, and both values or `_ABSENT`."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*theirs, *(key for key in ours if key not in theirs)]:
             inner = f"{place}.{key}" if place else str(key)
-            yield from flat_differences(ours.get(key, ABSENT), theirs.get(key, ABSENT), inner)
+            yield from _differences(ours.get(key, _ABSENT), theirs.get(key, _ABSENT), inner)
     elif isinstance(ours, list) and isinstance(theirs, list):
-        for number, pair in enumerate(zip_longest(ours, theirs, fillvalue=ABSENT), start=1):
-            yield from flat_differences(*pair, f"{place}[{number}]")
+        for number, pair in enumerate(zip_longest(ours, theirs, fillvalue=_ABSENT), start=1):
+            yield from _differences(*pair, f"{place}[{number}]")
     elif ours != theirs:
         yield place, ours, theirs
 
 
 def _as_json(value: Any) -> str:
-    return _quoted(None if value is ABSENT else json.dumps(value, ensure_ascii=False))
+    return _quoted(None if value is _ABSENT else json.dumps(value, ensure_ascii=False))
 
 
 def _first(places: Iterable[str]) -> str | None:
     """The first place, and how many more there are."""
-    first, *more = [*places] or [None]
-    return f"{first} (and {len(more):,} more)" if more else first
+    found = list(places)
+    more = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+    return f"{found[0]}{more}" if found else None
 
 
 def _around(text: str | None, other: str | None) -> str:

@@ -123,8 +123,9 @@ def _published(path: Path) -> pd.DataFrame:
 def _row(group: pd.DataFrame, types: Types | None) -> PublishedRow:
     first = group.iloc[0]
     singles, own = group[group["benchmark"] == ANY], group[group["benchmark"] != ANY]
-    # What was printed for the benchmark goes before all else.
-    values = {row.name: row.score for part in (singles, own) for row in part[["name", "score"]].itertuples(index=False)}
+    # The own ones last, so that what was printed for the benchmark goes before all else.
+    values: dict[str, float] = dict(zip(singles["name"], singles["score"], strict=True))
+    values.update(zip(own["name"], own["score"], strict=True))
     return PublishedRow(
         method=first["method"],
         base=first["base"],
