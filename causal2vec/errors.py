@@ -165,23 +165,46 @@ _PATTERNS = {
 """What is meant by a pattern, in words."""
 
 
-def fault_sentence(fault: Any, key: str, known: list[str]) -> str:
-    """One fault of pydantic's as 'key: what is wrong', with the nearest ``known`` key for a typing slip."""
+def fault_sentence(fault: Any, key: str, known: Sequence[str] = (), remedy: str = "") -> str:
+    """One fault of pydantic's as 'key: what is wrong; what to do'.
+
+    Args:
+        fault: One of ``ValidationError.errors()``.
+        key: Where it is.
+        known: The keys that are valid there, to propose the nearest one for a typing slip.
+        remedy: What to do, where that is not to correct the key by hand.
+    """
     key = key if key.isprintable() else ascii(key)[1:-1]
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{hint(str(fault['loc'][-1]), known)}; remove it or correct its name"
+        return f"unknown key '{key}'{hint(str(fault['loc'][-1]), list(known))}; remove it or correct its name"
     if fault["type"] == "missing":
-        return f"key '{key}' is missing; add it"
-    if fault["type"] == "value_error":  # our own words, which say what to do
-        message = fault["msg"].removeprefix("Value error, ")
+        return f"key '{key}' is missing; {remedy or 'add it'}"
+    if fault["type"] == "value_error":  # our own words, which say what to do where no remedy is given
+        message = fault["msg"].removeprefix("Value error, ") + (f"; {remedy}" if remedy else "")
         return f"{key}: {message}" if key else message
     if fault["type"] == "string_pattern_mismatch" and (meant := _PATTERNS.get(fault["ctx"]["pattern"])):
-        return f"{key}: {_shown(fault['input'])} is no {meant}; correct it"
+        return f"{key}: {_shown(fault['input'])} is no {meant}; {remedy or 'correct it'}"
     if fault["type"] in ("dict_type", "model_type", "model_attributes_type"):
         message = "Input should be a mapping"
     else:
         message = fault["msg"].partition(" after validation")[0]
-    return f"{key or 'the whole'}: {message}, but is {_shown(fault['input'])}; correct it"
+    return f"{key or 'the whole'}: {message}, but is {_shown(fault['input'])}; {remedy or 'correct it'}"
+
+
+def checked(kind: Any, value: Any, where: object, remedy: str) -> Any:
+    """A value from a file as a type of pydantic's, or as a ``TypeAdapter`` makes it.
+
+    Raises:
+        UserError: Its first fault: ``where`` and under which key, what is wrong, and the ``remedy``.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return (kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)).validate_python(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise UserError(f"{where}: {fault_sentence(fault, key, remedy=remedy)}") from error
 
 
 def _shown(value: Any) -> str:

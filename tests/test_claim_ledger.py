@@ -18,7 +18,7 @@ from causal2vec.reporting.analysis.claims.schema import BEST_RIVAL, Comparison, 
 from causal2vec.reporting.analysis.statistics.compute import compute_statistics
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.read.benchmarks import load_benchmarks, task_types
-from causal2vec.reporting.read.published import PUBLISHED_FILE
+from causal2vec.reporting.read.others import PUBLISHED_FILE
 from causal2vec.reporting.read.types import AVERAGE
 from causal2vec.reporting.show.claims import NOT_RUN_TITLE, claims_table, write_claims
 

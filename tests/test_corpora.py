@@ -112,7 +112,7 @@ def test_packages_file_is_complete() -> None:
 def test_packages_file_errors(tmp_path: Path) -> None:
     path = tmp_path / "packages.yaml"
     path.write_text("name: {format: egg, files: [x]}")
-    with pytest.raises(UserError, match="does not describe data packages"):
+    with pytest.raises(UserError, match=r"packages\.yaml: .*name\.requirement.*; restore it"):
         packages.load_packages(path)
 
 

@@ -216,7 +216,7 @@ def test_conditions_are_told_apart_and_checked(tmp_path):
     with pytest.raises(UserError, match="same method, base, setting, prompt_tokens, reuse, text_tokens"):
         read_efficiency(write_frame(twice, tmp_path / "twice.csv"))
     for column, value in (("setting", "none"), ("reuse", "maybe"), ("text_tokens", "task:")):
-        with pytest.raises(UserError, match=f"column '{column}'"):
+        with pytest.raises(UserError, match=f"line 2: {column}: "):
             read_efficiency(write_frame(conditions().assign(**{column: value}), tmp_path / "wrong.csv"))
 
 

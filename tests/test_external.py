@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 
 import pandas as pd
 import pytest
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.read import foreign as external_files
+from causal2vec.reporting.read import others as external_files
 from causal2vec.reporting.read.benchmarks import load_benchmarks, types_of
-from causal2vec.reporting.read.imported import (
+from causal2vec.reporting.read.others import (
     CQADUPSTACK,
     CQADUPSTACK_PARTS,
     Evaluated,
@@ -27,13 +29,14 @@ from causal2vec.reporting.read.imported import (
 MODEL = "intfloat__e5-base-v2"
 
 
-def result(*parts, version="2.26.24", revision="data-1", task="T", **more):
+def result(*parts, version="2.26.24", revision="data-1", task="STS12", **more):
     """A result file as mteb writes it; each part is (split, subset, main score)."""
     scores: dict = {}
     for split, subset, score in parts:
         entry = {"hf_subset": subset, "languages": ["eng-Latn"], "main_score": score, "accuracy": 0.9}
         scores.setdefault(split, []).append(entry)
-    return {"dataset_revision": revision, "task_name": task, "mteb_version": version, "scores": scores, **more}
+    fixed = {"dataset_revision": revision, "task_name": task, "mteb_version": version, "evaluation_time": 1.5}
+    return {**fixed, "scores": scores, **more}
 
 
 def put(root, path, content):
@@ -83,6 +86,18 @@ def test_what_mteb_itself_writes_is_read(tmp_path):
     assert model.scores == {"STS17": 0.812346}
 
 
+def test_files_from_before_mteb_1_11_are_read_too_and_nothing_loads_torch(tmp_path):
+    old = {"mteb_dataset_name": "STS17", "mteb_version": "1.1.1", "dataset_revision": "r"}
+    put(tmp_path, "m/r/STS17.json", {**old, "test": {"en-en": {"cos_sim": {"spearman": 0.8}}, "evaluation_time": 3.0}})
+    code = (
+        "import sys; from pathlib import Path; from causal2vec.reporting.read.others import read_external;"
+        "(model,) = read_external(Path(sys.argv[1])).models; assert 'torch' not in sys.modules;"
+        "print(model.scores, *model.notes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'STS17': 0.8} Evaluated with mteb 1.1.1.\n"
+
+
 def test_a_score_is_the_mean_of_the_parts_that_the_study_has(tmp_path):
     put(tmp_path, "m/r/T.json", result(("test", "en", 0.2), ("test", "de", 0.6), ("dev", "en", 0.9)))
     parts = ours(T=[("test", "en"), ("test", "de")])
@@ -117,7 +132,7 @@ def test_the_revision_with_most_wanted_tasks_is_taken_and_named(tmp_path):
 
 def test_other_versions_and_other_data_are_kept_but_noted(tmp_path):
     put(tmp_path, "m/r/A.json", result(("test", "default", 0.5), version="1.2.3", revision="data-0"))
-    put(tmp_path, "m/r/B.json", result(("test", "default", 0.5), version={"x": 1}, revision=["data"]))
+    put(tmp_path, "m/r/B.json", result(("test", "default", 0.5), version="x" * 50, revision="data"))
     put(tmp_path, "m/r/C.json", result(("test", "default", 0.5), version="1.2.3"))
     rows = [[t, "test", "default", "data-1", "2.26.24"] for t in "ABC"]
     known = evaluated(pd.DataFrame(rows, columns=["task", "split", "subset", "data_revision", "mteb_version"]))
@@ -148,21 +163,26 @@ def test_authors_own_reports_on_0_to_100_are_brought_to_our_scale_and_noted(tmp_
 @pytest.mark.parametrize(
     ("files", "scores", "note"),
     [
-        ({"A": 0.9, "B": 70.1, "unwanted": 65.0}, {"A": 0.009, "B": 0.701}, "Doubtful, as not above 1 before that: A."),
-        ({"A": 0.9, "unwanted": 65.0}, {"A": 0.009}, "Doubtful, as not above 1 before that: A."),
-        ({"A": 0.9}, {"A": 0.9}, "Taken to be on 0 to 1, from so few files doubtful."),
-        ({"A": 0.9, "B": 0.8, "unwanted": 0.7}, {"A": 0.9, "B": 0.8}, None),
-        ({"A": 0.9, "B": 61.5, "unwanted": 0.7}, {"A": 0.9}, None),
+        (
+            {"STS12": 0.9, "STS13": 70.1, "NQ": 65.0},
+            {"STS12": 0.009, "STS13": 0.701},
+            "not above 1 before that: STS12.",
+        ),
+        ({"STS12": 0.9, "NQ": 65.0}, {"STS12": 0.009}, "Doubtful, as not above 1 before that: STS12."),
+        ({"STS12": 0.9}, {"STS12": 0.9}, "Taken to be on 0 to 1, from so few files doubtful."),
+        ({"STS12": 0.9, "STS13": 0.8, "NQ": 0.7}, {"STS12": 0.9, "STS13": 0.8}, None),
+        ({"STS12": 0.9, "STS13": 61.5, "NQ": 0.7}, {"STS12": 0.9}, None),
     ],
 )
 def test_the_scale_is_that_of_the_whole_folder_and_doubt_is_said(files, scores, note, tmp_path):
     for task, score in files.items():
         put(tmp_path, f"m/external/{task}.json", result(("test", "default", score), version="0.0.0"))
-    (model,) = read_external(tmp_path, tasks=["A", "B"]).models
+    (model,) = read_external(tmp_path, tasks=["STS12", "STS13"]).models
     assert model.scores == pytest.approx(scores)
-    assert (note in model.notes) if note else not any("oubtful" in line for line in model.notes)
-    refused = ["m/external/B.json has the main score 61.5, though its folder's scores are on 0 to 1"]
-    assert model.skipped == (refused if files.get("B") == 61.5 else [])
+    notes = " ".join(model.notes)
+    assert (note in notes) if note else ("oubtful" not in notes)
+    refused = ["m/external/STS13.json has the main score 61.5, though its folder's scores are on 0 to 1"]
+    assert model.skipped == (refused if files.get("STS13") == 61.5 else [])
 
 
 def test_cqadupstack_is_the_mean_of_all_its_forums_only(tmp_path):
@@ -175,18 +195,22 @@ def test_cqadupstack_is_the_mean_of_all_its_forums_only(tmp_path):
     assert CQADUPSTACK not in read_external(tmp_path, tasks=[CQADUPSTACK]).models[0].scores
 
 
+NO_RESULT = "is no result as mteb writes it ("
+NO_SCORE = "has no usable main score for test/default"
 BROKEN = {
-    "not JSON": ("{", "is not valid JSON"),
-    "nested without end": ("[" * 200_000, "is not valid JSON"),
-    "endless number": ('{"scores": ' + "9" * 5000 + "}", "is not valid JSON"),
-    "a list": ([], "has no 'scores' as mteb writes them"),
-    "the layout of mteb 1.0": ({"test": {"main_score": 0.5}}, "has no 'scores' as mteb writes them"),
-    "NaN": (result(("test", "default", math.nan)), "has no usable main score for test/default"),
-    "text": (result(("test", "default", "0.5")), "has no usable main score for test/default"),
-    "true": (result(("test", "default", True)), "has no usable main score for test/default"),
-    "out of scale": (result(("test", "default", 161.2)), "has no usable main score for test/default"),
-    "no entries": ({"scores": {"test": None, "dev": [1, None, "x"]}}, "has no usable main score for test/default"),
-    "odd subset": (result(("test", ["default"], 0.5)), "has no usable main score for test/default"),
+    "not JSON": ("{", NO_RESULT),
+    "nested without end": ("[" * 200_000, NO_RESULT),
+    "endless number": ('{"scores": ' + "9" * 5000 + "}", NO_RESULT),
+    "a list": ([], NO_RESULT),
+    "no task of mteb's": ({"mteb_version": "1.0.0", "mteb_dataset_name": "NoTask", "test": {"a": 0.5}}, NO_RESULT),
+    "a version that is no text": (result(("test", "default", 0.5), version={"x": 1}), NO_RESULT),
+    "NaN": (result(("test", "default", math.nan)), NO_SCORE),
+    "text": (result(("test", "default", "0.5")), NO_SCORE),
+    "true": (result(("test", "default", True)), NO_SCORE),
+    "out of scale": (result(("test", "default", 161.2)), NO_SCORE),
+    "another split": (result(("dev", "default", 0.5)), NO_SCORE),
+    "no entries": ({**result(), "scores": {"test": None, "dev": [1, None, "x"]}}, NO_RESULT),
+    "odd subset": (result(("test", ["default"], 0.5)), NO_RESULT),
     "two scores": (
         result(("test", "default", 0.5), ("test", "default", 0.6)),
         "gives two main scores for the same split and subset",
@@ -201,8 +225,9 @@ def test_a_broken_file_costs_its_own_score_and_is_named(tmp_path, case):
     put(tmp_path, "m/r/Good.json", result(("test", "default", -0.1)))
     found = read_external(tmp_path)
     assert found.models[0].scores == {"Good": -0.1}
-    assert found.models[0].skipped == [f"m/r/Bad.json {reason}"]
-    assert found.notes == [f"Imported files without a usable score: 1, such as m/r/Bad.json {reason}."]
+    (skipped,) = found.models[0].skipped
+    assert skipped.startswith(f"m/r/Bad.json {reason}") and skipped.isprintable()
+    assert found.notes == [f"Imported files without a usable score: 1, such as {skipped}."]
 
 
 def test_huge_files_pipes_and_links_out_of_the_folder_are_not_opened(tmp_path):
@@ -240,7 +265,7 @@ def test_names_keep_to_one_line_and_a_bearable_length(tmp_path):
     [
         (None, "is not a readable folder"),
         ({"notes.txt": "x"}, r"is not in mteb's layout, results/<org>__<model>/<revision>/<Task>\.json"),
-        ({"m/r/T.json": "{"}, r"no usable score in 1 model folder\(s\) \(for example, m/r/T\.json is not valid JSON\)"),
+        ({"m/r/T.json": "{"}, r"no usable score in 1 model folder\(s\) \(for example, m/r/T\.json is no result"),
         ({"m/r/Other.json": "{}"}, r"no usable score in 1 model folder\(s\) \(its files are of other tasks"),
     ],
 )
@@ -295,5 +320,5 @@ def test_what_was_imported_is_kept_whole(tmp_path):
     keep_external(found, tmp_path / "external.json")
     assert kept_external(tmp_path / "external.json") == found and found.notes
     (tmp_path / "external.json").write_text('{"models": 3}')
-    with pytest.raises(UserError, match=r"external\.json does not hold imported results .*; import them again"):
+    with pytest.raises(UserError, match=r"external\.json: models: .*; import these results again"):
         kept_external(tmp_path / "external.json")

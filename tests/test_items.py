@@ -17,7 +17,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.items import COLUMNS, TOLERANCE, Items, task_items_table
 from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
-from causal2vec.reporting.read.gather import collect_items, collect_training
+from causal2vec.reporting.read.scores import collect_items, collect_training
 
 METRICS = {
     "Retrieval": "mean", "Reranking": "mean", "Classification": "mean", "STS": "spearman",

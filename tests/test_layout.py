@@ -7,8 +7,8 @@ from fixtures_reporting import LAYOUT, make_study
 from test_tables import build, named, shown
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.read.benchmarks import benchmark_part, load_benchmarks, main_score, task_types, types_of
-from causal2vec.reporting.read.imported import External, ExternalModel
+from causal2vec.reporting.read.benchmarks import benchmark_part, load_benchmarks, task_types, types_of
+from causal2vec.reporting.read.others import External, ExternalModel
 from causal2vec.reporting.show.tables.foreign import ForeignRow, published
 from causal2vec.reporting.show.tables.grid import GAP
 from causal2vec.reporting.show.tables.layout import load_layout
@@ -76,7 +76,6 @@ def test_benchmarks_are_those_of_the_installed_mteb():
         for task in ours:
             found = tasks[task]
             assert task_types()[task] == found.metadata.type
-            assert main_score(task) == found.metadata.main_score
             assert [benchmark_part(task)] == [(s, h) for s in found.eval_splits for h in found.hf_subsets]
 
 
@@ -92,7 +91,7 @@ def test_benchmarks_are_complete():
         "Retrieval": 15, "Reranking": 4, "Clustering": 11, "PairClassification": 3, "Classification": 12, "STS": 10,
         "Summarization": 1,
     }  # fmt: skip
-    assert main_score("SomethingElse") is None and benchmark_part("SomethingElse") is None
+    assert benchmark_part("SomethingElse") is None
 
 
 def whole_benchmark(*methods, lacking=0, subsets=("default",)):

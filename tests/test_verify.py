@@ -101,14 +101,17 @@ def test_a_finished_folder_is_verified_wherever_it_is(results, finished):
 
 
 def test_sha256sum_reads_the_checksums_too(results):
-    (results / "plots" / "odd\\name\nof two lines.svg").write_text("x")
+    (results / "plots" / "ödd name *.svg").write_text("x")
     write_checksums(results, workers=2)
     sums, bad = read_checksums(results / "SHA256SUMS")
-    assert "plots/odd\\name\nof two lines.svg" in sums and not bad
-    names = [line[66:] for line in (results / "SHA256SUMS").read_text().splitlines() if not line.startswith("\\")]
+    assert "plots/ödd name *.svg" in sums and not bad
+    names = [line[66:] for line in (results / "SHA256SUMS").read_text().splitlines()]
     assert names == sorted(names) and "SHA256SUMS" not in names
     done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=results, check=False)
     assert done.returncode == 0
+    (results / "plots" / "of two\nlines.svg").write_text("x")
+    with pytest.raises(UserError, match=r"of two lines\.svg is no file that can be read and listed"):
+        write_checksums(results)
 
 
 def test_checksums_list_what_a_study_made_and_no_more(results, tmp_path):
@@ -213,7 +216,7 @@ def test_a_changed_cell_is_named_by_line_and_column_in_markdown_and_latex(result
     assert found.startswith(f"tables/main.md: line {number}, column 3 is '77.7' but should be '")
 
 
-def test_extra_missing_and_renamed_files_are_named_once(results, finished):
+def test_extra_and_missing_files_are_named_once(results, finished):
     (results / "tables" / "mine.md").write_text("mine")
     (results / ".scores.csv.123.draft.csv").write_text("half")
     (results / "plots" / "forest.svg").unlink()
@@ -222,7 +225,8 @@ def test_extra_missing_and_renamed_files_are_named_once(results, finished):
     assert [line.partition(";")[0] for line in found] == [
         ".scores.csv.123.draft.csv: is not in SHA256SUMS: no part of this study made it",
         "plots/forest.svg: is missing, or cannot be read, but stands in SHA256SUMS",
-        "tables/main.tex: is now called tables/main2.tex",
+        "tables/main.tex: is missing, or cannot be read, but stands in SHA256SUMS",
+        "tables/main2.tex: is not in SHA256SUMS: no part of this study made it",
         "tables/mine.md: is not in SHA256SUMS: no part of this study made it",
     ]
 

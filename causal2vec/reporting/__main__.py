@@ -95,8 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _scores(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.read.gather import collect_items
-    from causal2vec.reporting.read.scores import collect_scores
+    from causal2vec.reporting.read.scores import collect_items, collect_scores
 
     collect_scores(given.jobs, given.output / "mteb", given.output / "scores.csv")
     collect_items(given.jobs, given.output / "items")

@@ -250,14 +250,7 @@ def read_yaml(path: Path, advice: str) -> Any:
     Raises:
         UserError: The file is absent (``advice`` says what to do then) or not YAML.
     """
-    try:
-        return yaml_value(located(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; {advice}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); {advice}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid YAML ({error}); correct it") from error
+    return _parsed(located(path), yaml_value, "YAML", (advice, advice, "correct it"))
 
 
 def read_json(path: Path) -> Any:
@@ -266,14 +259,22 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: The file is absent or not JSON.
     """
+    again = "make it again or name another file"
+    wrong = "delete it and run the same command again"
+    return _parsed(path, json_value, "JSON", ("make it first or name another file", again, wrong))
+
+
+def _parsed(path: Path, parse: Callable[[str], Any], kind: str, remedies: tuple[str, str, str]) -> Any:
+    """A file's value; the remedies are for one that is absent, cannot be read, or is not of its kind."""
+    absent, unreadable, wrong = remedies
     try:
-        return json_value(path.read_text(encoding="utf-8-sig"))
+        return parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; make it first or name another file") from error
+        raise UserError(f"{path} does not exist; {absent}") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); make it again or name another file") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); {unreadable}") from error
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); delete it and run the same command again") from error
+        raise UserError(f"{path} is not valid {kind} ({error}); {wrong}") from error
 
 
 MAX_VALUES = 1_000_000

@@ -17,6 +17,14 @@ from causal2vec.runtime.secrets import mask_values
 ROOT = CHECKOUT
 LOCK = CHECKOUT / "requirements.lock"
 
+IDENTITY = ("config", "order", "versions", "dtype", "pairs", "sources", "models", "scores_sha256")
+"""What decides the scores: a manifest's ``id`` covers it, but not times, so that two equal runs have equal ids."""
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    """A manifest's ``id``, from its values of `IDENTITY`."""
+    return sha256_json(identity)[:12]
+
 
 def write_manifest(
     output: Path,
@@ -42,7 +50,7 @@ def write_manifest(
         benchmarks: Snakemake's benchmark files; their wall times are listed by stage.
 
     Returns:
-        The manifest. Its ``id`` covers what decides the scores, not times: two equal runs have equal ids.
+        The manifest.
     """
     machine = read_json(hardware)
     identity = mask_values(
@@ -60,7 +68,7 @@ def write_manifest(
         }
     )
     manifest = {
-        "id": sha256_json(identity)[:12],
+        "id": identity_hash(identity),
         "created": today(),
         "study": config.get("study"),
         **identity,

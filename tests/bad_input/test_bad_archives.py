@@ -44,15 +44,12 @@ CASES = [
     Case(
         "packages: no list",
         lambda f: load_packages(write(f / "p.yaml", "a: 3")),
-        "{path}/p.yaml does not describe data packages (a: Input should be a mapping, but is 3; correct it)",
+        "{path}/p.yaml: a: …mapping, but is 3; restore it",
     ),
     Case(
         "packages: another format",
-        lambda f: load_packages(write(f / "p.yaml", "a: {requirement: a==1, sha256: '0', format: egg}")),
-        (
-            "{path}/p.yaml does not describe data packages (a.format: Input should be 'wheel' or 'sdist', "
-            "but is 'egg'; correct it)"
-        ),
+        lambda f: load_packages(write(f / "p.yaml", f"a: {{requirement: a==1, sha256: {'a' * 64}, format: egg}}")),
+        "{path}/p.yaml: a.format: …'wheel' or 'sdist', but is 'egg'; restore it",
     ),
 ]
 

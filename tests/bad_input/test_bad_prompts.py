@@ -7,7 +7,7 @@ import pytest
 from bad_cases import Case, check, write
 
 from causal2vec.config.prompts import load_examples, load_prompts
-from causal2vec.reporting.read.imported import read_external
+from causal2vec.reporting.read.others import read_external
 
 RESULT = {"mteb_version": "2.26.24", "dataset_revision": "r", "scores": {"test": [{"main_score": 0.5}]}}
 

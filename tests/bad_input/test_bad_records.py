@@ -11,9 +11,8 @@ from fixtures_reporting import make_job, score_rows, write_frame
 from causal2vec.reporting.analysis.evidence import read_evidence
 from causal2vec.reporting.analysis.statistics import compute_statistics
 from causal2vec.reporting.analysis.study import load_study
-from causal2vec.reporting.read.gather import collect_items, collect_training
 from causal2vec.reporting.read.schema import read_training
-from causal2vec.reporting.read.scores import collect_scores
+from causal2vec.reporting.read.scores import collect_items, collect_scores, collect_training
 
 SCORES = score_rows({("echo", "b"): [0.1, 0.2, 0.3], ("last_token", "b"): [0.1, 0.2, 0.4]})
 RUN = {
@@ -88,119 +87,76 @@ def items_of_other_columns(folder: Path):
     collect_items([made], folder / "items")
 
 
+NO_JSON = "is not valid JSON (…); delete it and run the same command again"
+TRAIN = "look at this run's training log and train it again"
+RESTORE = "restore the file, or run the study again"
+EVALUATE = "delete {path}/job-000 and evaluate this model again"
+RESULT = "model 'suite/tiny 6563686f-0', task 'SciFact'…; …delete {path}/job-000 and evaluate it again"
+
+
+def result(key):
+    """What is said of a wrong result file: the model and the task, the key, what to do."""
+    return RESULT.replace("…; …", f": {key}…; see what the model returns on this task, ")
+
+
 CASES = [
-    training(
-        "no JSON",
-        "[{]",
-        (
-            "{path}/training.json is not valid JSON (Expecting property name enclosed in double "
-            "quotes: line 1 column 3 (char 2)); delete it and run the same command again"
-        ),
-    ),
-    training("no list", {}, "{path}/training.json must hold a list of training records; collect them again"),
-    training("no record", [3], "{path}/training.json, record 1 must be a JSON object; collect the records again"),
+    training("no JSON", "[{]", f"{{path}}/training.json {NO_JSON}"),
+    training("no list", {}, "{path}/training.json: …list…; collect the records again"),
+    training("no record", [3], "{path}/training.json: 0: …mapping…; collect the records again"),
     training(
         "a field is missing",
         [{k: v for k, v in RUN.items() if k != "loss"}],
-        "{path}/training.json, record 1: 'loss' is None; train this model again",
+        f"{{path}}/training.json, record 1: key 'loss' is missing; {TRAIN}",
     ),
-    training(
-        "a seed that is true",
-        [RUN | {"seed": True}],
-        "{path}/training.json, record 1: 'seed' is True; train this model again",
-    ),
+    training("a seed that is true", [RUN | {"seed": True}], f"{{path}}/training.json, record 1: seed: …True; {TRAIN}"),
     training(
         "a loss that is no number",
         [RUN | {"loss": [{"step": 1, "loss": None}]}],
-        (
-            "{path}/training.json, record 1: the loss entry {'step': 1, 'loss': None} needs a finite "
-            "'step' and 'loss'; look at this run's training log and train it again"
-        ),
+        f"{{path}}/training.json, record 1: loss.0.loss: …None; {TRAIN}",
+    ),
+    training(
+        "a loss that is not finite",
+        [RUN, RUN | {"seed": 1, "loss": [{"step": 1, "loss": float("nan")}]}],
+        f"{{path}}/training.json, record 2: loss.0.loss: …nan; {TRAIN}",
     ),
     training(
         "twice the same",
         [RUN, RUN],
-        ("{path}/training.json describes method 'm', base 'b', seed 0 a second time; collect the records again"),
+        "{path}/training.json describes m / b / 0 a second time; collect the records again",
     ),
-    training(
-        "a number of 5000 digits",
-        f"[{'1' * 5000}]",
-        (
-            "{path}/training.json is not valid JSON (Exceeds the limit (4300 digits) for integer "
-            "string conversion: value has 5000 digits); delete it and run the same command again"
-        ),
-    ),
-    training(
-        "nested without end",
-        "[" * 100000,
-        ("{path}/training.json is not valid JSON (it is nested too deeply); delete it and run the same command again"),
-    ),
-    Case(
-        "training: a folder",
-        lambda f: read_training(f),
-        "{path} cannot be read (Is a directory); make it again or name another file",
-    ),
+    training("a number of 5000 digits", f"[{'1' * 5000}]", f"{{path}}/training.json {NO_JSON}"),
+    training("nested without end", "[" * 100000, f"{{path}}/training.json {NO_JSON}"),
+    Case("training: a folder", read_training, "{path} cannot be read (…); make it again or name another file"),
     Case(
         "training: no record to collect",
         lambda f: collect_training([f], f / "training.json"),
         "{path}/training.json does not exist; make it first or name another file",
     ),
-    manifest(
-        "no JSON",
-        "{",
-        (
-            "{path}/manifest.json is not valid JSON (Expecting property name enclosed in double "
-            "quotes: line 1 column 2 (char 1)); delete it and run the same command again"
-        ),
-    ),
-    manifest("a list", [], "{path}/manifest.json: it is no JSON object; restore the file, or run the study again"),
-    manifest(
-        "no configuration",
-        {"id": "1"},
-        ("{path}/manifest.json: it has no 'id' or no 'config'; restore the file, or run the study again"),
-    ),
-    manifest(
-        "no id",
-        {"config": {}},
-        ("{path}/manifest.json: it has no 'id' or no 'config'; restore the file, or run the study again"),
-    ),
-    configured(
-        "a configuration that is a list",
-        [],
-        ("{path}/manifest.json: it has no 'id' or no 'config'; restore the file, or run the study again"),
-    ),
+    manifest("no JSON", "{", f"{{path}}/manifest.json {NO_JSON}"),
+    manifest("a list", [], f"{{path}}/manifest.json: …mapping…[]; {RESTORE}"),
+    manifest("no configuration", {"id": "1"}, f"{{path}}/manifest.json: key 'config' is missing; {RESTORE}"),
+    manifest("no id", {"config": {}}, f"{{path}}/manifest.json: key 'id' is missing; {RESTORE}"),
+    configured("a configuration that is a list", [], f"{{path}}/manifest.json: config: …mapping…; {RESTORE}"),
     configured(
         "methods that are a list",
         {"methods": ["echo"]},
-        (
-            "{path}/manifest.json: 'config.methods' is no mapping of names to settings; restore the "
-            "file, or run the study again"
-        ),
+        f"{{path}}/manifest.json: config.methods: …mapping…; {RESTORE}",
     ),
     configured("a base without scores", {"bases": ["c"]}, "the compared base 'c' has no scores; name some of these: b"),
     configured(
         "an ablation of no method",
         {"ablations": {"x": {"method": "m", "axis": "a", "values": []}}},
-        (
-            "{path}/manifest.json: 'config.ablations.x' lacks its axis or values, or varies a method "
-            "that is not there; restore the file, or run the study again"
-        ),
+        f"{{path}}/manifest.json: config: ablations.x varies a method that is not there; {RESTORE}",
     ),
     configured(
         "an ablation without values",
         {"methods": {"m": {}}, "ablations": {"x": {"method": "m"}}},
-        (
-            "{path}/manifest.json: 'config.ablations.x' lacks its axis or values, or varies a method "
-            "that is not there; restore the file, or run the study again"
-        ),
+        f"{{path}}/manifest.json: key 'config.ablations.x.axis' is missing; {RESTORE}",
     ),
     configured(
         "a stage without settings",
         {"methods": {"m": {"mntp": True}}},
-        (
-            "{path}/manifest.json: a method has 'mntp', but 'config.mntp' has no 'steps'; restore "
-            "the file, or run the study again"
-        ),
+        f"{{path}}/manifest.json: config: a method has 'mntp', but mntp has no steps; {RESTORE}",
     ),
     job(
         "no record",
@@ -210,125 +166,74 @@ CASES = [
     job(
         "a record that is a list",
         lambda made: (made / "record.json").write_text("[]"),
-        ("{path}/job-000/record.json: 'method' is None; delete {path}/job-000 and evaluate this model again"),
+        f"{{path}}/job-000/record.json: …mapping…; {EVALUATE}",
     ),
     job(
-        "no seed",
-        edited("record.json", seed=None),
-        ("{path}/job-000/record.json: 'seed' is None; delete {path}/job-000 and evaluate this model again"),
+        "no seed", edited("record.json", seed=None), f"{{path}}/job-000/record.json: key 'seed' is missing; {EVALUATE}"
     ),
     job(
         "a seed that is a word",
         edited("record.json", seed="zero"),
-        ("{path}/job-000/record.json: 'seed' is 'zero'; delete {path}/job-000 and evaluate this model again"),
+        f"{{path}}/job-000/record.json: seed: …'zero'; {EVALUATE}",
     ),
-    job(
-        "no tasks",
-        edited("record.json", tasks={}),
-        ("{path}/job-000/record.json lists no tasks; delete {path}/job-000 and evaluate this model again"),
-    ),
+    job("no tasks", edited("record.json", tasks={}), f"{{path}}/job-000/record.json: tasks: …{{}}; {EVALUATE}"),
     job(
         "a task of no type",
         edited("record.json", tasks={"SciFact": {}}),
-        (
-            "model 'suite/tiny 6563686f-0', task 'SciFact': 'task_type' is None in {path}/job-000; "
-            "delete that folder and evaluate this model again"
-        ),
+        f"{{path}}/job-000/record.json: key 'tasks.SciFact.task_type' is missing; {EVALUATE}",
     ),
     job(
         "no result",
-        edited("record.json", tasks={"STS12": {}}),
-        (
-            "model 'suite/tiny 6563686f-0' has no result for task 'STS12' (no "
-            "{path}/job-000/results/suite__tiny_6563686f-0/abc/STS12.json); delete {path}/job-000 "
-            "and evaluate it again"
-        ),
+        edited("record.json", tasks={"STS12": {"task_type": "STS", "data_revision": "r", "items": {}}}),
+        "model 'suite/tiny 6563686f-0', task 'STS12' has no result (no …/abc/STS12.json); …evaluate it again",
     ),
     job(
-        "no version",
-        edited("results/*/*/SciFact.json", mteb_version=None),
-        (
-            "model 'suite/tiny 6563686f-0', task 'SciFact': 'mteb_version' is None in "
-            "{path}/job-000; delete that folder and evaluate this model again"
-        ),
+        "no number of items",
+        edited("record.json", tasks={"SciFact": {"task_type": "STS", "data_revision": "r", "items": {}}}),
+        "{path}/job-000/record.json: task 'SciFact' has no number of items for 'test/default'; …evaluate it again",
     ),
-    job(
-        "scores that are a list",
-        edited("results/*/*/SciFact.json", scores=[]),
-        (
-            "model 'suite/tiny 6563686f-0', task 'SciFact': the scores in the result file are not as "
-            "mteb writes them; delete {path}/job-000 and evaluate it again"
-        ),
-    ),
+    job("no version", edited("results/*/*/SciFact.json", mteb_version=None), result("key 'mteb_version' is missing")),
+    job("scores that are a list", edited("results/*/*/SciFact.json", scores=[]), result("scores: …mapping")),
     job(
         "an entry that is a number",
         edited("results/*/*/SciFact.json", scores={"test": [3]}),
-        (
-            "model 'suite/tiny 6563686f-0', task 'SciFact': the scores in the result file are not as "
-            "mteb writes them; delete {path}/job-000 and evaluate it again"
-        ),
+        result("scores.test.0: …mapping"),
     ),
     job(
         "no main score",
         edited("results/*/*/SciFact.json", scores={"test": [{"main_score": None}]}),
-        (
-            "model 'suite/tiny 6563686f-0', task 'SciFact' (test/default): the main score is None, "
-            "not a number; see what the model returns on this task, delete {path}/job-000 and "
-            "evaluate it again"
-        ),
+        result("scores.test.0.main_score: …None"),
     ),
-    job(
-        "no scores",
-        edited("results/*/*/SciFact.json", scores={}),
-        (
-            "model 'suite/tiny 6563686f-0', task 'SciFact': the result file holds no scores; delete "
-            "{path}/job-000 and evaluate it again"
-        ),
-    ),
+    job("no scores", edited("results/*/*/SciFact.json", scores={}), result("scores: …at least 1")),
     job(
         "a revision out of the folder",
         edited("record.json", revision="../../x"),
-        (
-            "model 'suite/tiny 6563686f-0' has no result for task 'SciFact' (no "
-            "{path}/job-000/results/suite__tiny_6563686f-0/../../x/SciFact.json); delete "
-            "{path}/job-000 and evaluate it again"
-        ),
+        "model 'suite/tiny 6563686f-0', task 'SciFact' has no result (no {path}/job-000/results/suite__tiny_6563686f-0/"
+        "../../x/SciFact.json); delete {path}/job-000 and evaluate it again",
     ),
     job(
         "items that are no parquet",
         lambda made: write(made / "items" / "SciFact.parquet", "x"),
-        (
-            "{path}/job-000/items/SciFact.parquet cannot be read (Could not open Parquet input "
-            "source '{path}/job-000/items/SciFact.parquet': Parquet file size is 1 bytes, smaller "
-            "than the minimum file footer (8 bytes)); delete {path}/job-000 and evaluate it again"
-        ),
+        "{path}/job-000/items/SciFact.parquet cannot be read (…); delete {path}/job-000 and evaluate it again",
     ),
     Case(
         "job: items of other columns",
         items_of_other_columns,
-        (
-            "{path}/job-000/items/SciFact.parquet has other columns than split, subset, metric, "
-            "draw, item, prediction, target (such as 'draw'); delete {path}/job-000 and evaluate it "
-            "again"
-        ),
+        "{path}/job-000/items/SciFact.parquet cannot be read (…such as 'draw'); delete {path}/job-000 and evaluate it "
+        "again",
     ),
     Case(
         "job: none",
         lambda f: collect_scores([], f / "mteb", f / "scores.csv"),
         "no evaluation jobs were named; give at least one folder that holds a record.json",
     ),
-    statistics(
-        "too few", "99 resamples are too few for a 95 % interval; ask for 100 or more, usually 2000", resamples=99
-    ),
+    statistics("too few", "99 resamples are too few…; ask for 100 or more, usually 2000", resamples=99),
     statistics("a seed below zero", "the seed of the statistics is -1; give 0 or a positive number", seed=-1),
     statistics("a base without scores", "the compared base 'c' has no scores; name some of these: b", bases=["c"]),
     Case(
         "statistics: no notes",
         evidence_without_notes,
-        (
-            "{path}/statistics/notes.txt cannot be read ([Errno 2] No such file or directory: "
-            "'{path}/statistics/notes.txt'); compute the statistics again"
-        ),
+        "{path}/statistics/notes.txt cannot be read (…); compute the statistics again",
     ),
 ]
 

@@ -87,33 +87,33 @@ CASES = [
         "no number",
         ",0.2,",
         ",a lot,",
-        "{path}/scores.csv, line 3, column 'value' is 'a lot', not a number; correct it",
+        "{path}/scores.csv, line 3: value: …number, but is 'a lot'; correct it",
     ),
     scores(
         "not a number",
         ",0.2,",
         ",nan,",
-        "{path}/scores.csv, line 3, column 'value' is 'nan', not a finite number; correct it",
+        "{path}/scores.csv, line 3: value: …finite number, but is 'nan'; correct it",
     ),
     scores(
         "without end",
         ",0.2,",
         ",inf,",
-        "{path}/scores.csv, line 3, column 'value' is 'inf', not a finite number; correct it",
+        "{path}/scores.csv, line 3: value: …finite number, but is 'inf'; correct it",
     ),
     scores(
         "a seed that is no whole number",
         "echo,b,0",
         "echo,b,0.5",
-        "{path}/scores.csv, line 2, column 'seed' is '0.5', not a whole number; correct it",
+        "{path}/scores.csv, line 2: seed: …integer, but is '0.5'; correct it",
     ),
-    scores("no method", "\necho,", "\n,", "{path}/scores.csv, line 2, column 'method' is empty; correct it"),
+    scores("no method", "\necho,", "\n,", "{path}/scores.csv, line 2: method: …but is ''; correct it"),
     scores("a field too many", ",r1\n", ",r1,r2\n", "{path}/scores.csv, line 2: more fields than columns; correct it"),
     scores(
         "a field too few",
         ",0.1,10,",
         ",0.1,",
-        "{path}/scores.csv, line 2, column 'items' is '2.26.24', not a whole number; correct it",
+        "{path}/scores.csv, line 2: items: …integer, but is '2.26.24'; correct it",
     ),
     scores(
         "a quote that is not closed",
@@ -166,7 +166,7 @@ CASES = [
     costs(
         "no length",
         (
-            "{path}/efficiency.csv, line 2, column 'text_tokens' is 'long', neither a whole number "
+            "{path}/efficiency.csv, line 2: text_tokens: 'long' is neither a whole number "
             "of tokens nor 'mixed' nor 'task:NAME'; correct it"
         ),
         text_tokens="long",
@@ -174,27 +174,24 @@ CASES = [
     costs(
         "no task",
         (
-            "{path}/efficiency.csv, line 2, column 'text_tokens' is 'task:', neither a whole number "
+            "{path}/efficiency.csv, line 2: text_tokens: 'task:' is neither a whole number "
             "of tokens nor 'mixed' nor 'task:NAME'; correct it"
         ),
         text_tokens="task:",
     ),
     costs(
         "another setting",
-        (
-            "{path}/efficiency.csv, line 2, column 'setting' is 'few-shot', not one of plain, "
-            "instruction, examples; correct it"
-        ),
+        "{path}/efficiency.csv, line 2: setting: …'plain', 'instruction' or 'examples', but is 'few-shot'; correct it",
         setting="few-shot",
     ),
     costs(
         "no number",
-        ("{path}/efficiency.csv, line 2, column 'texts_per_second' is 'fast', not a number; correct it"),
+        "{path}/efficiency.csv, line 2: texts_per_second: …number, but is 'fast'; correct it",
         texts_per_second="fast",
     ),
     costs(
         "below zero",
-        ("{path}/efficiency.csv, line 2, column 'seconds_per_1000_texts' is '-1.0', not above zero; correct it"),
+        "{path}/efficiency.csv, line 2: seconds_per_1000_texts: …greater than 0, but is '-1.0'; correct it",
         seconds_per_1000_texts=-1.0,
     ),
     costs(

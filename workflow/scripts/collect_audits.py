@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from causal2vec.reporting.read.gather import collect_audits
+from causal2vec.reporting.read.scores import collect_audits
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

@@ -1,7 +1,6 @@
 from pathlib import Path
 
-from causal2vec.reporting.read.gather import collect_items
-from causal2vec.reporting.read.scores import collect_scores
+from causal2vec.reporting.read.scores import collect_items, collect_scores
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from causal2vec.reporting.read.imported import evaluated, keep_external, read_external
+from causal2vec.reporting.read.others import evaluated, keep_external, read_external
 from causal2vec.reporting.read.scores import read_scores
 from causal2vec.runtime.job import job
 

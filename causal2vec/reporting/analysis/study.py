@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, model_validator
 
 from causal2vec.config.runs import variant_name
-from causal2vec.errors import UserError
+from causal2vec.errors import UserError, checked
 from causal2vec.reporting.analysis.audits import ignored_tokens, read_audit
 from causal2vec.reporting.analysis.compare import check_bases
 from causal2vec.reporting.analysis.conditions import plain_rows
 from causal2vec.reporting.analysis.evidence import Evidence, read_evidence
 from causal2vec.reporting.analysis.summary import Entry, Summary, summarise
-from causal2vec.reporting.read.imported import External, evaluated, kept_external, read_external
+from causal2vec.reporting.read.others import External, evaluated, kept_external, read_external
 from causal2vec.reporting.read.schema import (
     LAW_COLUMNS,
     LAW_KEY,
@@ -192,37 +193,51 @@ def _with_rows_of(path: Path, own: pd.DataFrame | None) -> tuple[pd.DataFrame, l
     return (found if own is None else pd.concat([own, found], ignore_index=True)), bases
 
 
+class _AblationSpec(BaseModel):
+    method: str
+    axis: str
+    values: list[Any]
+
+
+class _Stage(BaseModel):
+    steps: int
+
+
+class _Config(BaseModel):
+    """A configuration, as far as reporting needs it."""
+
+    methods: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] | None = None
+    ablations: dict[str, _AblationSpec] | None = None
+    mntp: _Stage | None = None
+    simcse: _Stage | None = None
+    alignment: _Stage | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> _Config:
+        for name, ablation in (self.ablations or {}).items():
+            if ablation.method not in self.methods:
+                raise ValueError(f"ablations.{name} varies a method that is not there")
+        for stage in ("mntp", "simcse", "alignment"):
+            if getattr(self, stage) is None and any(method.get(stage) for method in self.methods.values()):
+                raise ValueError(f"a method has '{stage}', but {stage} has no steps")
+        return self
+
+
+class _Manifest(BaseModel):
+    id: str
+    config: _Config
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a results folder's manifest, as far as reporting needs it.
+    """Read a results folder's manifest, checked as far as reporting needs it.
 
     Raises:
         UserError: It is no JSON, or lacks its id or a part of the configuration.
     """
     manifest = read_json(path)
-    if fault := _manifest_fault(manifest):
-        raise UserError(f"{path}: {fault}; restore the file, or run the study again")
+    checked(_Manifest, manifest, path, "restore the file, or run the study again")
     return manifest  # type: ignore[no-any-return]
-
-
-def _manifest_fault(manifest: Any) -> str:
-    """What a manifest lacks, in words; empty if nothing."""
-    if not isinstance(manifest, dict):
-        return "it is no JSON object"
-    if manifest and ("id" not in manifest or not isinstance(manifest.get("config"), dict)):
-        return "it has no 'id' or no 'config'"
-    config = manifest.get("config", {})
-    sections = {key: config.get(key) or {} for key in ("methods", "models", "ablations")}
-    for key, section in sections.items():
-        if not isinstance(section, dict) or not all(isinstance(entry, dict) for entry in section.values()):
-            return f"'config.{key}' is no mapping of names to settings"
-    for name, spec in sections["ablations"].items():
-        if spec.get("method") not in sections["methods"] or not {"axis", "values"} <= spec.keys():
-            return f"'config.ablations.{name}' lacks its axis or values, or varies a method that is not there"
-    for stage in ("mntp", "simcse", "alignment"):
-        asked = any(method.get(stage) for method in sections["methods"].values())
-        if asked and "steps" not in (config.get(stage) or {}):
-            return f"a method has '{stage}', but 'config.{stage}' has no 'steps'"
-    return ""
 
 
 def method_order(config: dict[str, Any], methods: list[str] | None = None) -> list[str]:

@@ -14,9 +14,8 @@ from typing import Any
 import pandas as pd
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.read.records import IDENTITY, RECORDS, read_records
 from causal2vec.reporting.read.schema import SCORE_KEY
-from causal2vec.reporting.read.scores import read_scores
+from causal2vec.reporting.read.scores import IDENTITY, RECORDS, read_records, read_scores
 from causal2vec.reporting.read.visible import one_line
 from causal2vec.runtime.files import read_json
 
@@ -47,9 +46,6 @@ _FORMATS = ("dtype", "hardware.dtype", "evaluation.dtype")
 _MACHINE = ("device", "device_name", "dtype", "threads", "system")
 """What of a machine's description changes the last digits of sums; cores and memory do not."""
 
-Rows = dict[tuple[Any, ...], float]
-"""The key of a row of ``scores.csv`` -> its value."""
-
 
 @dataclass(frozen=True)
 class TaskDistance:
@@ -57,11 +53,10 @@ class TaskDistance:
 
     Attributes:
         task: The task.
-        largest: The largest absolute difference of main scores.
+        largest: The absolute difference of main scores that is largest, or farthest beyond its limit.
         where: Of which run.
-        mean: Their mean.
-        limit: What may be, for the run with the largest difference relative to its own limit.
-        within: Whether all are within their limits.
+        mean: The mean of all differences.
+        limit: What may be for this run.
     """
 
     task: str
@@ -69,7 +64,11 @@ class TaskDistance:
     where: str
     mean: float
     limit: float
-    within: bool
+
+    @property
+    def within(self) -> bool:
+        """Whether all runs are within their limits."""
+        return self.largest <= self.limit + 1e-9
 
 
 @dataclass(frozen=True)
@@ -145,16 +144,16 @@ def compare_runs(here: Path, there: Path) -> Comparison:
     """
     manifests = [_manifest(folder) for folder in (here, there)]
     facts = [_facts(manifest, folder) for manifest, folder in zip(manifests, (here, there), strict=True)]
-    causes, others = ([*_differing(*(f[kind] for f in facts))] for kind in ("causes", "others"))
-    if any((m.get("git") or {}).get("dirty") for m in manifests):
-        causes.append(("code", *(_dirt(m) for m in manifests)))  # type: ignore[arg-type]
-    models = [m.get("models") or {} for m in manifests]
-    common = sorted(models[0].keys() & models[1].keys())
-    weights = [name for name in common if models[0][name] != models[1][name]]
+    causes, others = (_differing(*(fact[kind] for fact in facts)) for kind in ("causes", "others"))
+    dirt = [(manifest.get("git") or {}).get("dirty") for manifest in manifests]
+    if any(dirt):
+        causes.append(("code", *("changes that are not committed" if d else "as committed" for d in dirt)))  # type: ignore[arg-type]
+    models = [manifest.get("models") or {} for manifest in manifests]
+    weights = sorted(name for name in models[0].keys() & models[1].keys() if models[0][name] != models[1][name])
     frames = [read_scores(folder / "scores.csv") for folder in (here, there)]
-    rows = [_rows(frame) for frame in frames]
-    limit = _limit({name for name, *_ in causes})
-    tasks = [_distance(task, rows, frames[0], set(weights), limit) for task in _tasks(rows)]
+    rows = [dict(zip(f[SCORE_KEY].itertuples(index=False, name=None), f["value"], strict=True)) for f in frames]
+    limit = 0.0 if not causes else OTHER_FORMAT if {name for name, *_ in causes} & set(_FORMATS) else SAME_WEIGHTS
+    tasks = _distances(frames, set(weights), limit)
     return Comparison(causes, others, weights, tasks, _odd(rows, here, there), rows[0] == rows[1])
 
 
@@ -206,10 +205,9 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _differing(here: dict[str, Any], there: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for name in sorted(here.keys() | there.keys()):
-        if here.get(name) != there.get(name):
-            yield name, _said(here.get(name)), _said(there.get(name))
+def _differing(here: dict[str, Any], there: dict[str, Any]) -> list[tuple[str, str, str]]:
+    names = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    return [(name, _said(here.get(name)), _said(there.get(name))) for name in names]
 
 
 def _said(value: Any) -> str:
@@ -217,46 +215,31 @@ def _said(value: Any) -> str:
     return text if len(text) <= 70 else f"{text[:69]}…"
 
 
-def _dirt(manifest: dict[str, Any]) -> str:
-    return "changes that are not committed" if (manifest.get("git") or {}).get("dirty") else "as committed"
+def _distances(frames: list[pd.DataFrame], weights: set[str], allowed: float) -> list[TaskDistance]:
+    """How far apart the main scores are that both runs have, task by task.
+
+    Args:
+        frames: Both runs' scores.
+        weights: The runs whose models differ.
+        allowed: By how many points scores of the same weights may differ.
+    """
+    both: Any = frames[0].merge(frames[1][[*SCORE_KEY, "value"]], on=SCORE_KEY, suffixes=("", "_there"))
+    fewest = frames[0].groupby("task")["items"].min()
+    distances = []
+    for task, rows in both[both["metric"] == "main_score"].sort_values(SCORE_KEY).groupby("task"):
+        found: list[tuple[float, float, str]] = []
+        for row in rows.itertuples():
+            anew = OTHER_WEIGHTS if f"{row.method}/{row.base}/seed{row.seed}" in weights else 0.0
+            limit = max(allowed, anew, 100 * ITEMS / max(fewest[task], 1)) if allowed else 0.0
+            apart = 100 * abs(row.value - row.value_there)
+            found.append((apart, limit, f"{row.method} on {row.base}, seed {row.seed}"))
+        worst = max(found, key=lambda one: one[0] - one[1])
+        apart, limit, where = worst if worst[0] > worst[1] else max(found)
+        distances.append(TaskDistance(task, apart, where, sum(one for one, *_ in found) / len(found), limit))
+    return distances
 
 
-def _rows(frame: pd.DataFrame) -> Rows:
-    keys = frame[SCORE_KEY].itertuples(index=False, name=None)
-    return dict(zip(keys, frame["value"], strict=True))
-
-
-def _tasks(rows: list[Rows]) -> list[str]:
-    """The tasks of which both runs have a main score."""
-    place = SCORE_KEY.index("task")
-    return sorted({key[place] for key in rows[0].keys() & rows[1].keys() if key[-1] == "main_score"})
-
-
-def _limit(causes: set[str]) -> float:
-    """By how many points scores of the same weights may differ, by the names of the facts that differ."""
-    if not causes:
-        return 0.0
-    return OTHER_FORMAT if causes & set(_FORMATS) else SAME_WEIGHTS
-
-
-def _distance(task: str, rows: list[Rows], frame: pd.DataFrame, weights: set[str], allowed: float) -> TaskDistance:
-    found: list[tuple[float, float, str]] = []
-    fewest = int(frame[frame["task"] == task]["items"].min())
-    for key in sorted(rows[0].keys() & rows[1].keys()):
-        method, base, seed, name, *_, metric = key
-        if name != task or metric != "main_score":
-            continue
-        anew = OTHER_WEIGHTS if f"{method}/{base}/seed{seed}" in weights else 0.0
-        limit = max(allowed, anew, 100 * ITEMS / max(fewest, 1)) if allowed else 0.0
-        found.append((100 * abs(rows[0][key] - rows[1][key]), limit, f"{method} on {base}, seed {seed}"))
-    apart, limit, where = max(found, key=lambda one: one[0] - one[1])
-    largest = max(found)
-    apart, limit, where = (apart, limit, where) if apart > limit else largest
-    mean = sum(one for one, *_ in found) / len(found)
-    return TaskDistance(task, apart, where, mean, limit, apart <= limit + 1e-9)
-
-
-def _odd(rows: list[Rows], here: Path, there: Path) -> list[str]:
+def _odd(rows: list[dict[Any, float]], here: Path, there: Path) -> list[str]:
     """Which main scores only one of the runs has."""
     found = []
     for own, other, folder in ((rows[0], rows[1], here), (rows[1], rows[0], there)):

@@ -30,12 +30,6 @@ def task_types() -> dict[str, str]:
     return {task: kind for kind, tasks in _data()["types"].items() for task in tasks}
 
 
-def main_score(task: str) -> str | None:
-    """The metric that is a known task's main score, as mteb calls it; None for a task of no known benchmark."""
-    kind = task_types().get(task)
-    return None if kind is None else _data()["other_main_scores"].get(task, _data()["main_scores"][kind])
-
-
 def benchmark_part(task: str) -> tuple[str, str] | None:
     """The split and the subset of a known task that its benchmark counts; None for a task of no known benchmark."""
     if task not in task_types():

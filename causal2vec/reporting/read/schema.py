@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import csv
 import math
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationInfo,
+    WrapValidator,
+    create_model,
+)
 
 from causal2vec.efficiency.names import (
     EMBED,
@@ -23,73 +33,54 @@ from causal2vec.efficiency.names import (
     READ_ONCE,
     TASK,
 )
-from causal2vec.errors import UserError
+from causal2vec.errors import UserError, checked
 from causal2vec.runtime.files import read_json
 
 UNTRAINED_SUFFIX = "-zero_shot"
 """What the name of an untrained twin ends with."""
 
-Parser = Callable[[str], Any]
+Parser = Any
+"""What reads the cells of a column: a type that pydantic knows."""
 
 
-def text(raw: str) -> str:
-    """A field that may not be empty."""
-    if not raw:
-        raise ValueError("is empty")
+def _plain(raw: Any) -> Any:
+    """Refuse what Python would also read as a number: 1_0, and digits of any script."""
+    if isinstance(raw, str) and not (raw.isascii() and "_" not in raw):
+        raise ValueError(f"{raw!r} is not a number")
     return raw
-
-
-def whole(raw: str) -> int:
-    """A whole number."""
-    if not re.fullmatch(
-        r"[+-]?\d{1,18}", raw.strip(), re.ASCII
-    ):  # Python would also read 1_0, and digits of any script
-        raise ValueError(f"is {raw!r}, not a whole number")
-    return int(raw)
-
-
-def number(raw: str) -> float:
-    """A finite number."""
-    if re.fullmatch(r"[+-]?(inf|infinity|nan)", raw.strip(), re.IGNORECASE):
-        raise ValueError(f"is {raw!r}, not a finite number")
-    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", raw.strip(), re.ASCII | re.IGNORECASE):
-        raise ValueError(f"is {raw!r}, not a number")
-    if not math.isfinite(value := float(raw)):
-        raise ValueError(f"is {raw!r}, not a finite number")
-    return value
-
-
-def positive(raw: str) -> float:
-    """A finite number above zero."""
-    value = number(raw)
-    if value <= 0:
-        raise ValueError(f"is {raw!r}, not above zero")
-    return value
-
-
-def number_or_gap(raw: str) -> float:
-    """A finite number, or NaN for an empty field."""
-    # What a device cannot tell (peak memory on a CPU, say) is an empty field and becomes a visible gap.
-    return math.nan if raw.strip().lower() in ("", "nan", "none") else number(raw)
 
 
 def _length(raw: str) -> str:
     if raw == MIXED or (raw.startswith(TASK) and raw != TASK):
         return raw
-    try:
-        return str(int(number(raw)))
-    except ValueError:
-        expected = f"neither a whole number of tokens nor {MIXED!r} nor '{TASK}NAME'"
-        raise ValueError(f"is {raw!r}, {expected}") from None
+    if raw.isascii() and raw.removesuffix(".0").isdigit():
+        return raw.removesuffix(".0")
+    raise ValueError(f"{raw!r} is neither a whole number of tokens nor {MIXED!r} nor '{TASK}NAME'")
 
 
-def _one_of(*words: str) -> Parser:
-    def parse(raw: str) -> str:
-        if raw not in words:
-            raise ValueError(f"is {raw!r}, not one of {', '.join(words)}")
-        return raw
+def one_of(*words: str) -> Parser:
+    """One of these words."""
+    return Literal[words]  # type: ignore[valid-type]
 
-    return parse
+
+text = Annotated[str, Field(min_length=1)]
+whole = Annotated[int, BeforeValidator(_plain)]
+number = Annotated[FiniteFloat, BeforeValidator(_plain)]
+_positive = Annotated[number, Field(gt=0)]
+number_or_gap = Annotated[
+    number,
+    # What a device cannot tell (peak memory on a CPU, say) is an empty field and becomes a visible gap.
+    WrapValidator(lambda raw, read: math.nan if raw.strip().lower() in ("", "nan", "none") else read(raw)),
+]
+_tokens = Annotated[str, AfterValidator(_length)]
+
+
+def _on_scale(value: float, row: ValidationInfo) -> float:
+    if row.data.get("metric") == "main_score" and abs(value) > 1 + 1e-6:
+        raise ValueError(
+            f"a main score lies between -1 and 1, but this is {value:g} (divide what is given in per cent by 100)"
+        )
+    return value
 
 
 SCORE_COLUMNS: dict[str, Parser] = {
@@ -101,7 +92,7 @@ SCORE_COLUMNS: dict[str, Parser] = {
     "split": text,
     "subset": text,
     "metric": text,
-    "value": number,
+    "value": Annotated[number, AfterValidator(_on_scale)],
     "items": whole,
     "mteb_version": text,
     "data_revision": str,
@@ -114,13 +105,13 @@ SCORE_KEY = ["method", "base", "seed", "task", "split", "subset", "metric"]
 EFFICIENCY_COLUMNS: dict[str, Parser] = {
     "method": text,
     "base": text,
-    "text_tokens": _length,
+    "text_tokens": _tokens,
     "llm_tokens": number_or_gap,
     "encoder_tokens": number_or_gap,
-    "texts_per_second": positive,
+    "texts_per_second": _positive,
     "texts_per_second_min": number_or_gap,
     "texts_per_second_max": number_or_gap,
-    "seconds_per_1000_texts": positive,
+    "seconds_per_1000_texts": _positive,
     "seconds_per_1000_texts_min": number_or_gap,
     "seconds_per_1000_texts_max": number_or_gap,
     "peak_memory_mb": number_or_gap,
@@ -130,8 +121,8 @@ EFFICIENCY_COLUMNS: dict[str, Parser] = {
     "batch_size": str,
     "device": str,
     "repeats": str,
-    "setting": _one_of(PLAIN, INSTRUCTION, EXAMPLES),
-    "reuse": _one_of(READ_AGAIN, READ_ONCE),
+    "setting": one_of(PLAIN, INSTRUCTION, EXAMPLES),
+    "reuse": one_of(READ_AGAIN, READ_ONCE),
     "prompt_tokens": number_or_gap,
     "computed_tokens": number_or_gap,
     "gflops_per_text": number_or_gap,
@@ -153,9 +144,9 @@ PUBLISHED_COLUMNS: dict[str, Parser] = {
     "base": text,
     "task": text,
     "type": text,
-    "part": _one_of(*PARTS),
+    "part": one_of(*PARTS),
     "rival": text,
-    "reuse": _one_of(READ_AGAIN, READ_ONCE),
+    "reuse": one_of(READ_AGAIN, READ_ONCE),
     "texts": number,
     "text_tokens": number_or_gap,
     "instruction_tokens": number,
@@ -173,9 +164,9 @@ PUBLISHED_KEY = ["base", "task", "part", "rival", "reuse"]
 LAW_COLUMNS: dict[str, Parser] = {
     "base": text,
     "method": text,
-    "what": _one_of(EMBED, GROW),
-    "setting": _one_of(PLAIN, INSTRUCTION, EXAMPLES),
-    "reuse": _one_of(READ_AGAIN, READ_ONCE),
+    "what": one_of(EMBED, GROW),
+    "setting": one_of(PLAIN, INSTRUCTION, EXAMPLES),
+    "reuse": one_of(READ_AGAIN, READ_ONCE),
     "text_tokens": whole,
     "prompt_tokens": number,
     "llm_tokens": number,
@@ -200,17 +191,17 @@ def read_table(
     *,
     empty: bool = False,
     defaults: dict[str, str] | None = None,
-    check: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Read a CSV file whose columns are known, refusing what does not fit.
 
     Columns beyond the known ones are ignored, so that later versions may add some. A file without rows is refused
-    unless ``empty`` allows it. A column of ``defaults`` may be absent and then holds that text in every row. What
-    ``check`` finds wrong with a whole row is a `ValueError` of its, which follows the line's number.
+    unless ``empty`` allows it. A column of ``defaults`` may be absent and then holds that text in every row.
 
     Raises:
         UserError: The file, a column or a number is missing or wrong, or two lines have the same ``key``.
     """
+    line = TypeAdapter(create_model("line", **columns))
+    rows, lines = [], []
     try:
         # As spreadsheets write it: with a byte order mark, and with semicolons where a comma is in the numbers.
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -223,15 +214,11 @@ def read_table(
             header = list(reader.fieldnames or [])
             absent = {name: value for name, value in (defaults or {}).items() if name not in header}
             _check_header(path, [*header, *absent], columns)
-            rows, lines = [], []
             for raw in reader:
+                where = f"{path}, line {reader.line_num}"
                 if None in raw:  # what is behind the last column
-                    raise UserError(f"{path}, line {reader.line_num}: more fields than columns; correct it")
-                rows.append(_parse_row(path, reader.line_num, {**raw, **absent}, columns))
-                try:
-                    check(rows[-1])
-                except ValueError as error:
-                    raise UserError(f"{path}, line {reader.line_num}, {error}") from error
+                    raise UserError(f"{where}: more fields than columns; correct it")
+                rows.append(dict(checked(line, {**raw, **absent}, where, "correct it")))
                 lines.append(reader.line_num)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; make it first or name another file") from error
@@ -244,49 +231,46 @@ def read_table(
     frame = pd.DataFrame(rows, columns=list(columns))
     repeated = frame.duplicated(key).tolist()
     if any(repeated):
-        line = lines[repeated.index(True)]
-        raise UserError(f"{path}, line {line}: the same {', '.join(key)} was already given; keep one of them")
+        again = lines[repeated.index(True)]
+        raise UserError(f"{path}, line {again}: the same {', '.join(key)} was already given; keep one of them")
     return frame
 
 
 def _check_header(path: Path, header: list[str], columns: dict[str, Parser]) -> None:
-    missing = [name for name in columns if name not in header]
-    if missing:
+    if missing := [name for name in columns if name not in header]:
         raise UserError(f"{path}, line 1: column {missing[0]!r} is missing; run the stage that writes it again")
-    twice = [name for name in columns if header.count(name) > 1]
-    if twice:
+    if twice := [name for name in columns if header.count(name) > 1]:
         raise UserError(f"{path}, line 1: two columns are called {twice[0]!r}; remove one of them")
 
 
-def _parse_row(path: Path, line: int, raw: dict[str, str], columns: dict[str, Parser]) -> dict[str, Any]:
-    row = {}
-    for name, parse in columns.items():
-        try:
-            row[name] = parse(raw[name])
-        except ValueError as error:
-            raise UserError(f"{path}, line {line}, column {name!r} {error}; correct it") from error
-    return row
-
-
 def read_efficiency(path: Path) -> pd.DataFrame:
-    """Read ``efficiency.csv``; ``text_tokens`` stays text, since `MIXED` and the names of tasks are values of it.
-
-    Raises:
-        UserError: As in `read_table`.
-    """
+    """Read ``efficiency.csv``; ``text_tokens`` stays text, since `MIXED` and the names of tasks are values of it."""
     return read_table(path, EFFICIENCY_COLUMNS, EFFICIENCY_KEY, defaults=EFFICIENCY_DEFAULTS)
 
 
-_TRAINING_FIELDS: dict[str, tuple[type, ...]] = {
-    "method": (str,),
-    "base": (str,),
-    "seed": (int,),
-    "steps": (int,),
-    "pairs": (int,),
-    "seconds": (int, float),
-    "loss": (list,),
-    "trainable_parameters": (int,),
-}
+class Strict(BaseModel):
+    """A part of a file that programs write: every value is of its very type; what else is there is left alone."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Loss(Strict):
+    step: FiniteFloat
+    loss: FiniteFloat
+
+
+class _Training(Strict):
+    """A training record, as far as reporting reads it."""
+
+    method: str
+    base: str
+    seed: int
+    steps: int
+    pairs: int
+    seconds: float
+    loss: list[_Loss]
+    trainable_parameters: int
+    peak_memory_mb: float | None = None
 
 
 def read_training(path: Path) -> pd.DataFrame:
@@ -295,41 +279,12 @@ def read_training(path: Path) -> pd.DataFrame:
     Raises:
         UserError: The file or a field is missing or wrong, or two records describe the same run.
     """
-    records = read_json(path)
-    if not isinstance(records, list) or not records:
-        raise UserError(f"{path} must hold a list of training records; collect them again")
-    rows = [_training_row(path, number, record) for number, record in enumerate(records, start=1)]
-    frame = pd.DataFrame(rows, columns=[*_TRAINING_FIELDS, "peak_memory_mb"])
+    records = checked(list[dict[str, Any]], read_json(path), path, "collect the records again")
+    for place, record in enumerate(records, start=1):
+        checked(_Training, record, f"{path}, record {place}", "look at this run's training log and train it again")
+    frame = pd.DataFrame(records, columns=list(_Training.model_fields))
+    frame["peak_memory_mb"] = frame["peak_memory_mb"].astype(float).where(lambda size: size < math.inf)
     key = ["method", "base", "seed"]
-    repeated = frame[frame.duplicated(key)]
-    if len(repeated):
-        first = repeated.iloc[0]
-        raise UserError(
-            f"{path} describes method {first['method']!r}, base {first['base']!r}, "
-            f"seed {first['seed']} a second time; collect the records again"
-        )
+    for run in frame.loc[frame.duplicated(key), key].itertuples(index=False):
+        raise UserError(f"{path} describes {' / '.join(map(str, run))} a second time; collect the records again")
     return frame.sort_values(key, ignore_index=True)
-
-
-def _training_row(path: Path, position: int, record: Any) -> dict[str, Any]:
-    where = f"{path}, record {position}"
-    if not isinstance(record, dict):
-        raise UserError(f"{where} must be a JSON object; collect the records again")
-    for name, kinds in _TRAINING_FIELDS.items():
-        if not isinstance(record.get(name), kinds) or isinstance(record.get(name), bool):
-            raise UserError(f"{where}: {name!r} is {record.get(name)!r}; train this model again")
-    for point in record["loss"]:
-        if not isinstance(point, dict) or not all(_finite(point.get(name)) for name in ("step", "loss")):
-            raise UserError(
-                f"{where}: the loss entry {point!r} needs a finite 'step' and 'loss'; "
-                "look at this run's training log and train it again"
-            )
-    memory = record.get("peak_memory_mb")
-    return {
-        **{name: record[name] for name in _TRAINING_FIELDS},
-        "peak_memory_mb": float(memory) if memory is not None and _finite(memory) else math.nan,
-    }
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

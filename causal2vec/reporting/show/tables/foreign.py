@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry
-from causal2vec.reporting.read.imported import external_rows
-from causal2vec.reporting.read.published import KINDS, PublishedRow, published_rows
+from causal2vec.reporting.read.others import KINDS, PublishedRow, external_rows, published_rows
 from causal2vec.reporting.show.tables.grid import Column
 
 _KIND_TITLES = {
