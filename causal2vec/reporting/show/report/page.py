@@ -18,8 +18,7 @@ from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.show.claims import claims_table
 from causal2vec.reporting.show.figures.captions import captions as all_captions
 from causal2vec.reporting.show.render.html import fragment, page, slug, to_html
-from causal2vec.reporting.show.report.answers import LABELS, QUESTION, answers
-from causal2vec.reporting.show.report.answers_cost import published_sentences
+from causal2vec.reporting.show.report.answers import LABELS, QUESTION, answers, published_sentences
 from causal2vec.reporting.show.report.figures import inline_svg
 from causal2vec.reporting.show.report.run import Run, citations, describe_run
 from causal2vec.reporting.show.tables.build import build_tables
