@@ -17,13 +17,13 @@ from test_tables import build, named
 from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.claims.ledger import check_claims
 from causal2vec.reporting.analysis.claims.schema import Reduction
-from causal2vec.reporting.analysis.compare import compare
 from causal2vec.reporting.analysis.conditions import Measured, plain_rows, savings
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS, read_efficiency
 from causal2vec.reporting.show.figures.draw import draw_plots
 from causal2vec.reporting.show.figures.style import styled
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.render.latex import to_latex
+from causal2vec.reporting.show.render.plain import to_csv, to_markdown
 from causal2vec.reporting.show.report.answers import answers
 
 BASE = "llm"

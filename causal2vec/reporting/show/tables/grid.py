@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -251,3 +252,34 @@ def panel_groups(
 ) -> list[RowGroup]:
     """One group of rows per panel, one row per entry: its labels, then its ``cells``."""
     return [RowGroup(p.title, [[*labels(e, heads), *cells(p, e)] for e in p.entries]) for p in panels]
+
+
+def panels(table: Table, widths: list[int], limit: int) -> list[list[int]]:
+    """Split the columns into panels no wider than ``limit``, keeping groups of columns whole where they fit.
+
+    A group that does not fit is cut into even pieces; the columns that name the row lead every panel.
+    """
+    room = limit - sum(widths[i] for i in table.labels)
+    values = [i for i, column in enumerate(table.columns) if not column.label]
+
+    def fits(columns: list[int]) -> bool:
+        return sum(widths[i] for i in columns) <= room
+
+    def cut(run: list[int]) -> list[list[int]]:
+        for size in sorted({math.ceil(len(run) / count) for count in range(1, len(run) + 1)}, reverse=True):
+            pieces = [run[start : start + size] for start in range(0, len(run), size)]
+            if size == 1 or all(map(fits, pieces)):
+                break
+        return pieces
+
+    if fits(values):
+        return [table.labels + values]
+    packed: list[list[int]] = []
+    # A column of no group is a run of its own.
+    runs = itertools.groupby(values, key=lambda i: (table.columns[i].group, None if table.columns[i].group else i))
+    for piece in (piece for _, run in runs for piece in cut(list(run))):
+        if packed and fits(packed[-1] + piece):
+            packed[-1].extend(piece)
+        else:
+            packed.append(list(piece))
+    return [table.labels + piece for piece in packed]
