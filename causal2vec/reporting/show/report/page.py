@@ -142,16 +142,17 @@ def _sections(
         rest = [_table(left.pop(name), study) for name in _matching(part.get("rest", ()), left)]
         shown = [_figure(name, drawn.pop(name), captions) for name in _matching(part.get("figures", ()), drawn)]
         own = verdicts if part["id"] == CLAIMS else ()
+        told = published_sentences(study) if part["id"] == "cost" else []
+        intro = " ".join([part.get("intro", ""), *told])
         if not (first or rest or shown or own):
-            if "empty" in part:
-                found.append({"id": part["id"], "title": part["title"], "intro": part["empty"]})
-            continue
+            if "empty" not in part:
+                continue
+            intro = part["empty"]
         folded = first[1:] if part["id"] == CLAIMS else []
-        intro = [part.get("intro", ""), *(published_sentences(study) if part["id"] == "cost" else [])]
         section = {
             "id": part["id"],
             "title": part["title"],
-            "intro": " ".join(intro),
+            "intro": intro,
             "first": first[: len(first) - len(folded)],
             "folded": folded,
             "rest": rest,
