@@ -17,14 +17,14 @@ from test_tables import build, named
 from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.claims.ledger import check_claims
 from causal2vec.reporting.analysis.claims.schema import Reduction
-from causal2vec.reporting.analysis.compare import compare
 from causal2vec.reporting.analysis.conditions import Measured, plain_rows, savings
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS, read_efficiency
 from causal2vec.reporting.show.figures.draw import draw_plots
 from causal2vec.reporting.show.figures.style import styled
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
-from causal2vec.reporting.show.report.answers_cost import cost_clauses
+from causal2vec.reporting.show.render.latex import to_latex
+from causal2vec.reporting.show.render.plain import to_csv, to_markdown
+from causal2vec.reporting.show.report.answers import answers
 
 BASE = "llm"
 METHODS = ["causal2vec", "last_token", "echo", "bidirectional", "in_context"]
@@ -227,7 +227,7 @@ def test_texts_of_a_task_are_a_group_of_their_own_and_not_a_length():
     assert list(named(build(both, "efficiency"))) == [
         "Texts of 16 tokens", "Texts of 64 tokens", "Texts of the task SciFact"
     ]  # fmt: skip
-    assert "on texts of 64 tokens" in cost_clauses(both, compare(both.summary.entries, [BASE]))[0]
+    assert "On texts of 64 tokens" in answers(both)[2]
     with styled():
         figures = draw_plots(both)
     for name in ("throughput_vs_length", "cost_vs_length"):

@@ -18,7 +18,8 @@ from causal2vec.reporting.show.claims import claims_table, claims_text, write_cl
 from causal2vec.reporting.show.figures.style import drawable
 from causal2vec.reporting.show.figures.svg import hover, save
 from causal2vec.reporting.show.render.html import to_page
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown, to_tabular
+from causal2vec.reporting.show.render.latex import to_latex, to_tabular
+from causal2vec.reporting.show.render.plain import to_csv, to_markdown
 from causal2vec.reporting.show.report.figures import inline_svg
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table

@@ -9,10 +9,9 @@ from test_tables import build, named, shown
 from causal2vec.errors import UserError
 from causal2vec.reporting.read.benchmarks import benchmark_part, load_benchmarks, task_types, types_of
 from causal2vec.reporting.read.others import External, ExternalModel
-from causal2vec.reporting.show.tables.foreign import ForeignRow, published
 from causal2vec.reporting.show.tables.grid import GAP
 from causal2vec.reporting.show.tables.layout import load_layout
-from causal2vec.reporting.show.tables.scores import Measure, foreign_cell
+from causal2vec.reporting.show.tables.scores import ForeignRow, Measure, foreign_cell, published
 
 SUBSET = "LLM2Vec 15-task subset"
 

@@ -192,7 +192,7 @@ def test_predictions_are_written_and_read_again(table, tmp_path):
 
 
 def test_the_report_tells_it_in_five_sentences(table):
-    from causal2vec.reporting.show.report.answers_cost import published_sentences
+    from causal2vec.reporting.show.report.answers import published_sentences
 
     told = published_sentences(replace(study(), published=table))
     assert len(told) == 5 and published_sentences(study()) == []

@@ -10,16 +10,8 @@ from dataclasses import replace
 import pytest
 from fixtures_reporting import CONTROLS, HOSTILE, LAYOUT, LLM, make_suite, on_llm
 
-from causal2vec.reporting.show.render.latex import _KNOWN
-from causal2vec.reporting.show.render.parts import panels
-from causal2vec.reporting.show.render.plain import (
-    escape_latex,
-    escape_markdown,
-    to_csv,
-    to_latex,
-    to_markdown,
-    to_tabular,
-)
+from causal2vec.reporting.show.render.latex import _KNOWN, escape_latex, to_latex, to_tabular
+from causal2vec.reporting.show.render.plain import escape_markdown, to_csv, to_markdown
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.grid import (
     WEAK,
@@ -32,6 +24,7 @@ from causal2vec.reporting.show.tables.grid import (
     format_number,
     marks,
     number_cell,
+    panels,
     with_signs,
 )
 from causal2vec.reporting.show.tables.layout import load_layout

@@ -22,7 +22,8 @@ from fixtures_reporting import (
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.evidence import ALL, Evidence
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown
+from causal2vec.reporting.show.render.latex import to_latex
+from causal2vec.reporting.show.render.plain import to_csv, to_markdown
 from causal2vec.reporting.show.tables.build import build_tables, write_tables
 from causal2vec.reporting.show.tables.grid import GAP, WEAK, format_cell, marks
 from causal2vec.reporting.show.tables.layout import Layout, load_layout

@@ -24,8 +24,7 @@ from causal2vec.reporting.analysis.claims.ledger import check_claims, load_claim
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.show.figures.draw import draw_plots
 from causal2vec.reporting.show.figures.style import styled
-from causal2vec.reporting.show.tables.audits import IGNORED, audit_table
-from causal2vec.reporting.show.tables.build import build_tables
+from causal2vec.reporting.show.tables.build import IGNORED, audit_table, build_tables
 from causal2vec.reporting.show.tables.layout import load_layout
 
 WORDS = "apple river stone cloud paper music winter garden silver window forest candle".split()  # noqa: SIM905
@@ -198,7 +197,7 @@ def test_tables_mark_a_model_that_ignores_its_token(tmp_path):
 def test_audit_table_and_figure(tmp_path):
     study, _ = study_with(tmp_path, used=True)
     layout = load_layout(ROOT / "config" / "tables.yaml")
-    table = audit_table("audit", layout.tables["audit"], study)
+    table = audit_table(layout.tables["audit"], study)
     row = dict(zip([column.key for column in table.columns], table.groups[0].rows[0], strict=True))
     assert row["attention_eos"].value == pytest.approx(20) and row["mrr_own_whole"].value == 50
     with styled():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from causal2vec.reporting.read.visible import inert, one_line, visible
 from causal2vec.reporting.show.render.html import to_html, to_page
-from causal2vec.reporting.show.render.latex import escape_latex
-from causal2vec.reporting.show.render.plain import escape_markdown, to_csv, to_latex, to_markdown, to_tabular
+from causal2vec.reporting.show.render.latex import escape_latex, to_latex, to_tabular
+from causal2vec.reporting.show.render.plain import escape_markdown, to_csv, to_markdown
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
 
 HOSTILE = [

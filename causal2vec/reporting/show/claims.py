@@ -16,9 +16,10 @@ from causal2vec.reporting.analysis.evidence import ENOUGH_SEEDS
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.read.types import listed
 from causal2vec.reporting.read.visible import inert, one_line
+from causal2vec.reporting.show.render.html import to_page
 from causal2vec.reporting.show.render.latex import to_latex, to_tabular
 from causal2vec.reporting.show.render.plain import escape_markdown, to_markdown
-from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table
+from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table, name_column
 from causal2vec.runtime.files import write_json, write_text
 
 NOT_RUN_TITLE = "Not run here"
@@ -36,29 +37,26 @@ def claims_table(
         by_base: Whether headings name the base, not a column; for narrow pages.
     """
     columns = [
-        Column("Claim", "claim", label=True, number=""),
-        Column("Source (confidence)", "source", label=True, number=""),
-        *([] if by_base else [Column("Base", "base", label=True, number="")]),
-        Column("Measured", "measured", number=""),
-        Column("Verdict", "verdict", number=""),
-        *([Column("Evidence", "evidence", number="")] if evidence else []),
+        name_column("Claim", "claim"),
+        name_column("Source (confidence)", "source"),
+        *([] if by_base else [name_column("Base", "base")]),
+        *(Column(name.capitalize(), name, number="") for name in ("measured", "verdict", *["evidence"] * evidence)),
     ]
     bases = list(dict.fromkeys(verdict.base for verdict in verdicts))
     groups: dict[str, list[list[Cell]]] = {}
     # A stable sort: first what was run, for each base by itself where headings name the bases.
     for verdict in sorted(verdicts, key=lambda v: (bases.index(v.base) * by_base, v.verdict == "not run")):
-        title = NOT_RUN_TITLE if verdict.verdict == "not run" else verdict.paper
         cells = {
             "claim": verdict.title,
             "source": f"{verdict.source} ({verdict.confidence})",
             "base": verdict.base,
             "measured": _measured(verdict),
-            "verdict": f"{SIGNS[verdict.verdict]} {verdict.verdict}",
+            "verdict": _signed(verdict),
             "evidence": f"{verdict.statement}{_published(verdict)} {verdict.evidence}",
         }
-        row = [Cell(cells[column.key]) for column in columns]
+        title = NOT_RUN_TITLE if verdict.verdict == "not run" else verdict.paper
         heading = f"{title}, base {verdict.base}" if by_base and len(bases) > 1 else title
-        groups.setdefault(heading, []).append(row)
+        groups.setdefault(heading, []).append([Cell(cells[column.key]) for column in columns])
     notes = [
         f"{_counts(verdicts)}. Signs: {listed([f'{sign} {word}' for word, sign in SIGNS.items()])}.",
         "Measured: a difference in points (score × 100) or a score with its 95 % interval over test items, or a saving "
@@ -84,17 +82,25 @@ def claims_table(
 def claims_text(verdicts: Sequence[Verdict]) -> str:
     """The verdicts on the claims that could be put to the test, as plain text for a terminal."""
     rows = [
-        [f"{SIGNS[v.verdict]} {v.verdict}", *map(one_line, (v.title, v.paper, v.base)), _measured(v) or ""]
+        [_signed(v), *map(one_line, (v.title, v.paper, v.base)), _measured(v) or ""]
         for v in verdicts
         if v.verdict != "not run"
     ]
     table = tabulate(rows, headers=["Verdict", "Claim", "Paper", "Base", "Measured"], disable_numparse=True)
-    return f"{table}\n{_counts(verdicts)}.\n" if rows else f"{_counts(verdicts)}.\n"
+    return "\n".join([*([table] if rows else []), f"{_counts(verdicts)}.\n"])
+
+
+def _signed(verdict: Verdict) -> str:
+    return f"{SIGNS[verdict.verdict]} {verdict.verdict}"
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
     words = [verdict.verdict for verdict in verdicts]
     return f"{len(words)} verdicts: {listed([f'{words.count(word)} {word}' for word in SIGNS])}"
+
+
+def _published(verdict: Verdict) -> str:
+    return f" Published: {verdict.published}." if verdict.published else ""
 
 
 def _measured(verdict: Verdict) -> str | None:
@@ -115,8 +121,6 @@ def write_claims(study: Study, claims: Sequence[Claim], output: Path) -> list[Ve
     Returns:
         The verdicts.
     """
-    from causal2vec.reporting.show.render.html import to_page
-
     verdicts = check_claims(study, claims)
     table = claims_table(verdicts, study)
     write_text(output / "claims.md", f"{to_markdown(table)}\n{_evidence_list(verdicts)}")
@@ -131,26 +135,19 @@ def write_claims(study: Study, claims: Sequence[Claim], output: Path) -> list[Ve
 
 def _evidence_list(verdicts: Sequence[Verdict]) -> str:
     """Markdown: each claim in full with what was expected, published and found on every base."""
-    lines = ["### Evidence", ""]
-    gaps = ["", f"### {NOT_RUN_TITLE}", ""]
+    lines, gaps = [], []
     for claim in dict.fromkeys(verdict.claim_id for verdict in verdicts):
         mine = [verdict for verdict in verdicts if verdict.claim_id == claim]
-        first, found = mine[0], [_found(verdict) for verdict in mine]
-        if all(verdict.verdict == "not run" for verdict in mine):
+        signs = ["" if verdict.verdict == "not run" else f" {_signed(verdict)}." for verdict in mine]
+        found = [escape_markdown(f"{v.base}:{sign} {v.evidence}") for v, sign in zip(mine, signs, strict=True)]
+        if not any(signs):
             gaps += [f"- **{claim}** {text}" for text in found]
             continue
+        first = mine[0]
         head = f"{first.statement} ({first.source}; {first.confidence}.) Expected: {first.expected}.{_published(first)}"
         lines += [f"- **{claim}** {escape_markdown(head)}", *(f"  - {text}" for text in found)]
-    return "\n".join(lines + gaps * (len(gaps) > 3)) + "\n"
-
-
-def _published(verdict: Verdict) -> str:
-    return f" Published: {verdict.published}." if verdict.published else ""
-
-
-def _found(verdict: Verdict) -> str:
-    sign = "" if verdict.verdict == "not run" else f" {SIGNS[verdict.verdict]} {verdict.verdict}."
-    return escape_markdown(f"{verdict.base}:{sign} {verdict.evidence}")
+    gaps = ["", f"### {NOT_RUN_TITLE}", "", *gaps] if gaps else []
+    return "\n".join(["### Evidence", "", *lines, *gaps]) + "\n"
 
 
 def _csv(verdicts: Sequence[Verdict]) -> str:

@@ -53,7 +53,29 @@ def to_html(table: Table, *, level: int = 3, filters: bool = False) -> Markup:
     Returns:
         Safe markup; names, notes and cells are escaped.
     """
-    return fragment("table.html.j2", view=_view(table, level, filters))
+    heads = [_head(table, i) for i in range(len(table.columns))]
+    names = dict.fromkeys(
+        str(row[table.labels[0]].value) for group in table.groups for row in group.rows if table.labels
+    )
+    return fragment(
+        "table.html.j2",
+        id=f"table-{slug(table.name)}",
+        table=table,
+        level=level,
+        wide=len(table.columns) > WIDE,
+        tall=sum(len(group.rows) for group in table.groups) > TALL,
+        heads=heads,
+        # Neighbours that share a heading; where there are any, there are two lines of headings.
+        runs=[(_breakable(name), list(run)) for name, run in itertools.groupby(heads, key=lambda head: head.group)],
+        groups=[
+            [
+                [_shown(*cell) for cell in zip(row, heads, found, strict=True)]
+                for row, found in zip(group.rows, rows, strict=True)
+            ]
+            for group, rows in zip(table.groups, marks(table), strict=True)
+        ],
+        filters=list(names) if filters and table.labels else None,
+    )
 
 
 def to_page(table: Table) -> str:
@@ -85,7 +107,7 @@ def slug(text: str) -> str:
 
 @functools.cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         finalize=_shown_as_it_is,
@@ -93,6 +115,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["zip"] = zip
+    return environment
 
 
 def _shown_as_it_is(value: object) -> object:
@@ -107,106 +131,29 @@ def _source(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Head:
-    """A heading: of one column, or, where ``column`` is None, of its ``members``."""
+    """A column's heading: its number, the column, what it shows, the class of its cells."""
 
+    index: int
+    column: Column
     title: Markup
-    column: int | None = None
-    rows: int = 1
-    css: str = ""
-    first: str = "ascending"
-    members: tuple[int, ...] = ()
+    css: str
 
     @property
-    def span(self) -> int:
-        return len(self.members)
+    def group(self) -> str:
+        return self.column.group
+
+    @property
+    def first(self) -> str:
+        """How the first click sorts: the best on top."""
+        return "descending" if self.column.better == "higher" else "ascending"
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A cell as the template writes it; ``value`` is what it is sorted by, None for a gap."""
-
-    tag: str
-    scope: str
-    css: str
-    value: str | None
-    exact: str
-    content: Markup
-
-
-@dataclass(frozen=True)
-class _Group:
-    title: str
-    rows: list[list[_Shown]]
-
-
-@dataclass(frozen=True)
-class _ColumnBox:
-    index: int
-    long_title: str
-
-
-@dataclass(frozen=True)
-class _Filters:
-    what: str
-    rows: list[str]
-    columns: list[_ColumnBox]
-
-
-@dataclass(frozen=True)
-class _View:
-    id: str
-    title: str
-    level: int
-    wide: bool
-    tall: bool
-    width: int
-    heads: list[list[_Head]]
-    groups: list[_Group]
-    notes: list[str]
-    filters: _Filters | None
-
-
-def _view(table: Table, level: int, filters: bool) -> _View:
-    heads = _heads(table)
-    kinds = {head.column: head.css for line in heads for head in line}
-    css = [kinds[i] for i in range(len(table.columns))]
-    groups = [
-        _Group(group.title, [_row(row, table.columns, css, found) for row, found in zip(group.rows, rows, strict=True)])
-        for group, rows in zip(table.groups, marks(table), strict=True)
-    ]
-    return _View(
-        id=f"table-{slug(table.name)}",
-        title=table.title,
-        level=level,
-        wide=len(table.columns) > WIDE,
-        tall=sum(len(group.rows) for group in table.groups) > TALL,
-        width=len(table.columns),
-        heads=heads,
-        groups=groups,
-        notes=table.notes,
-        filters=_filters(table) if filters else None,
-    )
-
-
-def _heads(table: Table) -> list[list[_Head]]:
-    """One line of headings, or two where neighbours share a heading above theirs."""
-    deep = any(column.group for column in table.columns)
-    upper, lower = [], []
-    for group, run in itertools.groupby(enumerate(table.columns), key=lambda item: item[1].group):
-        members = list(run)
-        if group:
-            upper.append(_Head(_breakable(group), members=tuple(i for i, _ in members)))
-            lower += [_head(table, i, column, 1) for i, column in members]
-        else:
-            upper += [_head(table, i, column, 1 + deep) for i, column in members]
-    return [upper, lower] if deep else [upper]
-
-
-def _head(table: Table, index: int, column: Column, rows: int) -> _Head:
-    # The first click shows the best on top.
-    first = "descending" if column.better == "higher" else "ascending"
-    css = f"label {_room(table, index)}" if column.label else "text" if _is_text(table, index) else "value"
-    return _Head(_breakable(column.title + table.arrow(column)), index, rows, css, first)
+def _head(table: Table, index: int) -> _Head:
+    column = table.columns[index]
+    values = [row[index].value for group in table.groups for row in group.rows]
+    words = any(isinstance(value, str) for value in values) and not any(isinstance(value, float) for value in values)
+    css = f"label {_room([str(value) for value in values])}" if column.label else "text" if words else "value"
+    return _Head(index, column, _breakable(column.title + table.arrow(column)), css)
 
 
 def _breakable(text: str) -> Markup:
@@ -214,48 +161,19 @@ def _breakable(text: str) -> Markup:
     return Markup("<wbr>").join(_BREAKS.split(visible(text)))
 
 
-def _room(table: Table, index: int) -> str:
+def _room(names: list[str]) -> str:
     """The class that keeps a column of names wide enough for two lines of each, and one of short ones."""
-    names = [str(row[index].value) for group in table.groups for row in group.rows]
     pieces = [piece for name in names for part in _BREAKS.split(name) for piece in re.split(r"(?<=-)|\s", part)]
     halves = [len(name) if len(name) <= _SHORT_TEXT else len(name) // 2 + 2 for name in names]
     longest = max([0, *map(len, pieces), *halves])
     return f"room-{next((step for step in _STEPS if longest <= step), _STEPS[-1])}"
 
 
-def _is_text(table: Table, index: int) -> bool:
-    """Whether a column holds words and no numbers."""
-    values = [row[index].value for group in table.groups for row in group.rows]
-    return any(isinstance(value, str) for value in values) and not any(isinstance(value, float) for value in values)
-
-
-def _row(row: list[Cell], columns: list[Column], heads: list[str], found: list[Mark]) -> list[_Shown]:
-    cells = zip(row, columns, heads, found, strict=True)
-    return [_shown(cell, column, css, mark, first=not i) for i, (cell, column, css, mark) in enumerate(cells)]
-
-
-def _shown(cell: Cell, column: Column, css: str, mark: Mark, *, first: bool) -> _Shown:
-    heads_row = first and column.label
-    length = len(str(cell.value)) if css == "text" else _SHORT_TEXT + 1
+def _shown(cell: Cell, head: _Head, mark: Mark) -> dict[str, object]:
+    """A cell as the template writes it; ``value`` is what it is sorted by, None for a gap."""
+    column = head.column
+    length = len(str(cell.value)) if head.css == "text" else _SHORT_TEXT + 1
     room = "long" if length > _LONG_TEXT else "short" if length <= _SHORT_TEXT else ""
-    return _Shown(
-        tag="th" if heads_row else "td",
-        scope="row" if heads_row else "",
-        css=" ".join(word for word in (css, room, mark, "gap" if cell.value is None else "") if word),
-        value=None if cell.value is None else str(cell.value),
-        exact=_exact(cell, column),
-        content=_content(cell, column, mark),
-    )
-
-
-def _exact(cell: Cell, column: Column) -> str:
-    """Both ends of an interval that is shown by half its width; empty for other cells."""
-    if column.spread != "half" or not isinstance(cell.value, float) or cell.low is None or cell.high is None:
-        return ""
-    return f"{format_number(cell.low, column.number)} to {format_number(cell.high, column.number)}"
-
-
-def _content(cell: Cell, column: Column, mark: Mark) -> Markup:
     text, spread = cell_parts(cell, column)
     shell = {"best": "<strong>{}</strong>", "second": "<u>{}</u>"}.get(mark, "{}")
     content = Markup(shell).format(_breakable(text) if column.label else visible(text))
@@ -263,18 +181,12 @@ def _content(cell: Cell, column: Column, mark: Mark) -> Markup:
         content += Markup("<sup>{}</sup>").format(cell.sign)
     if spread:
         content += Markup(' <span class="range">{}</span>').format(spread)
-    return content
-
-
-def _filters(table: Table) -> _Filters | None:
-    """The choices for a reader; None for a table whose rows have no names."""
-    if not table.labels:
-        return None
-    first = table.labels[0]
-    names = dict.fromkeys(str(row[first].value) for group in table.groups for row in group.rows)
-    columns = [
-        _ColumnBox(i, f"{column.group}: {column.title}" if column.group else column.title)
-        for i, column in enumerate(table.columns)
-        if not column.label
-    ]
-    return _Filters(table.columns[first].title, list(names), columns)
+    exact = column.spread == "half" and spread and cell.low is not None and cell.high is not None
+    ends = [format_number(end, column.number) for end in (cell.low, cell.high) if exact and end is not None]
+    return {
+        "tag": "th" if column.label and not head.index else "td",
+        "css": " ".join(word for word in (head.css, room, mark, "gap" if cell.value is None else "") if word),
+        "value": None if cell.value is None else str(cell.value),
+        "exact": " to ".join(ends),  # of an interval that is shown by half its width
+        "content": content,
+    }

@@ -10,8 +10,7 @@ import unicodedata
 from pylatexenc.latexencode import RULE_CALLABLE, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 
 from causal2vec.reporting.read.visible import one_line
-from causal2vec.reporting.show.render.parts import panels
-from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks
+from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks, panels
 
 _COLUMNS, _LONG_COLUMNS = 9, 7
 """Value columns side by side where adjustbox shrinks them, one with a range counted twice, and all columns where only

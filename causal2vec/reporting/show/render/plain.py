@@ -1,4 +1,4 @@
-"""One table, three texts: Markdown, CSV, and LaTeX from `causal2vec.reporting.show.render.latex`."""
+"""One table as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ import re
 from tabulate import tabulate
 
 from causal2vec.reporting.read.visible import inert, one_line
-from causal2vec.reporting.show.render.latex import escape_latex, to_latex, to_tabular
-from causal2vec.reporting.show.render.parts import panels
-from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks
-
-__all__ = ["escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown", "to_tabular"]
+from causal2vec.reporting.show.tables.grid import Cell, Column, Mark, Table, cell_parts, marks, panels
 
 MARKDOWN_COLUMNS = 12
 """Value columns that fit side by side; wider tables are split into parts."""

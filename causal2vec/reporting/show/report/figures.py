@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -27,14 +27,8 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"-?[1-9]\d*\.\d{3,}")
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure as inline SVG.
-
-    Attributes:
-        svg: Safe markup.
-        wide: Whether it wants the page's whole width.
-    """
+class Drawing(NamedTuple):
+    """A figure as inline SVG, and whether it wants the page's whole width."""
 
     svg: Markup
     wide: bool
@@ -44,10 +38,9 @@ def inline_svg(path: Path, prefix: str, description: str) -> Drawing:
     """Read an SVG file for use inside an HTML page.
 
     An ``id`` that is referred to gets a new name with ``prefix``, so that figures do not clash, and others go; numbers
-    keep two decimals, far below what can be seen; ``style`` attributes become
-    presentation attributes, as the page's policy refuses inline styles; scripts, links, event handlers and whatever
-    is no drawing are left out. ``<title>`` elements, which a browser shows on hover, are kept but for the root's,
-    which becomes the label of the whole.
+    keep two decimals; ``style`` attributes become presentation attributes, as the page's policy refuses inline styles;
+    scripts, links, event handlers and whatever is no drawing are left out. ``<title>`` elements, which a browser shows
+    on hover, are kept but for the root's, which becomes the label of the whole.
 
     Args:
         path: The SVG file.
@@ -66,14 +59,14 @@ def inline_svg(path: Path, prefix: str, description: str) -> Drawing:
     if _local(root.tag) != "svg":
         raise UserError(f"{path} is not SVG (its root is {_local(root.tag)!r}); draw the figures again")
     label = _take_label(root) or description
-    width = _width(root)
+    box = re.findall(r"[\d.]+", root.get("viewBox", ""))
     _clean(root, _names(root, prefix))
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     # What matplotlib sets for all elements by a style sheet, which would leak into the page.
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt", "role": "img", "aria-label": label}
     text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
-    return Drawing(Markup(text.strip()), width > _WIDE)
+    return Drawing(Markup(text.strip()), len(box) == 4 and float(box[2]) > _WIDE)
 
 
 def _local(name: object) -> str:
@@ -89,14 +82,6 @@ def _take_label(root: ElementTree.Element) -> str:
             words.append(" ".join("".join(child.itertext()).split()))
             root.remove(child)
     return ". ".join(word.rstrip(".") for word in words if word)
-
-
-def _width(root: ElementTree.Element) -> float:
-    box = root.get("viewBox", "").replace(",", " ").split()
-    try:
-        return float(box[2])
-    except (IndexError, ValueError):
-        return 0.0
 
 
 def _names(root: ElementTree.Element, prefix: str) -> dict[str, str]:

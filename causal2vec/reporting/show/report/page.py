@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from markupsafe import Markup, escape
+import yaml
+from markupsafe import Markup
 
 from causal2vec.reporting.analysis.claims.ledger import SIGNS, Verdict, check_claims, load_claims
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.show.claims import claims_table
+from causal2vec.reporting.show.claims import NOT_RUN_TITLE, claims_table
 from causal2vec.reporting.show.figures.captions import captions as all_captions
-from causal2vec.reporting.show.render.html import fragment, page, slug, to_html
-from causal2vec.reporting.show.report.answers import LABELS, QUESTION, answers
-from causal2vec.reporting.show.report.answers_cost import published_sentences
+from causal2vec.reporting.show.render.html import TEMPLATES, fragment, page, slug, to_html
+from causal2vec.reporting.show.report.answers import LABELS, QUESTION, answers, published_sentences
 from causal2vec.reporting.show.report.figures import inline_svg
-from causal2vec.reporting.show.report.run import Run, citations, describe_run
+from causal2vec.reporting.show.report.run import citations, describe_run
 from causal2vec.reporting.show.tables.build import build_tables
 from causal2vec.reporting.show.tables.grid import Table
 from causal2vec.reporting.show.tables.layout import load_layout
@@ -39,123 +40,14 @@ MAIN = "main"
 CLAIMS, NOT_RUN = "claims", "claims_not_run"
 """The table of claims, and the part of it that a reader needs last."""
 
-
-@dataclass(frozen=True)
-class Part:
-    """What belongs together on the page.
-
-    Attributes:
-        id: Its anchor.
-        title: Its heading.
-        intro: A sentence under the heading.
-        first: Names of the tables above the figures; ``*`` stands for any letters.
-        figures: Names of the figures.
-        rest: Names of the tables below the figures.
-        empty: What stands there where there is neither table nor figure; without it the part is left out.
-    """
-
-    id: str
-    title: str
-    intro: str = ""
-    first: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ()
-    rest: tuple[str, ...] = ()
-    empty: str = ""
-
-
-PARTS = (
-    Part(
-        "scores",
-        "Main results",
-        "Averages over the tasks of each type. Where a task is missing there is a gap, never a mean over fewer tasks.",
-        first=(MAIN,),
-        figures=("scores_by_type",),
-        rest=("zero_shot",),
-    ),
-    Part(
-        "sure",
-        "How sure the differences are",
-        "Two methods are compared on the same test items; whether a difference is more than noise is tested in pairs.",
-        figures=("forest", "ranks"),
-        rest=("statistics", "differences"),
-    ),
-    Part(
-        "claims",
-        "The papers' claims",
-        "What the papers say, held against these numbers. A claim is supported or contradicted only where the whole "
-        "95 % interval lies on one side.",
-        first=(CLAIMS, NOT_RUN),
-    ),
-    Part(
-        "audit",
-        "Inside the vectors",
-        "Whether the vectors of unrelated texts lie apart, and whether the LLM uses its Contextual token: measured on "
-        "validation pairs. A verdict about Causal2Vec from a model that ignores the token is void.",
-        figures=("audit",),
-        rest=("audit",),
-    ),
-    Part(
-        "cost",
-        "What it costs",
-        "All methods embed the same texts on the same machine.",
-        figures=(
-            "score_vs_time",
-            "score_vs_length",
-            "throughput_vs_length",
-            "cost_vs_length",
-            "prefix_reuse",
-            "shorter_faster",
-            "published_savings",
-        ),
-        rest=(
-            "published_savings",
-            "append_cost",
-            "efficiency",
-            "efficiency_savings",
-            "efficiency_conditions",
-            "efficiency_predictions",
-        ),
-    ),
-    Part(
-        "published",
-        "Beside published scores",
-        "Published rows rest on other training data and are never ranked with ours. They stand in one table with ours "
-        "where a method here has every task of the benchmark; otherwise alone, for reference.",
-        first=("benchmark_*", "published_*"),
-        empty="No method here has every task of a benchmark that published scores are known for, so there is nothing "
-        "to set beside them: an average over other tasks would not be comparable.",
-    ),
-    Part("ablations", "Ablations", "One setting varied, all else equal.", figures=("ablations",), rest=("ablations",)),
-    Part("tasks", "Task by task", figures=("heatmap",), rest=("tasks",)),
-    Part("training", "Training", figures=("loss_curves",), rest=("training",)),
-)
-"""The page from top to bottom; what no part names comes last."""
+PARTS: list[dict[str, Any]] = [
+    *yaml.safe_load((TEMPLATES / "parts.yaml").read_text(encoding="utf-8")),
+    {"id": "more", "title": "Further tables and figures", "first": ["*"], "figures": ["*"]},
+]
+"""What belongs together on the page, from top to bottom; the file explains the keys."""
 
 _ADDRESS = re.compile(r"(https://[^\s<>\"']+[\w/]|arXiv[: ]\d{4}\.\d{4,5})")
 _LINK = '<a href="{}" rel="noreferrer">{}</a>'
-
-_MORE = Part("more", "Further tables and figures", first=("*",), figures=("*",))
-
-
-@dataclass(frozen=True)
-class _Figure:
-    id: str
-    svg: Markup
-    caption: str
-    wide: bool
-
-
-@dataclass(frozen=True)
-class _Section:
-    id: str
-    title: str
-    intro: str
-    first: list[Markup]
-    figures: list[_Figure]
-    rest: list[Markup]
-    folded: list[Markup] = field(default_factory=list)
-    counts: list[tuple[str, str, int]] = field(default_factory=list)
-    verdicts: Sequence[Verdict] = ()
 
 
 def write_report(
@@ -189,7 +81,7 @@ def write_report(
         answers=list(zip(LABELS, answers(study), strict=True)),
         warning=_warning(study),
         sections=_sections(study, tables, figures, captions, verdicts),
-        run=_run(study),
+        run=describe_run(study.manifest, study.evidence.notes) if study.manifest else None,
         citations=[_linked(line) for line in citations(citation)],
     )
     write_text(output, page(study.title, body))
@@ -214,19 +106,13 @@ def report_study(study: Study, layout: Path, claims: Path, figures: Path, output
     write_report(study, tables, drawn, all_captions(), verdicts, output)
 
 
-def _run(study: Study) -> Run | None:
-    return describe_run(study.manifest, study.evidence.notes) if study.manifest else None
-
-
 def _linked(text: str) -> Markup:
     """A reference with a link to what it names: an arXiv number or an address."""
-    parts = _ADDRESS.split(text)
-    whole = [Markup(_LINK).format(_address(part), part) if i % 2 else escape(part) for i, part in enumerate(parts)]
-    return Markup("").join(whole)
-
-
-def _address(text: str) -> str:
-    return text if text.startswith("https://") else f"https://arxiv.org/abs/{text[6:]}"
+    found = Markup("")
+    for i, part in enumerate(_ADDRESS.split(text)):
+        link = part if part.startswith("https://") else f"https://arxiv.org/abs/{part[6:]}"
+        found += Markup(_LINK).format(link, part) if i % 2 else part
+    return found
 
 
 def _warning(study: Study) -> str:
@@ -247,23 +133,34 @@ def _sections(
     figures: Mapping[str, Path],
     captions: Mapping[str, str],
     verdicts: Sequence[Verdict],
-) -> list[_Section]:
-    shown_tables = [table for table in tables if table.name not in FILES_ONLY]
-    left = {part.name: part for table in shown_tables for part in (_by_run(table) if table.name == CLAIMS else [table])}
+) -> list[dict[str, Any]]:
+    left = {part.name: part for table in tables if table.name not in FILES_ONLY for part in _by_run(table)}
     drawn = dict(figures)
     found = []
-    for part in (*PARTS, _MORE):
-        first = [_table(left.pop(name), study) for name in _matching(part.first, left)]
-        shown = [_figure(name, drawn.pop(name), captions) for name in _matching(part.figures, drawn)]
-        rest = [_table(left.pop(name), study) for name in _matching(part.rest, left)]
-        own, folded = ((), []) if part.id != "claims" else (verdicts, first[1:])
-        if first or shown or rest or own:
-            first = first[: len(first) - len(folded)]
-            told = published_sentences(study) if part.id == "cost" else []
-            intro = " ".join([part.intro, *told])
-            found.append(_Section(part.id, part.title, intro, first, shown, rest, folded, _counts(own), own))
-        elif part.empty:
-            found.append(_Section(part.id, part.title, part.empty, [], [], []))
+    for part in PARTS:
+        first = [_table(left.pop(name), study) for name in _matching(part.get("first", ()), left)]
+        rest = [_table(left.pop(name), study) for name in _matching(part.get("rest", ()), left)]
+        shown = [_figure(name, drawn.pop(name), captions) for name in _matching(part.get("figures", ()), drawn)]
+        own = verdicts if part["id"] == CLAIMS else ()
+        told = published_sentences(study) if part["id"] == "cost" else []
+        intro = " ".join([part.get("intro", ""), *told])
+        if not (first or rest or shown or own):
+            if "empty" not in part:
+                continue
+            intro = part["empty"]
+        folded = first[1:] if part["id"] == CLAIMS else []
+        section = {
+            "id": part["id"],
+            "title": part["title"],
+            "intro": intro,
+            "first": first[: len(first) - len(folded)],
+            "folded": folded,
+            "rest": rest,
+            "figures": shown,
+            "counts": [(word, sign, sum(v.verdict == word for v in own)) for word, sign in SIGNS.items() if own],
+            "verdicts": own,
+        }
+        found.append(section)
     return found
 
 
@@ -274,26 +171,12 @@ def _matching(patterns: Sequence[str], names: Mapping[str, object]) -> list[str]
 
 def _by_run(table: Table) -> list[Table]:
     """The table of claims in two: those with a verdict, and those that this study did not put to the test."""
-    keys = [column.key for column in table.columns]
-    if "verdict" not in keys:
+    untested = [group for group in table.groups if group.title == NOT_RUN_TITLE]
+    if table.name != CLAIMS or not untested:
         return [table]
-    index = keys.index("verdict")
-    tested, untested = (
-        [
-            replace(group, rows=rows)
-            for group in table.groups
-            if (rows := [row for row in group.rows if str(row[index].value).endswith("not run") == wanted])
-        ]
-        for wanted in (False, True)
-    )
-    second = replace(table, name=NOT_RUN, title="Claims that were not put to the test", groups=untested)
-    return [replace(table, groups=tested), *([second] if untested else [])]
-
-
-def _counts(verdicts: Sequence[Verdict]) -> list[tuple[str, str, int]]:
-    if not verdicts:
-        return []
-    return [(word, sign, sum(v.verdict == word for v in verdicts)) for word, sign in SIGNS.items()]
+    tested = [group for group in table.groups if group.title != NOT_RUN_TITLE]
+    title = "Claims that were not put to the test"
+    return [replace(table, groups=tested), replace(table, name=NOT_RUN, title=title, groups=untested)]
 
 
 def _table(table: Table, study: Study) -> Markup:
@@ -305,8 +188,7 @@ def _table(table: Table, study: Study) -> Markup:
     return to_html(replace(table, notes=[*own, f"{study.stamp}."]))
 
 
-def _figure(name: str, path: Path, captions: Mapping[str, str]) -> _Figure:
-    anchor = slug(name)
-    caption = captions.get(name, name)
-    drawing = inline_svg(path, anchor, caption)
-    return _Figure(f"figure-{anchor}", drawing.svg, caption, drawing.wide)
+def _figure(name: str, path: Path, captions: Mapping[str, str]) -> dict[str, Any]:
+    anchor, caption = slug(name), captions.get(name, name)
+    svg, wide = inline_svg(path, anchor, caption)
+    return {"id": f"figure-{anchor}", "svg": svg, "caption": caption, "wide": wide}

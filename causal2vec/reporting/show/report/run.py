@@ -25,7 +25,7 @@ class Run:
 
     Attributes:
         facts: Name and value, the most important first.
-        stages: Stage, number of jobs, their time together.
+        stages: Stage, number of jobs, their time together; the longest first.
         total: The time of all jobs together.
         documents: Title and text of what is long: configuration, versions, hashes.
     """
@@ -43,15 +43,9 @@ def describe_run(manifest: Mapping[str, Any], statistics: Sequence[str] = ()) ->
         manifest: As `causal2vec.runtime.manifest.write_manifest` writes it; whatever it lacks is left out.
         statistics: How the statistics were computed, in sentences.
     """
-    jobs: dict[str, float] = manifest.get("seconds") or {}
-    return Run(_facts(manifest), _stages(jobs), duration(sum(jobs.values())), _documents(manifest, statistics))
-
-
-def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    config = manifest.get("config") or {}
-    versions = manifest.get("versions") or {}
-    hardware = manifest.get("hardware") or {}
-    found = {
+    parts = (manifest.get(key) or {} for key in ("config", "versions", "hardware", "seconds"))
+    config, versions, hardware, jobs = parts
+    facts = {
         "Manifest": manifest.get("id"),
         "Date": manifest.get("created"),
         "Commit": _commit(manifest.get("git") or {}),
@@ -64,7 +58,24 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Lock file (SHA-256)": manifest.get("lock_sha256"),
         "Scores (SHA-256)": manifest.get("scores_sha256"),
     }
-    return [(name, str(value)) for name, value in found.items() if value]
+    hashes = {name: manifest[name] for name in ("pairs", "sources", "models") if manifest.get(name)}
+    documents = {
+        "How the statistics were computed": "\n".join(statistics),
+        "Configuration, as it was checked": _yaml(config),
+        "Hashes of pairs, sources and models": _yaml(hashes),
+        "All installed versions": "\n".join(f"{name} {version}" for name, version in versions.items()),
+        "Time of every job, in seconds": _yaml(jobs),
+    }
+    stages: dict[str, list[float]] = {}
+    for job, seconds in jobs.items():
+        stages.setdefault(job.partition("/")[0], []).append(seconds)
+    ranked = sorted(stages.items(), key=lambda item: (-sum(item[1]), item[0]))
+    return Run(
+        [(name, str(value)) for name, value in facts.items() if value],
+        [(stage, len(times), duration(sum(times))) for stage, times in ranked],
+        duration(sum(jobs.values())),
+        [(title, text) for title, text in documents.items() if text],
+    )
 
 
 def _commit(git: Mapping[str, Any]) -> str:
@@ -84,15 +95,6 @@ def _hardware(hardware: Mapping[str, Any]) -> str:
     return listed(words)
 
 
-def _stages(jobs: Mapping[str, float]) -> list[tuple[str, int, str]]:
-    """Time by stage, the longest first."""
-    stages: dict[str, list[float]] = {}
-    for job, seconds in jobs.items():
-        stages.setdefault(job.partition("/")[0], []).append(seconds)
-    ranked = sorted(stages.items(), key=lambda item: (-sum(item[1]), item[0]))
-    return [(stage, len(times), duration(sum(times))) for stage, times in ranked]
-
-
 def duration(seconds: float) -> str:
     """A time in the two largest units that it has."""
     if seconds < 60:
@@ -100,19 +102,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, left = divmod(minutes, 60)
     return f"{hours:,} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _documents(manifest: Mapping[str, Any], statistics: Sequence[str]) -> list[tuple[str, str]]:
-    hashes = {name: manifest[name] for name in ("pairs", "sources", "models") if manifest.get(name)}
-    versions = manifest.get("versions") or {}
-    found = {
-        "How the statistics were computed": "\n".join(statistics),
-        "Configuration, as it was checked": _yaml(manifest.get("config")),
-        "Hashes of pairs, sources and models": _yaml(hashes),
-        "All installed versions": "\n".join(f"{name} {version}" for name, version in versions.items()),
-        "Time of every job, in seconds": _yaml(manifest.get("seconds")),
-    }
-    return [(title, text) for title, text in found.items() if text]
 
 
 def _yaml(value: Any) -> str:

@@ -7,22 +7,47 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal2vec.errors import UserError
+from causal2vec.reporting.analysis.audits import KEY
+from causal2vec.reporting.analysis.compare import compare, split_blocks
 from causal2vec.reporting.analysis.study import Study
+from causal2vec.reporting.analysis.summary import Entry, pairs, sort_entries
+from causal2vec.reporting.read.types import listed
 from causal2vec.reporting.show.render.html import to_page
-from causal2vec.reporting.show.render.plain import to_csv, to_latex, to_markdown, to_tabular
-from causal2vec.reporting.show.tables.audits import audit_table, marked
-from causal2vec.reporting.show.tables.benchmarks import benchmark_table
-from causal2vec.reporting.show.tables.conditions import conditions_table
-from causal2vec.reporting.show.tables.costs import efficiency_table, training_table
-from causal2vec.reporting.show.tables.grid import Table
-from causal2vec.reporting.show.tables.layout import Layout
+from causal2vec.reporting.show.render.latex import to_latex, to_tabular
+from causal2vec.reporting.show.render.plain import to_csv, to_markdown
+from causal2vec.reporting.show.tables.costs import conditions_table, efficiency_table, savings_table, training_table
+from causal2vec.reporting.show.tables.grid import Cell, Place, Table, label_columns, panel_groups, signed
+from causal2vec.reporting.show.tables.layout import AuditSpec, Layout
 from causal2vec.reporting.show.tables.published import append_cost_table, published_savings_table, published_tasks_table
-from causal2vec.reporting.show.tables.savings import savings_table
-from causal2vec.reporting.show.tables.scores import scores_table, tasks_table
+from causal2vec.reporting.show.tables.scores import benchmark_table, scores_table, tasks_table
 from causal2vec.reporting.show.tables.statistics import ablations_table, differences_table, statistics_table
 from causal2vec.runtime.files import write_text
 
-_BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
+IGNORED = "‡"
+"""The sign of a method whose LLM does not use its Contextual token."""
+
+
+def audit_table(spec: AuditSpec, study: Study) -> Table | None:
+    """One row per trained method and variant, means over seeds; None where nothing was audited."""
+    audit = study.audit
+    if audit is None or audit.empty:
+        return None
+    entries = sort_entries(list(dict.fromkeys(pairs(audit))), study.order)
+    heads = label_columns(entries)
+    keys = [column.key for column in spec.columns]
+    frame = audit.reindex(columns=[*KEY, *keys])
+    means = frame.groupby(["method", "base"])[keys].mean(numeric_only=True).to_dict("index")
+    groups = panel_groups(
+        split_blocks(compare(entries, study.bases), ["trained", "variants"]),
+        heads,
+        lambda _, entry: [column.cell(means[entry].get(column.key)) for column in spec.columns],
+    )
+    notes = [f"Held-back training pairs; no evaluation task. Means over seeds ({listed(sorted(set(audit['seed'])))})."]
+    return spec.table(heads, spec.columns, groups, notes)
+
+
+_BUILDERS: dict[str, Callable[[Any, Study], Table | None]] = {
     "scores": scores_table,
     "tasks": tasks_table,
     "benchmark": benchmark_table,
@@ -38,6 +63,7 @@ _BUILDERS: dict[str, Callable[[str, Any, Study], Table | None]] = {
     "training": training_table,
     "audit": audit_table,
 }
+"""Kind of table -> what makes it, without its name and its own notes; None where there is nothing to show."""
 
 
 def build_tables(study: Study, layout: Layout) -> list[Table]:
@@ -51,27 +77,46 @@ def build_tables(study: Study, layout: Layout) -> list[Table]:
     """
     tables = []
     for name, spec in layout.tables.items():
-        table = _BUILDERS[spec.kind](name, spec, study)
-        if table is not None:
+        try:
+            table = _BUILDERS[spec.kind](spec, study)
+        except UserError as error:
+            raise UserError(f"table '{name}': {error}") from error
+        groups = [group for group in table.groups if group.rows] if table else []
+        if table and groups:
             closing = study.notes[-1:] if getattr(spec, "foreign", False) else study.notes
-            tables.append(marked(replace(table, notes=[*table.notes, *closing]), study.ignored))
+            notes = [*spec.notes, *table.notes, *closing]
+            tables.append(_marked(replace(table, name=name, groups=groups, notes=notes), study.ignored))
     return tables
 
 
-def write_table(table: Table, output: Path) -> None:
-    """Write one table into the folder ``output`` as Markdown, CSV, LaTeX and HTML, named after it."""
-    forms = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "tabular.tex": to_tabular, "html": to_page}
-    for suffix, render in forms.items():
-        write_text(output / f"{table.name}.{suffix}", render(table))
+def _marked(table: Table, ignored: dict[Entry, str]) -> Table:
+    """The table with `IGNORED` behind the names of methods with an ignored token, and a note on what it means."""
+    methods = {method for method, _ in ignored}
+    seen = {column.title for column in table.columns} & methods
+
+    def sign(place: Place, cell: Cell) -> str:
+        if place[2] not in table.labels or cell.value not in methods:
+            return ""
+        seen.add(str(cell.value))
+        return IGNORED
+
+    table = signed(table, sign)
+    if not seen:
+        return table
+    texts = [f"{method} ({base}): {text}" for (method, base), text in ignored.items() if method in seen]
+    note = f"{IGNORED} {'; '.join(texts)}. Its scores are not those of the method that its paper describes."
+    return replace(table, notes=[note, *table.notes])
 
 
 def write_tables(study: Study, output: Path, layout: Layout) -> list[Table]:
-    """Write the tables of `build_tables` into the folder ``output``, and return them.
+    """Write the tables of `build_tables` as Markdown, CSV, LaTeX and HTML into a folder, and return them.
 
     Raises:
         UserError: As in `build_tables`.
     """
     tables = build_tables(study, layout)
+    forms = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "tabular.tex": to_tabular, "html": to_page}
     for table in tables:
-        write_table(table, output)
+        for suffix, render in forms.items():
+            write_text(output / f"{table.name}.{suffix}", render(table))
     return tables

@@ -1,15 +1,15 @@
-"""The table as data: columns, groups of rows, cells, notes; and which cells are best.
-
-A cell carries a value and, where there are any, the range around it and a sign for readers. A renderer turns the
-whole into text, so that whatever a cell learns to carry later is added here and there, once for all tables.
-"""
+"""The table as data: columns, groups of rows, cells, notes; and which cells are best. Renderers turn it into text."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from causal2vec.reporting.analysis.compare import Panel
+from causal2vec.reporting.analysis.summary import Entry
 
 Better = Literal["higher", "lower"]
 Mark = Literal["", "best", "second"]
@@ -76,11 +76,8 @@ class Cell:
 
 
 def number_cell(value: float | None, low: float | None = None, high: float | None = None, scale: float = 1) -> Cell:
-    """A cell of numbers times ``scale``; None and what is not finite are gaps.
-
-    Rounded far below what is shown, only to keep the noise of binary fractions out of the CSV file.
-    """
-    numbers = [None if v is None or not math.isfinite(v) else round(float(v) * scale, 10) for v in (value, low, high)]
+    """A cell of numbers times ``scale``, rounded far below what is shown to keep binary noise out of the CSV file."""
+    numbers = [None if v is None else round(float(v) * scale, 10) for v in (value, low, high)]
     return Cell(numbers[0], numbers[1], numbers[2])
 
 
@@ -176,15 +173,14 @@ def marks(table: Table) -> list[list[list[Mark]]]:
     Cells are compared as they are shown: what looks equal is equal, so all that tie for the best are marked,
     and so are all that tie for the next value. Where all are equal, or only one has a value, none is marked.
     """
-    result: list[list[list[Mark]]] = [[["" for _ in row] for row in group.rows] for group in table.groups]
-    for rank in rankings(table):
-        for where, mark in rank.items():
-            group, row, column = where
-            result[group][row][column] = mark
-    return result
+    found = {place: mark for rank in _rankings(table) for place, mark in rank.items()}
+    return [
+        [[found.get((g, r, c), "") for c in range(len(row))] for r, row in enumerate(group.rows)]
+        for g, group in enumerate(table.groups)
+    ]
 
 
-def rankings(table: Table) -> list[dict[Place, Mark]]:
+def _rankings(table: Table) -> list[dict[Place, Mark]]:
     """For each set of cells that are compared with each other, the places of its best and second."""
     rivals: dict[tuple[object, ...], dict[Place, float]] = {}
     for g, group in enumerate(table.groups):
@@ -195,14 +191,28 @@ def rankings(table: Table) -> list[dict[Place, Mark]]:
                 shown = float(format_number(cell.value, column.number).replace(",", ""))
                 key = (g, c) if table.compare == "down" else (g, r, column.group)
                 rivals.setdefault(key, {})[g, r, c] = -shown if column.better == "lower" else shown
-    return [_rank(values) for values in rivals.values()]
+    found: list[dict[Place, Mark]] = []
+    for values in rivals.values():
+        best, *others = sorted(set(values.values()), reverse=True)
+        if others:
+            signs: dict[float, Mark] = {best: "best", others[0]: "second"}
+            found.append({place: signs[value] for place, value in values.items() if value in signs})
+    return found
 
 
-def _rank(values: dict[Place, float]) -> dict[Place, Mark]:
-    ranks = sorted(set(values.values()), reverse=True)
-    if len(ranks) < 2:
-        return {}
-    return {place: "best" if value == ranks[0] else "second" for place, value in values.items() if value in ranks[:2]}
+def signed(table: Table, sign: Callable[[Place, Cell], str]) -> Table:
+    """The table with what ``sign`` says of a cell and its place behind the cell."""
+    groups = [
+        replace(
+            group,
+            rows=[
+                [replace(cell, sign=sign((g, r, c), cell) or cell.sign) for c, cell in enumerate(row)]
+                for r, row in enumerate(group.rows)
+            ],
+        )
+        for g, group in enumerate(table.groups)
+    ]
+    return replace(table, groups=groups)
 
 
 def with_signs(table: Table, weak: Callable[[Place, Place], bool | None]) -> Table:
@@ -214,19 +224,62 @@ def with_signs(table: Table, weak: Callable[[Place, Place], bool | None]) -> Tab
             other; None where that was not tested. Where several tie for the best, it is not asked.
     """
     chosen: set[Place] = set()
-    for rank in rankings(table):
+    for rank in _rankings(table):
         best = [place for place, mark in rank.items() if mark == "best"]
-        second = [place for place, mark in rank.items() if mark == "second"]
-        if len(best) == 1 and any(weak(best[0], place) for place in second):
+        if len(best) == 1 and any(weak(best[0], place) for place, mark in rank.items() if mark == "second"):
             chosen.add(best[0])
-    groups = [
-        replace(
-            group,
-            rows=[
-                [replace(cell, sign=WEAK) if (g, r, c) in chosen else cell for c, cell in enumerate(row)]
-                for r, row in enumerate(group.rows)
-            ],
-        )
-        for g, group in enumerate(table.groups)
-    ]
-    return replace(table, groups=groups)
+    return signed(table, lambda place, _: WEAK if place in chosen else "")
+
+
+def label_columns(entries: Sequence[Entry]) -> list[Column]:
+    """The columns that name an entry's row: the method, and the base where there are several."""
+    several = len({base for _, base in entries}) > 1
+    return [name_column("Method", "method"), *([name_column("Base", "base")] if several else [])]
+
+
+def name_column(title: str, key: str) -> Column:
+    """A column that names the rows."""
+    return Column(title, key, label=True, number="")
+
+
+def labels(entry: Entry, columns: Sequence[Column]) -> list[Cell]:
+    """The cells of the `label_columns`."""
+    return [Cell(text) for text, _ in zip(entry, columns, strict=False)]
+
+
+def panel_groups(
+    panels: Sequence[Panel], heads: Sequence[Column], cells: Callable[[Panel, Entry], list[Cell]]
+) -> list[RowGroup]:
+    """One group of rows per panel, one row per entry: its labels, then its ``cells``."""
+    return [RowGroup(p.title, [[*labels(e, heads), *cells(p, e)] for e in p.entries]) for p in panels]
+
+
+def panels(table: Table, widths: list[int], limit: int) -> list[list[int]]:
+    """Split the columns into panels no wider than ``limit``, keeping groups of columns whole where they fit.
+
+    A group that does not fit is cut into even pieces; the columns that name the row lead every panel.
+    """
+    room = limit - sum(widths[i] for i in table.labels)
+    values = [i for i, column in enumerate(table.columns) if not column.label]
+
+    def fits(columns: list[int]) -> bool:
+        return sum(widths[i] for i in columns) <= room
+
+    def cut(run: list[int]) -> list[list[int]]:
+        for size in sorted({math.ceil(len(run) / count) for count in range(1, len(run) + 1)}, reverse=True):
+            pieces = [run[start : start + size] for start in range(0, len(run), size)]
+            if size == 1 or all(map(fits, pieces)):
+                break
+        return pieces
+
+    if fits(values):
+        return [table.labels + values]
+    packed: list[list[int]] = []
+    # A column of no group is a run of its own.
+    runs = itertools.groupby(values, key=lambda i: (table.columns[i].group, None if table.columns[i].group else i))
+    for piece in (piece for _, run in runs for piece in cut(list(run))):
+        if packed and fits(packed[-1] + piece):
+            packed[-1].extend(piece)
+        else:
+            packed.append(list(piece))
+    return [table.labels + piece for piece in packed]

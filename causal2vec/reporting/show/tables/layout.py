@@ -8,25 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from causal2vec.config.settings import Number, Whole
 from causal2vec.errors import UserError, fault_sentence, hint
 from causal2vec.reporting.read.benchmarks import load_benchmarks
-from causal2vec.reporting.show.tables.grid import Better, Column, Spread
-from causal2vec.reporting.show.tables.numbers import (
-    AUDIT,
-    COSTS,
-    DIFFERENCES,
-    GROWTH,
-    PUBLISHED,
-    PUBLISHED_TASKS,
-    SAVINGS,
-    STANDINGS,
-    TRAINING,
-)
+from causal2vec.reporting.show.tables.grid import Better, Cell, Column, RowGroup, Spread, Table, number_cell
 from causal2vec.runtime.files import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -82,6 +71,10 @@ class NumberColumn(Section):
     def column(self) -> Column:
         """The column of the table."""
         return Column(self.title, self.key, self.group, self.number, self.better, spread=self.spread)
+
+    def cell(self, value: float | None, low: float | None = None, high: float | None = None) -> Cell:
+        """A cell of the column; its range only where the column shows one."""
+        return number_cell(value, low, high, self.scale) if self.spread else number_cell(value, scale=self.scale)
 
     @model_validator(mode="after")
     def _rankable(self) -> NumberColumn:
@@ -150,35 +143,42 @@ class AblationsSpec(TableSpec):
     columns: ScoreColumns
 
 
-class _Numbers(TableSpec):
-    """A table whose columns are named numbers."""
+class NumbersSpec(TableSpec):
+    """A table whose columns are named numbers, which are all in `KNOWN`."""
+
+    KNOWN: ClassVar[Sequence[str]] = ()
 
     columns: NumberColumns
 
-    def known(self) -> Sequence[str]:
-        """The numbers that this kind of table knows."""
-        return []
-
     @model_validator(mode="after")
-    def _keys(self) -> _Numbers:
+    def _keys(self) -> NumbersSpec:
         for column in self.columns:
-            if column.source not in self.known():
-                raise ValueError(f"no number is called '{column.source}'{hint(column.source, list(self.known()))}")
+            if column.source not in self.KNOWN:
+                raise ValueError(f"no number is called '{column.source}'{hint(column.source, list(self.KNOWN))}")
         keys = [column.key for column in self.columns]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice:
             raise ValueError(f"two columns have the key '{twice}'; rename one of them")
         return self
 
+    def table(
+        self, heads: Sequence[Column], columns: list[NumberColumn], groups: list[RowGroup], notes: list[str]
+    ) -> Table:
+        """A table of the columns ``heads`` and the number columns ``columns``."""
+        return Table("", self.title, [*heads, *(column.column() for column in columns)], groups, notes)
 
-class _Costs(_Numbers):
+
+class _Costs(NumbersSpec):
     """A table of what embedding costs."""
 
-    reference: str = Field("causal2vec", description="the method that ratios refer to")
+    KNOWN = (
+        *("llm_tokens", "encoder_tokens", "prompt_tokens", "computed_tokens", "trainable_parameters"),
+        *("texts_per_second", "seconds_per_1000_texts", "latency_ms", "peak_memory_mb", "total_parameters"),
+        *("gflops_per_text", "measured_gflops_per_text", "joules_per_text", "matmul_gflops"),
+        *("machine_share", "counted_share", "time_surplus"),
+    )
 
-    def known(self) -> Sequence[str]:
-        """The columns of ``efficiency.csv`` that are costs, and what follows from them."""
-        return COSTS
+    reference: str = Field("causal2vec", description="the method that ratios refer to")
 
 
 class EfficiencySpec(_Costs):
@@ -194,8 +194,10 @@ class ConditionsSpec(_Costs):
     plain: bool = Field(True, description="also the texts with nothing before them, of which nothing is read once")
 
 
-class SavingsSpec(_Numbers):
+class SavingsSpec(NumbersSpec):
     """What one method saves against each other, under every condition, in per cent."""
+
+    KNOWN = ("shorter", "leaner", "faster")
 
     kind: Literal["savings"]
     reference: str = Field("causal2vec", description="the method that saves")
@@ -203,84 +205,80 @@ class SavingsSpec(_Numbers):
         default_factory=dict, description="column -> per cent from which it is marked"
     )
 
-    def known(self) -> Sequence[str]:
-        """What can be saved: tokens, FLOPs, time."""
-        return SAVINGS
+
+_SAVED = ("tokens", "flops", "time")
 
 
-class PublishedSavingsSpec(_Numbers):
+class PublishedSavingsSpec(NumbersSpec):
     """What one method saves at the published conditions, by the law of costs, over the tasks of a benchmark."""
+
+    KNOWN = [f"{saved}_{what}" for saved in _SAVED for what in ("median", "most", "reached")]
 
     kind: Literal["published_savings"]
     claimed: dict[Annotated[str, Field(pattern="^(tokens|flops|time)$")], Number] = Field(
         default_factory=dict, description="measure -> per cent that was claimed"
     )
 
-    def known(self) -> Sequence[str]:
-        """The median, the most, and the number of tasks that reach the claim, of each measure."""
-        return PUBLISHED
 
-
-class PublishedTasksSpec(_Numbers):
+class PublishedTasksSpec(NumbersSpec):
     """The same task by task."""
+
+    KNOWN = [
+        *("text_tokens", "example_tokens"),
+        *(f"{part}_{saved}" for part in ("queries", "documents", "whole") for saved in _SAVED),
+    ]
 
     kind: Literal["published_tasks"]
 
-    def known(self) -> Sequence[str]:
-        """Lengths, and what is saved of queries, documents and the whole task."""
-        return PUBLISHED_TASKS
 
-
-class AppendCostSpec(_Numbers):
+class AppendCostSpec(NumbersSpec):
     """What must be computed anew when a text grows at its end, by the law of costs."""
+
+    KNOWN = ("llm_tokens", "computed_tokens", "tokens_share", "gflops_per_text", "ms_per_text")
 
     kind: Literal["append_cost"]
 
-    def known(self) -> Sequence[str]:
-        """Tokens, their share of all that is read, FLOPs and time."""
-        return GROWTH
 
-
-class TrainingSpec(_Numbers):
+class TrainingSpec(NumbersSpec):
     """Cost of training."""
+
+    KNOWN = ("steps", "pairs", "seconds", "trainable_parameters", "peak_memory_mb", "final_loss")
 
     kind: Literal["training"]
 
-    def known(self) -> Sequence[str]:
-        """What the training records tell."""
-        return TRAINING
+
+_PARTS = ("whole", "contextual", "eos")
 
 
-class AuditSpec(_Numbers):
-    """Whether kept states are spread, and the Contextual token is used."""
+class AuditSpec(NumbersSpec):
+    """Whether kept states are spread, and the Contextual token is used (`causal2vec.reporting.analysis.audits`)."""
+
+    KNOWN = [
+        *(f"mrr_{swap}_{part}" for swap in ("own", "mean", "other") for part in _PARTS),
+        *(f"moved_{swap}_{part}" for swap in ("mean", "other") for part in _PARTS),
+        *(f"{name}_{part}" for name in ("cosine", "effective_rank", "top3", "norm") for part in _PARTS),
+        *("loss_points", "loss_low", "loss_high", "attention_eos", "attention_text"),
+    ]
 
     kind: Literal["audit"]
 
-    def known(self) -> Sequence[str]:
-        """What the audits tell."""
-        return AUDIT
 
-
-class StatisticsSpec(_Numbers):
+class StatisticsSpec(NumbersSpec):
     """How methods stand over all tasks."""
+
+    KNOWN = ("average", "seed_sd", "iqm", "win_rate", "borda", "borda_rank", "mean_rank")
 
     kind: Literal["statistics"]
     rows: list[Literal["trained", "untrained"]] = Field(min_length=1)
 
-    def known(self) -> Sequence[str]:
-        """What the statistics tell of each method."""
-        return STANDINGS
 
-
-class DifferencesSpec(_Numbers):
+class DifferencesSpec(NumbersSpec):
     """Every pair of methods, compared over all tasks."""
+
+    KNOWN = ("difference", "p", "win_rate", "improvement", "seeds", "seeds_above", "seed_sd")
 
     kind: Literal["differences"]
     rows: list[Literal["trained", "untrained"]] = Field(min_length=1)
-
-    def known(self) -> Sequence[str]:
-        """What the statistics tell of each pair."""
-        return DIFFERENCES
 
 
 Spec = (
@@ -326,30 +324,19 @@ def load_layout(path: Path) -> Layout:
 _KINDS: dict[str, type[TableSpec]] = {spec.model_fields["kind"].annotation.__args__[0]: spec for spec in Spec.__args__}  # type: ignore[union-attr]
 
 
-_FORMS = ("name", "mapping")
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    """Where a fault is, without the kinds and forms that pydantic puts between the keys."""
-    return ".".join(str(part) for i, part in enumerate(location) if not (i == 2 or (i == 5 and part in _FORMS)))
-
-
 def _sentence(fault: Any) -> str:
     """One fault as 'key: what is wrong', with the nearest valid key for a typing slip."""
-    key = _key(fault["loc"])
+    place = fault["loc"]
+    # Without the kinds and forms that pydantic puts between the keys.
+    key = ".".join(str(p) for i, p in enumerate(place) if not (i == 2 or (i == 5 and p in ("name", "mapping"))))
     if fault["type"] == "union_tag_not_found":
         return f"key '{key}.kind' is missing; add it (known: {', '.join(_KINDS)})"
     if fault["type"] == "union_tag_invalid":
         tag = str(fault["ctx"]["tag"])
         return f"{key}.kind: no kind of table is called '{tag}'{hint(tag, list(_KINDS))}"
-    return fault_sentence(fault, key, _fields_at(fault["loc"][:-1]))
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known at a location."""
-    if len(location) < 3:
-        return list(Layout.model_fields) if not location else []
-    if "columns" in location:
-        inner = TaskColumn if "mapping" in location else NumberColumn
-        return list(inner.model_fields)
-    return list(_KINDS[str(location[2])].model_fields)
+    section: type[Section] = Layout
+    if "columns" in place[:-1]:
+        section = TaskColumn if "mapping" in place else NumberColumn
+    elif len(place) > 3:
+        section = _KINDS[str(place[2])]
+    return fault_sentence(fault, key, list(section.model_fields))

@@ -1,4 +1,4 @@
-"""The table of savings at the published conditions: a benchmark's tasks behind the examples that a rival publishes."""
+"""The tables by the law of costs: savings at the published conditions, and what a text that grows costs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from causal2vec.efficiency.names import (
     PUBLISHED_ON,
     QUERIES,
     READ_AGAIN,
+    READ_ONCE,
     SAVES,
 )
-from causal2vec.reporting.analysis.compare import compare
+from causal2vec.reporting.analysis.compare import Panel, compare
 from causal2vec.reporting.analysis.conditions import SETTINGS, law_beside_measured, shows_examples, usual_prompt
 from causal2vec.reporting.analysis.study import Study
-from causal2vec.reporting.show.tables.conditions import REUSE
-from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table, number_cell
+from causal2vec.reporting.show.tables.costs import REUSE
+from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table, name_column, number_cell
 from causal2vec.reporting.show.tables.layout import (
     AppendCostSpec,
     NumberColumn,
@@ -29,35 +30,28 @@ from causal2vec.reporting.show.tables.layout import (
 )
 
 
-def published_savings_table(name: str, spec: PublishedSavingsSpec, study: Study) -> Table | None:
-    """Savings over the tasks, by rival, by what is embedded, and by how often a shared beginning is read.
-
-    None where the law was not worked out.
-    """
-    if study.published is None or study.published.empty:
-        return None
+def published_savings_table(spec: PublishedSavingsSpec, study: Study) -> Table | None:
+    """Savings over the tasks, by rival, by what is embedded, and by how often a shared beginning is read."""
     frame: Any = study.published
+    if frame is None or frame.empty:
+        return None
     columns = [c for c in spec.columns if frame[_measure(c)].notna().any()]
-    panels = [p for p in compare(study.summary.entries, study.bases) if p.base in set(frame["base"])]
+    if not columns:
+        return None
     groups = []
-    for panel in panels:
+    for panel, known in _panels(study, frame):
         for part in PARTS:
-            here = frame[(frame["base"] == panel.base) & (frame["part"] == part)]
+            here = known[known["part"] == part]
             rows = []
             for rival in dict.fromkeys(here["rival"]):
-                for reuse in ("no", "yes"):
+                for reuse in (READ_AGAIN, READ_ONCE):
                     own = here[(here["rival"] == rival) & (here["reuse"] == reuse)]
-                    cells = [_cell(own[_measure(column)], column, spec) for column in columns]
+                    cells = [_saving_cell(own[_measure(column)], column, spec) for column in columns]
                     rows.append([Cell(rival), Cell(reuse), Cell(float(len(own))), *cells])
-            if rows:
-                groups.append(RowGroup(panel.heading(part[:1].upper() + part[1:]), rows, ranked=False))
-    if not groups or not columns:
-        return None
-    heads = [Column("Against", "rival", label=True, number=""), REUSE, Column("Tasks", "tasks", number=".0f")]
+            groups.append(RowGroup(panel.heading(part[:1].upper() + part[1:]), rows, ranked=False))
     shown = {column.source.partition("_")[0] for column in columns if column.source.endswith("_reached")}
     reached = " and ".join(f"{value:g} % of the {key}" for key, value in spec.claimed.items() if key in shown)
     notes = [
-        *spec.notes,
         f"Per cent of the rival's cost over the tasks of {PUBLISHED_ON}: median, in brackets the middle half of them.",
         *([f"Tasks at: how many save at least as much as the abstract's v1 says, {reached}."] if reached else []),
         "By the law of costs (docs/efficiency.md), not measured: mean lengths of each task's texts from mteb's "
@@ -66,11 +60,12 @@ def published_savings_table(name: str, spec: PublishedSavingsSpec, study: Study)
         "Reuse: yes where each method reads once what its texts share and its attention allows it.",
         *law_beside_measured(study.conditions, study.law),
     ]
-    return Table(name, spec.title, [*heads, *(c.column() for c in columns)], groups, notes)
+    heads = [name_column("Against", "rival"), REUSE, Column("Tasks", "tasks", number=".0f")]
+    return spec.table(heads, columns, groups, notes)
 
 
-def published_tasks_table(name: str, spec: PublishedTasksSpec, study: Study) -> Table | None:
-    """The savings of `published_savings_table` task by task, every token read; None where there are none."""
+def published_tasks_table(spec: PublishedTasksSpec, study: Study) -> Table | None:
+    """The savings of `published_savings_table` task by task, every token read."""
     if study.published is None:
         return None
     frame: Any = study.published[study.published["reuse"] == READ_AGAIN]
@@ -78,90 +73,62 @@ def published_tasks_table(name: str, spec: PublishedTasksSpec, study: Study) -> 
         c for c in spec.columns if "_tokens" in c.source or frame[f"{c.source.partition('_')[2]}_saved"].notna().any()
     ]
     groups = []
-    for panel in (p for p in compare(study.summary.entries, study.bases) if p.base in set(frame["base"])):
-        here = frame[frame["base"] == panel.base]
+    for panel, here in _panels(study, frame):
         for rival in dict.fromkeys(here["rival"]):
             own = here[here["rival"] == rival].set_index(["task", "part"])
             queries = own.xs(QUERIES, level="part")
             rows = [
-                [Cell(task), *(_of_task(own, queries, task, column) for column in columns)]
+                [Cell(task), *(_task_cell(own, queries, task, column) for column in columns)]
                 for task in queries.sort_values("tokens_saved", ascending=False, kind="stable").index
             ]
             groups.append(RowGroup(panel.heading(f"Against {rival}"), rows, ranked=False))
-    if not groups:
-        return None
     notes = [
-        *spec.notes,
         f"Per cent of the rival's cost that {SAVES} saves on each task of {PUBLISHED_ON}; below zero it needs more.",
         "By the law of costs, as in the table of published savings; examples stand before in_context's queries alone.",
     ]
-    heads = [Column("Task", "task", label=True, number=""), *(c.column() for c in columns)]
-    return Table(name, spec.title, heads, groups, notes)
+    return spec.table([name_column("Task", "task")], columns, groups, notes)
 
 
-def _of_task(own: Any, queries: Any, task: str, column: NumberColumn) -> Cell:
-    if column.source in ("text_tokens", "example_tokens"):
-        return number_cell(queries.loc[task, column.source])
-    part, _, measure = column.source.partition("_")
-    place = task, next(name for name in PARTS if name.startswith(part))
-    return number_cell(own.loc[place, f"{measure}_saved"] if place in own.index else None)
-
-
-def append_cost_table(name: str, spec: AppendCostSpec, study: Study) -> Table | None:
-    """What every method computes anew when a text grows, by what stands before it; None without a law."""
+def append_cost_table(spec: AppendCostSpec, study: Study) -> Table | None:
+    """What every method computes anew when a text grows, by what stands before it."""
     if study.law is None:
         return None
     law: Any = study.law[study.law["reuse"] == READ_AGAIN]
-    columns = [c for c in spec.columns if c.source.endswith("_share") or law[c.source].notna().any()]
+    law = law.assign(tokens_share=100 * law["computed_tokens"] / law["llm_tokens"])
+    columns = [c for c in spec.columns if c.source == "tokens_share" or law[c.source].notna().any()]
     groups = []
-    for panel in (p for p in compare(study.summary.entries, study.bases) if p.base in set(law["base"])):
-        here = law[law["base"] == panel.base]
+    for panel, here in _panels(study, law):
         grown = here[here["what"] == GROW]
         for text in sorted(set(grown["text_tokens"])):
             rows = [
-                [Cell(method), Cell(SETTINGS[row["setting"]]), *(_grown(row, column) for column in columns)]
+                [Cell(method), Cell(SETTINGS[row["setting"]]), *(number_cell(row[c.source]) for c in columns)]
                 for method in dict.fromkeys(grown["method"])
                 if (row := _own_way(grown[(grown["method"] == method) & (grown["text_tokens"] == text)], study))
                 is not None
             ]
             groups.append(RowGroup(panel.heading(f"Texts of {text:,} tokens"), rows))
-    if not groups:
-        return None
     notes = [
-        *spec.notes,
         "Anew: where attention is causal, the keys and values of what stands before the new tokens are kept, unless a "
         f"token there depends on the whole text, as {SAVES}'s does; an encoder reads the whole text again. Share: of "
         "what it reads in all. Every method behind what its recipe puts before a query.",
         *law_beside_measured(study.conditions, study.law),
     ]
-    heads = [
-        Column("Method", "method", label=True, number=""),
-        Column("Before the text", "setting", label=True, number=""),
-    ]
-    return Table(name, spec.title, [*heads, *(c.column() for c in columns)], groups, notes)
+    return spec.table(
+        [name_column("Method", "method"), name_column("Before the text", "setting")], columns, groups, notes
+    )
 
 
-def _own_way(rows: Any, study: Study) -> Any:
-    """The row of a method behind what its recipe puts before a query; of several lengths of examples the usual one."""
-    shown = [EXAMPLES] if shows_examples(study.manifest, rows["method"].iloc[0]) else []
-    for setting in (*shown, INSTRUCTION, PLAIN):
-        if len(found := rows[rows["setting"] == setting]):
-            usual = usual_prompt(study.law, setting, rows["base"].iloc[0])
-            return found.loc[(found["prompt_tokens"] - usual).abs().idxmin()]
-    return None
-
-
-def _grown(row: Any, column: NumberColumn) -> Cell:
-    if column.source == "tokens_share":
-        return number_cell(100 * row["computed_tokens"] / row["llm_tokens"])
-    return number_cell(row[column.source])
+def _panels(study: Study, frame: Any) -> list[tuple[Panel, Any]]:
+    """The panels whose base ``frame`` has rows of, with these rows."""
+    found = [(p, frame[frame["base"] == p.base]) for p in compare(study.summary.entries, study.bases)]
+    return [(panel, rows) for panel, rows in found if len(rows)]
 
 
 def _measure(column: NumberColumn) -> str:
     return f"{column.source.partition('_')[0]}_saved"
 
 
-def _cell(saved: Any, column: NumberColumn, spec: PublishedSavingsSpec) -> Cell:
+def _saving_cell(saved: Any, column: NumberColumn, spec: PublishedSavingsSpec) -> Cell:
     measure, _, what = column.source.partition("_")
     if saved.isna().all():
         return Cell(None)
@@ -170,3 +137,21 @@ def _cell(saved: Any, column: NumberColumn, spec: PublishedSavingsSpec) -> Cell:
     if what == "most":
         return number_cell(saved.max())
     return number_cell(saved.median(), saved.quantile(0.25), saved.quantile(0.75))
+
+
+def _task_cell(own: Any, queries: Any, task: str, column: NumberColumn) -> Cell:
+    if column.source in ("text_tokens", "example_tokens"):
+        return number_cell(queries.loc[task, column.source])
+    part, _, measure = column.source.partition("_")
+    place = task, next(name for name in PARTS if name.startswith(part))
+    return number_cell(own.loc[place, f"{measure}_saved"] if place in own.index else None)
+
+
+def _own_way(rows: Any, study: Study) -> Any:
+    """The row of a method behind what its recipe puts before a query; of several lengths of examples the usual one."""
+    shown = [EXAMPLES] if len(rows) and shows_examples(study.manifest, rows["method"].iloc[0]) else []
+    for setting in (*shown, INSTRUCTION, PLAIN):
+        if len(found := rows[rows["setting"] == setting]):
+            usual = usual_prompt(study.law, setting, rows["base"].iloc[0])
+            return found.loc[(found["prompt_tokens"] - usual).abs().idxmin()]
+    return None

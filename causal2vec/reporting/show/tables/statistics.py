@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 from causal2vec.reporting.analysis.compare import Panel, compare, control_notes, split_blocks
 from causal2vec.reporting.analysis.evidence import ALL
@@ -13,15 +12,24 @@ from causal2vec.reporting.show.tables.grid import (
     MARKS_NOTE,
     Cell,
     Column,
-    Place,
     RowGroup,
     Table,
+    label_columns,
+    labels,
+    name_column,
     number_cell,
-    with_signs,
+    panel_groups,
 )
-from causal2vec.reporting.show.tables.labels import label_columns, labels
 from causal2vec.reporting.show.tables.layout import AblationsSpec, DifferencesSpec, NumberColumn, StatisticsSpec
-from causal2vec.reporting.show.tables.scores import AVERAGES_NOTE, interval_notes, measures, score_cell, weaker
+from causal2vec.reporting.show.tables.scores import (
+    AVERAGES_NOTE,
+    SCORES_NOTE,
+    interval_notes,
+    measures,
+    overall,
+    score_cell,
+    with_tests,
+)
 
 _MEANINGS = {
     "seed_sd": "SD over seeds: standard deviation of the average over training seeds.",
@@ -40,7 +48,7 @@ _PAIR_MEANINGS = {
 }
 
 
-def statistics_table(name: str, spec: StatisticsSpec, study: Study) -> Table | None:
+def statistics_table(spec: StatisticsSpec, study: Study) -> Table | None:
     """One row per method: where it stands among those it is compared with; None without statistics.
 
     Numbers other than ``average`` and ``seed_sd`` come from `Evidence.standings`, and are gaps for a method that
@@ -49,125 +57,102 @@ def statistics_table(name: str, spec: StatisticsSpec, study: Study) -> Table | N
     parts = split_blocks(compare(study.summary.entries, study.bases), spec.rows)
     if not study.evidence.standings or not parts:
         return None
+
+    def cell(panel: Panel, entry: Entry, column: NumberColumn) -> Cell:
+        if column.key == "average":
+            return score_cell(study, entry, overall(study))
+        found = study.evidence.estimate(entry, ALL) if column.key == "seed_sd" else None
+        return _number(found or study.evidence.standings.get((panel.base, entry)), column)
+
     entries = list(dict.fromkeys(entry for part in parts for entry in part.entries))
     heads = label_columns(entries)
-    groups = [
-        RowGroup(
-            part.title,
-            [[*labels(e, heads), *(_standing(study, part.base, e, c) for c in spec.columns)] for e in part.entries],
-        )
-        for part in parts
-    ]
+    groups = panel_groups(parts, heads, lambda panel, entry: [cell(panel, entry, c) for c in spec.columns])
+    halved = any(column.spread == "half" for column in spec.columns)
     notes = [
-        *spec.notes,
         f"Over all {len(study.summary.tasks)} tasks. {MARKS_NOTE}",
         *(_MEANINGS[c.key] for c in spec.columns if c.key in _MEANINGS),
-        *_half_note(spec.columns),
-        *control_notes(entries, study.bases),
-        *study.summary.notes_on(entries),
-        *study.evidence.notes,
+        *(["±: half the width of the 95 % interval, the exact ends in the CSV file."] if halved else []),
+        *_closing(study, entries),
     ]
-    return Table(name, spec.title, [*heads, *(c.column() for c in spec.columns)], groups, notes)
+    return spec.table(heads, spec.columns, groups, notes)
 
 
-def _half_note(columns: Sequence[NumberColumn]) -> list[str]:
-    halved = any(column.spread == "half" for column in columns)
-    return ["±: half the width of the 95 % interval, the exact ends in the CSV file."] if halved else []
-
-
-def _standing(study: Study, panel: str, entry: Entry, column: NumberColumn) -> Cell:
-    if column.key == "average":
-        return score_cell(study, entry, study.summary.tasks, ALL)
-    found = study.evidence.estimate(entry, ALL) if column.key == "seed_sd" else None
-    return _numbers(found or study.evidence.standings.get((panel, entry)), column)
-
-
-def _numbers(record: object, column: NumberColumn) -> Cell:
-    """A number of a record with its interval, scaled as the column says; a gap where there is none."""
-    names = [column.key, f"{column.key}_low", f"{column.key}_high"]
-    if column.key == "difference":
-        names = ["difference", "low", "high"]
-    value, low, high = (getattr(record, name, None) for name in names)
-    return number_cell(value, low, high, column.scale)
-
-
-def differences_table(name: str, spec: DifferencesSpec, study: Study) -> Table | None:
+def differences_table(spec: DifferencesSpec, study: Study) -> Table | None:
     """Every pair of methods over the average of all tasks; None without statistics or without a pair."""
     parts = [p for p in split_blocks(compare(study.summary.entries, study.bases), spec.rows) if len(p.entries) > 1]
     if not study.evidence.differences or not parts:
         return None
     entries = list(dict.fromkeys(entry for part in parts for entry in part.entries))
     heads = label_columns(entries)
-    second = [Column(f"minus {c.title.lower()}", f"minus_{c.key}", label=True, number="") for c in heads]
-    groups = []
+    second = [name_column(f"minus {c.title.lower()}", f"minus_{c.key}") for c in heads]
+    groups, whole = [], True
     for part in parts:
         rows = []
         for a, b in itertools.combinations(part.entries, 2):
             found = study.evidence.difference(a, b, ALL)
-            rows.append([*labels(a, heads), *labels(b, heads), *(_numbers(found, c) for c in spec.columns)])
+            whole = whole and found is not None
+            rows.append([*labels(a, heads), *labels(b, heads), *(_number(found, c) for c in spec.columns)])
         groups.append(RowGroup(part.title, rows))
     notes = [
-        *spec.notes,
         *(_PAIR_MEANINGS[c.key] for c in spec.columns if c.key in _PAIR_MEANINGS),
-        *_gap_note(study, parts),
-        *control_notes(entries, study.bases),
-        *study.summary.notes_on(entries),
-        *study.evidence.notes,
+        *([] if whole else ["A pair is compared only if both methods have all tasks and a seed in common."]),
+        *_closing(study, entries),
     ]
-    columns = [*heads, *second, *(c.column() for c in spec.columns)]
-    return Table(name, spec.title, columns, groups, notes)
+    return spec.table([*heads, *second], spec.columns, groups, notes)
 
 
-def _gap_note(study: Study, parts: list[Panel]) -> list[str]:
-    whole = all(
-        study.evidence.difference(a, b, ALL) for p in parts for a, b in itertools.combinations(p.entries, 2)
-    )  # fmt: skip
-    return [] if whole else ["A pair is compared only if both methods have all tasks and a seed in common."]
+def _number(record: object, column: NumberColumn) -> Cell:
+    """A number of a record with its interval; a gap where there is none."""
+    ends = ("low", "high") if column.key == "difference" else (f"{column.key}_low", f"{column.key}_high")
+    return column.cell(*(getattr(record, name, None) for name in (column.key, *ends)))
 
 
-def ablations_table(name: str, spec: AblationsSpec, study: Study) -> Table | None:
+def _closing(study: Study, entries: list[Entry]) -> list[str]:
+    return [*control_notes(entries, study.bases), *study.summary.notes_on(entries), *study.evidence.notes]
+
+
+def ablations_table(spec: AblationsSpec, study: Study) -> Table | None:
     """One group of rows per ablation (and base), one row per value; None if no variant has scores.
 
     Raises:
         UserError: As in `causal2vec.reporting.show.tables.scores.measures`.
     """
     summary = study.summary
-    shown = measures(spec.columns, summary.types, where=f"table '{name}'")
-    columns = [
-        Column("Value", "value", label=True, number=""),
-        *(measure.column(spec.decimals) for measure in shown),
-        Column("Difference", "difference", "To the default, all tasks", f"+.{spec.decimals}f", spread="interval"),
-        Column("p", "p", "To the default, all tasks", "p"),
-    ]
+    shown = measures(spec.columns, summary.types)
     groups, members = [], []
     for ablation in study.ablations:
         values = _with_default(ablation)
         for base in _bases(ablation, study):
             entries = [(method, base) for method in values.values()]
-            rows = []
-            for value, entry in zip(values, entries, strict=True):
-                scores = [score_cell(study, entry, measure.tasks, measure.group) for measure in shown]
-                rows.append([Cell(value), *scores, *_to_default(study, entry, (ablation.method, base))])
+            rows = [
+                [
+                    Cell(value),
+                    *(score_cell(study, entry, measure) for measure in shown),
+                    *_to_default(study, entry, (ablation.method, base)),
+                ]
+                for value, entry in zip(values, entries, strict=True)
+            ]
             groups.append(RowGroup(_heading(ablation, base, study), rows))
             members.append(entries)
     if not groups:
         return None
-    entries = [e for e in dict.fromkeys(entry for found in members for entry in found) if e in summary.seeds]
+    scores = [RowGroup("", [row[: len(shown) + 1] for row in group.rows]) for group in groups]
     notes = [
-        *spec.notes,
-        f"Main scores × 100, higher is better; the number of tasks in brackets. {MARKS_NOTE}",
+        f"{SCORES_NOTE} {MARKS_NOTE}",
         AVERAGES_NOTE,
-        *interval_notes(study, [RowGroup("", [row[: len(shown) + 1] for row in group.rows]) for group in groups]),
+        *interval_notes(study, scores),
         "Difference: average of the value minus that of the default, over the seeds that both have, with its paired "
         "95 % interval over test items; p: paired permutation test, not corrected for the number of values.",
-        *summary.notes_on(entries),
+        *summary.notes_on([e for e in dict.fromkeys(itertools.chain(*members)) if e in summary.seeds]),
     ]
-
-    def weak(best: Place, second: Place) -> bool | None:
-        rivals = members[best[0]]
-        return weaker(study.evidence, rivals[best[1]], rivals[second[1]], shown[best[2] - 1].group)
-
-    return with_signs(Table(name, spec.title, columns, groups, notes), weak)
+    columns = [
+        name_column("Value", "value"),
+        *(measure.column(spec.decimals) for measure in shown),
+        Column("Difference", "difference", "To the default, all tasks", f"+.{spec.decimals}f", spread="interval"),
+        Column("p", "p", "To the default, all tasks", "p"),
+    ]
+    table = Table("", spec.title, columns, groups, notes)
+    return with_tests(table, study, lambda g, r, c: (members[g][r], shown[c - 1].group))
 
 
 def _with_default(ablation: Ablation) -> dict[str, str]:
