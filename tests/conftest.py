@@ -66,6 +66,7 @@ METHODS = {
     "token_prepending": ("baselines.token_prepending.TokenPrepending", {"k": 2}),
     "latent_attention": ("baselines.latent_attention.LatentAttention", {"latents": 16}),
     "soft_mask": ("baselines.soft_mask.SoftMask", {}),
+    "generated_tokens": ("baselines.generated_tokens.GeneratedTokens", {"tokens": 2}),
 }
 
 

@@ -20,9 +20,9 @@ from causal2vec.models.folder import load_model, save_model
 
 PROMPT = "Instruct: find\nQuery: "
 GOLDEN = Path(__file__).with_name("llm2vec_golden_8_layers.json")
-CAUSAL = ["causal2vec", "last_token", "echo", "mean_causal", "weighted_mean"]
+CAUSAL = ["causal2vec", "last_token", "echo", "mean_causal", "weighted_mean", "generated_tokens"]
 BIDIRECTIONAL = ["bidirectional", "latent_attention", "soft_mask"]
-ENDLESS = [*BIDIRECTIONAL, "mean_causal", "weighted_mean"]
+ENDLESS = [*BIDIRECTIONAL, "mean_causal", "weighted_mean", "generated_tokens"]
 """Methods that append no EOS."""
 
 DECODERS = [*CAUSAL, *BIDIRECTIONAL]
