@@ -25,7 +25,7 @@ from transformers import DynamicCache
 
 from causal2vec.embedder import DecoderEmbedder, Piece, Role
 from causal2vec.speed.last_layer import only_for
-from causal2vec.speed.packing import PACKED, Layout, on_host, packs, run_packed
+from causal2vec.speed.packing import PACKED, Layout, on_host, packs, run_packed, send
 
 HEAD = "lm_head.weight"
 """transformers' name of what makes logits of states."""
@@ -82,7 +82,7 @@ class GeneratedTokens(DecoderEmbedder):
             return super().states(features, kept)
         mask = features["attention_mask"]
         read = mask.shape[1] - self.tokens
-        text = {name: first(x, read) if x.ndim > 1 else x for name, x in features.items()}
+        text = {name: send(on_host(x)[:, :read], x.device) if x.ndim > 1 else x for name, x in features.items()}
         if self.training and any(getattr(part, "gradient_checkpointing", False) for part in self.llm.modules()):
             return self._states_anew(text)
         states, past, seen = self._begin(text, None if kept is None else kept[:, :read])
@@ -110,11 +110,12 @@ class GeneratedTokens(DecoderEmbedder):
                 states = run_packed(self.llm, layout, inputs_embeds=layout.pack(vectors))
             if states is not None:
                 past = DynamicCache()
-                for number, (layer, made) in enumerate(layout.recorded.items()):
-                    own = [layout.unpack(x.transpose(1, 2)).transpose(1, 2) for x in made]
-                    if before:  # in front of a text's padding, where no column is looked at for its place
-                        own = [torch.cat([x.expand(len(mask), -1, -1, -1), y], 2) for x, y in zip(before[layer], own)]
-                    past.update(*own, number)
+                for number, (layer, own) in enumerate(layout.recorded.items()):
+                    pair = [layout.unpack(x.transpose(1, 2)).transpose(1, 2) for x in own]
+                    if before:  # it stands in front of the padding: a token's place is told by its position alone
+                        starts = (x.expand(len(mask), -1, -1, -1) for x in before[layer])
+                        pair = [torch.cat(both, dim=2) for both in zip(starts, pair, strict=True)]
+                    past.update(pair[0], pair[1], number)
                 seen = layout.unpack(mask.new_ones(1, states.shape[1]))
                 return layout.unpack(states), past, pad(seen, (shared if before else 0, 0), value=1)
             self.llm.config._attn_implementation = "sdpa"  # this LLM cannot be packed
@@ -145,7 +146,7 @@ class GeneratedTokens(DecoderEmbedder):
         return mean * getattr(embedding, "embed_scale", 1.0)  # Gemma's token vectors are longer than its table's
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
-        """Mean over the soft tokens, ``(batch, width)``; in training over the first k as well, ``(batch, K * width)``."""
+        """Mean over the soft tokens, ``(batch, width)``; in training over the first k for every k, side by side."""
         soft = states[:, -self.steps :].float()
         if not self.training:
             return soft.mean(dim=1)
@@ -154,7 +155,8 @@ class GeneratedTokens(DecoderEmbedder):
 
     def kept(self, roles: Tensor) -> Tensor:
         """The soft tokens and the last token before them, which the first is made of, ``(batch, length)``."""
-        return torch.ones_like(roles, dtype=torch.bool).cumsum(dim=1) >= roles.shape[1] - self.tokens
+        columns = torch.arange(roles.shape[1], 0, -1, device=roles.device)
+        return (columns <= self.tokens + 1).expand_as(roles)
 
     @property
     def steps(self) -> int:
@@ -169,14 +171,6 @@ class GeneratedTokens(DecoderEmbedder):
     def own_products(self) -> tuple[float, float, float]:
         """Multiplications per text, of states by the head and of probabilities by the embedding."""
         return 2.0 * self.tokens * self.llm.get_input_embeddings().weight.numel(), 0.0, 0.0
-
-
-def first(tensor: Tensor, length: int) -> Tensor:
-    """The first columns, and those of its copy on the processor (`causal2vec.speed.packing.send`)."""
-    short, host = tensor[:, :length], on_host(tensor)
-    if host is not tensor:
-        short.on_host = host[:, :length]  # type: ignore[attr-defined]
-    return short
 
 
 def head_of(folder: Path) -> Tensor:

@@ -23,7 +23,10 @@ from causal2vec.errors import UserError
 from causal2vec.models.folder import save_model
 from causal2vec.reporting.read.schema import read_efficiency
 
-REUSING = {"last_token", "echo", "in_context", "mean_causal", "weighted_mean", "causal2vec+after_instruction"}
+REUSING = {
+    "last_token", "echo", "in_context", "mean_causal", "weighted_mean", "generated_tokens",
+    "causal2vec+after_instruction",
+}  # fmt: skip
 """Methods whose shared beginning can be read once."""
 
 PROMPT = "<instruct>Find it\n<query>Which fox jumps?\n<response>The brown one.\n\n" * 8 + "<instruct>Find it\n<query>"

@@ -1,7 +1,7 @@
 """A loss for methods that give several vectors of each text while they learn, such as one after every soft token.
 
-The method says how many (``steps``), gives them side by side, ``(batch, steps * width)``, and makes one loss of those of
-all steps (``combine``). Each is InfoNCE as of any other method: a text's k-th vector is compared with others' k-th.
+The method says how many (``steps``), gives them side by side, ``(batch, steps * width)``, and makes one loss of those
+of all steps (``combine``). Each is the InfoNCE of any other method: a text's k-th vector is compared with others' k-th.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StepLoss(MultipleNegativesRankingLoss):
         method: Any = model[0]  # kept apart from `model`, which a trainer wraps
         self.steps, self.combine = method.steps, method.combine
 
-    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Any) -> Tensor:
         """One loss from the vectors of queries, positives and hard negatives."""
         infonce = super().compute_loss_from_embeddings
         columns = zip(*(vectors.chunk(self.steps, dim=1) for vectors in embeddings), strict=True)
@@ -52,7 +52,8 @@ class CachedStepLoss(CachedMultipleNegativesRankingLoss):
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
         """The loss from the vectors of all pieces of the batch, at once: only texts are embedded in pieces."""
-        loss = self.loss.compute_loss_from_embeddings([torch.cat(pieces) for pieces in reps], labels)
+        whole: Any = self.loss
+        loss: Tensor = whole.compute_loss_from_embeddings([torch.cat(pieces) for pieces in reps], labels)
         if with_backward:
             loss.backward()
         return loss.detach() if with_backward else loss
