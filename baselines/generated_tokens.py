@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import safe_open
@@ -40,6 +40,7 @@ class GeneratedTokens(DecoderEmbedder):
         append_eos: Whether EOS stands between the text and the soft tokens.
     """
 
+    closing_role: ClassVar[Role] = Role.TEXT
     config_keys: list[str] = [*DecoderEmbedder.config_keys, "tokens", "penalty", "append_eos"]
     head: Tensor | None
 
@@ -77,11 +78,22 @@ class GeneratedTokens(DecoderEmbedder):
         return [*self.bos, Piece(prompt), Piece(text, role=Role.TEXT, cut=True), *end, *soft]
 
     def states(self, features: dict[str, Tensor], kept: Tensor | None = None) -> Tensor:
-        """See `DecoderEmbedder.states`; those of the soft tokens are the last columns."""
+        """See `DecoderEmbedder.states`; those of the soft tokens stand where their stand-ins do."""
         if not self.tokens:
             return super().states(features, kept)
-        mask = features["attention_mask"]
-        read = mask.shape[1] - self.tokens
+        mask = on_host(features["attention_mask"])
+        behind, columns = mask.flip(1).argmax(dim=1, keepdim=True), torch.arange(mask.shape[1], device=mask.device)
+        if not behind.any():
+            return self._write(features, kept)
+        # In training, columns of texts that are embedded together are padded behind as well: to the end with them.
+        here, back = (columns - behind) % len(columns), (columns + behind) % len(columns)
+        moved = {name: x.gather(1, here.to(x.device)) if x.ndim > 1 else x for name, x in features.items()}
+        states = self._write(moved, None if kept is None else kept.gather(1, here.to(kept.device)))
+        return states.gather(1, back.to(states.device).unsqueeze(-1).expand_as(states))
+
+    def _write(self, features: dict[str, Tensor], kept: Tensor | None) -> Tensor:
+        """The states of texts that all end in the last column."""
+        read = features["attention_mask"].shape[1] - self.tokens
         text = {name: send(on_host(x)[:, :read], x.device) if x.ndim > 1 else x for name, x in features.items()}
         if self.training and any(getattr(part, "gradient_checkpointing", False) for part in self.llm.modules()):
             return self._states_anew(text)
@@ -147,7 +159,7 @@ class GeneratedTokens(DecoderEmbedder):
 
     def pool(self, states: Tensor, roles: Tensor) -> Tensor:
         """Mean over the soft tokens, ``(batch, width)``; in training over the first k for every k, side by side."""
-        soft = states[:, -self.steps :].float()
+        soft = states[_last(roles, self.steps)].unflatten(0, (len(states), self.steps)).float()
         if not self.training:
             return soft.mean(dim=1)
         counts = torch.arange(1, self.steps + 1, device=soft.device).unsqueeze(1)
@@ -155,8 +167,7 @@ class GeneratedTokens(DecoderEmbedder):
 
     def kept(self, roles: Tensor) -> Tensor:
         """The soft tokens and the last token before them, which the first is made of, ``(batch, length)``."""
-        columns = torch.arange(roles.shape[1], 0, -1, device=roles.device)
-        return (columns <= self.tokens + 1).expand_as(roles)
+        return _last(roles, self.tokens + 1)
 
     @property
     def steps(self) -> int:
@@ -171,6 +182,12 @@ class GeneratedTokens(DecoderEmbedder):
     def own_products(self) -> tuple[float, float, float]:
         """Multiplications per text, of states by the head and of probabilities by the embedding."""
         return 2.0 * self.tokens * self.llm.get_input_embeddings().weight.numel(), 0.0, 0.0
+
+
+def _last(roles: Tensor, count: int) -> Tensor:
+    """Each text's last tokens, ``(batch, length)``."""
+    real = roles != Role.NONE
+    return real & (real.flip(1).cumsum(dim=1).flip(1) <= count)
 
 
 def head_of(folder: Path) -> Tensor:

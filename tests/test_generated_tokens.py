@@ -123,6 +123,19 @@ def test_a_long_instruction_is_read_once_and_kept(tiny):
         assert seen == [*once, tokens - 8 * (head + 2), 8, 8]
 
 
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_padding_may_stand_on_both_sides(tokens, tiny):
+    """So sentence-transformers embeds a batch's positives and hard negatives together."""
+    module = build("generated_tokens", tiny, tokens=tokens)
+    features = module.preprocess(TEXTS, LONG)
+    behind = {name: torch.nn.functional.pad(x, (0, 5)) if x.ndim > 1 else x for name, x in features.items()}
+    behind = {name: torch.stack([x[0].roll(5, 0), *x[1:]]) if x.ndim > 1 else x for name, x in behind.items()}
+    with torch.no_grad():
+        found, states = module(dict(behind))["sentence_embedding"], module.states(behind)
+    torch.testing.assert_close(found, vectors(module, prompt=LONG), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(module.pool(states, behind["roles"]), found, rtol=1e-4, atol=1e-5)
+
+
 def trained(module, *, checkpointing=False) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Vectors in training, and the gradients of their squares."""
     torch.manual_seed(0)
@@ -207,6 +220,15 @@ def test_every_step_and_the_penalty_teach_something(tiny):
     assert (whole - without).norm() > 1e-2 * whole.norm()
     assert (without - last).norm() > 1e-2 * without.norm()
     assert torch.equal(whole, gradient(tiny))
+
+
+def test_hard_negatives_of_other_lengths_are_read_as_alone(tiny):
+    """The plain loss embeds them with the positives, the cached one does not."""
+    texts = [TEXTS, TEXTS[1:] + TEXTS[:1], [text[:9] for text in TEXTS]]
+    columns = [build("generated_tokens", tiny).preprocess(column) for column in texts]
+    plain, cached = (loss_of(build("generated_tokens", tiny).train(), **m) for m in ({}, {"mini_batch_size": 1}))
+    with torch.no_grad():
+        assert float(plain(columns, None)) == pytest.approx(float(cached(columns, None)), rel=1e-5)
 
 
 @pytest.mark.parametrize(
