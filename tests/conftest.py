@@ -69,6 +69,7 @@ METHODS = {
     "soft_mask": ("baselines.soft_mask.SoftMask", {}),
     "value_aggregation": ("baselines.value_aggregation.ValueAggregation", {"first": 1}),
     "value_aggregation_weighted": ("baselines.value_aggregation.ValueAggregation", {"first": 1, "weighted": True}),
+    "generated_tokens": ("baselines.generated_tokens.GeneratedTokens", {"tokens": 2}),
 }
 
 

@@ -68,7 +68,7 @@ CONFIGURATIONS = {
     "demo.yaml short.yaml": 14,
     "demo.yaml efficiency.yaml": 14,
     "demo.yaml token_used.yaml": 14,
-    "demo.yaml all_methods.yaml": 25,
+    "demo.yaml all_methods.yaml": 27,
     "cpu.yaml": 48,
     "paper.yaml": 29,
     "paper.yaml paper_v2.yaml": 29,

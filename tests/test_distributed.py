@@ -55,6 +55,8 @@ CASES = {
     ("latent_attention", "fsdp stopped"): BUDGET,
     ("soft_mask", "ddp stopped"): BUDGET,
     ("soft_mask", "fsdp cached"): CACHED,
+    ("generated_tokens", "ddp"): BUDGET,
+    ("generated_tokens", "fsdp cached"): CACHED,
 }
 
 

@@ -25,6 +25,7 @@ from causal2vec.reporting.read.schema import read_efficiency
 
 REUSING = {
     "last_token", "echo", "in_context", "mean_causal", "weighted_mean", "hierarchical_prepending", "value_aggregation",
+    "generated_tokens",
     "causal2vec+after_instruction",
 }  # fmt: skip
 """Methods whose shared beginning can be read once."""

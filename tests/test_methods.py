@@ -20,9 +20,11 @@ from causal2vec.models.folder import load_model, save_model
 
 PROMPT = "Instruct: find\nQuery: "
 GOLDEN = Path(__file__).with_name("llm2vec_golden_8_layers.json")
-CAUSAL = ["causal2vec", "last_token", "echo", "mean_causal", "weighted_mean", "value_aggregation"]
+CAUSAL = [
+    "causal2vec", "last_token", "echo", "mean_causal", "weighted_mean", "value_aggregation", "generated_tokens",
+]  # fmt: skip
 BIDIRECTIONAL = ["bidirectional", "latent_attention", "soft_mask"]
-ENDLESS = [*BIDIRECTIONAL, "mean_causal", "weighted_mean", "value_aggregation"]
+ENDLESS = [*BIDIRECTIONAL, "mean_causal", "weighted_mean", "value_aggregation", "generated_tokens"]
 """Methods that append no EOS."""
 
 DECODERS = [*CAUSAL, *BIDIRECTIONAL]

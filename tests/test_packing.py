@@ -14,7 +14,7 @@ from causal2vec.speed.packing import PACKED, Layout, shared_beginning
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
 DECODERS = [
     "causal2vec", "last_token", "echo", "bidirectional", "weighted_mean", "token_prepending", "hierarchical_prepending",
-    "latent_attention", "soft_mask", "value_aggregation", "value_aggregation_weighted",
+    "latent_attention", "soft_mask", "value_aggregation", "value_aggregation_weighted", "generated_tokens",
 ]  # fmt: skip
 MANY = [*TEXTS, *(text[:k] for text in TEXTS for k in (3, 5, 11, 23, 41) if len(text) > k)]
 

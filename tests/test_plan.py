@@ -295,6 +295,7 @@ TEN = "x" * round(10 * CHARACTERS_PER_TOKEN)
         ("bidirectional", 11, 0),
         ("causal2vec", 13, 11),  # the Contextual token; the encoder's one special token of the stand-in
         ("encoder_only", 0, 11),
+        ("generated_tokens", 13, 0),  # two soft tokens
     ],
 )
 def test_a_method_says_itself_how_much_it_reads(tiny, method, llm, encoder):

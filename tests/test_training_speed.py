@@ -24,7 +24,7 @@ from causal2vec.training.lora import attach_lora, learns_prefix
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
 DECODERS = [
     "causal2vec", "last_token", "echo", "bidirectional", "latent_attention", "soft_mask", "value_aggregation",
-    "value_aggregation_weighted",
+    "value_aggregation_weighted", "generated_tokens",
 ]  # fmt: skip
 BUDGET = Budget(steps=1, batch_size=16, max_length=128, temperature=0.05, lora=LORA)
 MANY = [text[:k] for text in TEXTS for k in (7, 16, 30, 60)]

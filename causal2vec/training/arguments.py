@@ -23,15 +23,19 @@ def make_loss(model: SentenceTransformer, budget: Budget) -> Any:
     """InfoNCE with cosine similarity; in chunks with cached gradients when ``mini_batch_size`` is set.
 
     Each process has its share of the batch, and compares its queries with the documents of all: the mean of the
-    processes' losses, and of their gradients, is that of the whole batch on one.
+    processes' losses, and of their gradients, is that of the whole batch on one. A method that gives several vectors of
+    a text (``steps``) has a loss of each, which it combines.
     """
     from sentence_transformers.sentence_transformer import losses
 
+    from causal2vec.training.steps import CachedStepLoss, StepLoss
+
     common: dict[str, Any] = {"scale": 1 / budget.temperature, "gather_across_devices": ranks.world_size() > 1}
-    share = budget.batch_size // ranks.world_size()
+    share, several = budget.batch_size // ranks.world_size(), hasattr(model[0], "steps")
     if budget.mini_batch_size is None or budget.mini_batch_size >= share:
-        return losses.MultipleNegativesRankingLoss(model, **common)
-    return losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=budget.mini_batch_size, **common)
+        return (StepLoss if several else losses.MultipleNegativesRankingLoss)(model, **common)
+    cached: Any = CachedStepLoss if several else losses.CachedMultipleNegativesRankingLoss
+    return cached(model, mini_batch_size=budget.mini_batch_size, **common)
 
 
 def check_batch(budget: Budget, processes: int) -> None:
