@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from test_plan import LORA, TEN, reader_of
 
 from causal2vec.config.settings import Budget
-from causal2vec.plan.train import _llm_tokens, _Setting
+from causal2vec.plan.estimate import _llm_tokens, _Setting
 from causal2vec.speed import packing
 from causal2vec.training.adapter import Adapter
 from causal2vec.training.arguments import make_loss
