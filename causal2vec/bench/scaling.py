@@ -9,6 +9,7 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -216,5 +217,5 @@ def _draw(points: pd.DataFrame, drawing: Drawing, stamp: str) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_ylabel(label)
         axes.legend()
-    grid[-1].set_xlabel(f"{drawing.x}\n{stamp}")
+    grid[-1].set_xlabel(f"{drawing.x}\n{fill(stamp, 60)}")
     return figure
