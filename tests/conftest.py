@@ -37,7 +37,7 @@ SLOW_FIRST = (
 
 SLOW_FIXTURES = {"tiny", "demo_models", "packages_folder", "task_data", "undisturbed", "hub"}
 SLOW_FILES = {
-    *SLOW_FIRST, "test_statistics_coverage.py", "test_browser.py", "test_bench.py", "test_bench_workflow.py",
+    *SLOW_FIRST, "test_statistics_coverage.py", "test_browser.py", "test_bench.py",
     "test_own_data.py", "test_by_hand.py", "test_any_text.py", "test_studies.py", "test_every_type.py", "test_plots.py",
     "test_fingerprint.py", "test_fuzz.py", "test_plan.py", "test_mixes.py", "test_config.py", "test_project.py",
     "test_bad_commands.py", "test_orphans.py", "test_light.py", "test_network.py", "test_network_packages.py",

@@ -1,4 +1,4 @@
-"""The bench: who is timed when, what the table says of it, and one short run of the real thing on tiny models."""
+"""The bench: who is timed when, what the table says of it, and short runs of the real thing on tiny models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +17,19 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from causal2vec.bench import curves, encoding, limits, materials, profiling, report
-from causal2vec.bench.scaling import Point
-from causal2vec.bench.timing import Contender, Timing, row, take_turns
+from causal2vec.bench import comparison, encoding, limits, materials, scaling, training, workflow
+from causal2vec.bench.comparison import Contender, Timing, row, take_turns
 from causal2vec.config import load_config
+from causal2vec.config.runs import runs_of
 from causal2vec.errors import UserError
 
-WORDS = [
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "lazy",
-    "dog",
-    "short",
-    "rather",
-    "different",
-    "longer",
-    "sentence",
-    "padding",
-    "treated",
-    "batches",
-    "mix",
-    "texts",
-]
+WORDS = ["quick", "brown", "fox", "jumps", "lazy", "dog", "short", "rather", "longer", "sentence", "padding", "texts"]
 ABOUT = {"Machine": "a machine", "Date": "2000-01-01", "Commit": "abc"}
 
 
 def a_row(ratio: float = 2.0, goal: float = 3.0, limit: float | None = None, note: str = "checked"):
-    ours, rival = Timing("ours", [1.0, 2.0, 4.0], None), Timing("theirs", [2.0 * ratio], None)
-    return row("work", ours, rival, amount=8, unit="texts", goal=goal, limit=limit, note=note)
+    ours, rival = Timing("ours", [1.0, 2.0, 4.0], []), Timing("theirs", [2.0 * ratio], [])
+    return row("work", ours, rival, (8, "texts"), goal=goal, least=limit and 2.0 * ratio / limit, note=note)
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +70,17 @@ def there(made, monkeypatch) -> materials.Materials:
 def test_contenders_take_turns_and_are_warmed_up_first():
     log = []
     contenders = [
-        Contender(n, lambda n=n: log.append(n) or n.upper(), lambda n=n: log.append(f"warm {n}")) for n in "ab"
+        Contender(n, lambda k, n=n: log.append(f"{n}{k}") or k, lambda n=n: log.append(f"warm {n}")) for n in "ab"
     ]
     found = take_turns(contenders, 3)
-    assert log == ["warm a", "warm b", "a", "b", "a", "b", "a", "b"]
-    assert len(found["a"].seconds) == 3 and found["b"].result == "B"
+    assert log == ["warm a", "warm b", "a0", "b0", "a1", "b1", "a2", "b2"]
+    assert len(found[0].seconds) == 3 and found[1].name == "b" and found[1].results == [0, 1, 2]
 
 
-def test_ratio_is_of_medians_and_rates_are_of_amounts():
-    found = a_row(ratio=2.0)
+def test_ratio_is_of_medians_rates_are_of_amounts_and_the_limit_is_of_multiplication():
+    found = a_row(ratio=2.0, limit=8.0)
     assert (found.ours_median, found.ours_min, found.ours_max) == (4.0, 2.0, 8.0)
-    assert found.ratio == 2.0 and found.rival_median == 2.0 and found.unit == "texts/s"
+    assert found.ratio == 2.0 and found.rival_median == 2.0 and found.unit == "texts/s" and found.limit == 8.0
 
 
 @pytest.mark.parametrize(
@@ -112,12 +94,12 @@ def test_ratio_is_of_medians_and_rates_are_of_amounts():
     ],
 )
 def test_a_goal_is_met_missed_or_beyond_what_the_machine_allows(ratio, goal, limit, said):
-    assert report.met(a_row(ratio, goal, limit)) == said
+    assert a_row(ratio, goal, limit).met == said
 
 
 def test_table_has_the_machine_the_numbers_and_the_notes(tmp_path):
     rows = [a_row(note="lowest cosine 1"), a_row(goal=float("nan"), limit=2.25, note="a | b")]
-    report.write_rows(rows, ABOUT, tmp_path)
+    comparison.Pages(ABOUT, tmp_path).write_rows(rows)
     text = (tmp_path / "bench.md").read_text()
     assert "- Machine: a machine" in text and "1. lowest cosine 1" in text
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| 1")]
@@ -131,7 +113,7 @@ def test_table_has_the_machine_the_numbers_and_the_notes(tmp_path):
 def test_work_without_a_rival_has_dashes(tmp_path):
     none = float("nan")
     alone = a_row()._replace(rival="-", rival_median=none, rival_min=none, rival_max=none, unit="s")
-    report.write_rows([alone], ABOUT, tmp_path)
+    comparison.Pages(ABOUT, tmp_path).write_rows([alone])
     [line] = [line for line in (tmp_path / "bench.md").read_text().splitlines() if line.startswith("| 1")]
     assert [cell.strip() for cell in line.split("|")[3:6]] == ["ours: 4.00 (2.00 to 8.00)", "–", "s"]
 
@@ -175,9 +157,10 @@ def test_both_sides_give_the_same_vectors(there):
     texts = materials.draw_texts(there.pairs, ours.tokenizer, 40)
     a, b = encoding.our_encode(ours)(texts), encoding.library_encode(theirs, 8)(texts)
     assert np.allclose(a, b, atol=1e-5)
-    assert encoding._least_cosine([a], [b]) > encoding.AGREEMENT
-    bare = encoding.library_encode(theirs, 8, bare=True)(texts)
-    assert encoding._least_cosine([a], [bare]) < encoding.AGREEMENT, "without BOS and EOS they would differ"
+    assert encoding.least_cosine([a], [b]) > encoding.AGREEMENT
+    theirs.tokenizer.backend_tokenizer.post_processor = None
+    bare = encoding.library_encode(theirs, 8)(texts)
+    assert encoding.least_cosine([a], [bare]) < encoding.AGREEMENT, "without BOS and EOS they would differ"
 
 
 def test_comparison_in_bfloat16_says_what_that_costs(there, tmp_path):
@@ -205,7 +188,20 @@ def test_missing_inputs_are_asked_of_snakemake(made, monkeypatch, tmp_path):
     assert asked[0][-1] == "work/demo/hardware.json" and "work/demo/pairs" in asked[0]
 
 
-# -- limits and profile ------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mini", [None, 4])
+def test_both_trainers_learn_the_same_from_texts_that_are_cut(mini, there):
+    rows = training.compare_epoch(there, materials.Epoch(20, 8, mini, 40), 2)
+    assert [row.rival.split(" (")[0] for row in rows] == ["trainer, defaults", "trainer, best settings"]
+    assert rows[0].goal == (2.0 if mini is None else 1.3) and math.isnan(rows[1].goal)
+    for found in rows:
+        assert "the same curve" in found.note and "2 steps an epoch" in found.note and found.limit > found.ratio > 0
+    assert "tried: float32" in rows[1].note and "tried" not in rows[0].note
+
+
+# -- limits ---------------------------------------------------------------------------------------------
 
 
 def test_useful_work_is_counted_without_padding(there):
@@ -233,41 +229,19 @@ def test_echo_reads_about_twice_as_much_and_causal2vec_also_the_encoder(there):
 
 @pytest.mark.parametrize("method", limits.TRAINED)
 def test_training_job_takes_a_step_and_its_share_is_of_the_rate(method, there):
-    job = limits.training_job(there, method, materials.draw_pairs(there.pairs, 8))
+    job = limits.training_job(there, method, 8)
     forward = limits.encoding_job(there, method, ["dog"]).useful
     assert job.useful.flops > forward.flops
     found = limits.utilisation(job, "float32", 2)
-    assert found.work == "training" and found.seconds_min <= found.seconds <= found.seconds_max
+    assert found["work"] == "training" and found["seconds_min"] <= found["seconds"] <= found["seconds_max"]
     # Not below one: a model as small as this multiplies matrices so small that their rate comes and goes.
-    rate = (found.rate_before + found.rate_after) / 2
-    assert found.share == pytest.approx(found.achieved_gflops / rate) and found.rate_before > 0 < found.rate_after
-    assert found.achieved_gflops == pytest.approx(job.useful.flops / found.seconds / 1e9)
+    rate = (found["rate_before"] + found["rate_after"]) / 2
+    assert found["share"] == pytest.approx(found["achieved_gflops"] / rate) and found["rate_before"] > 0
+    assert found["achieved_gflops"] == pytest.approx(job.useful.flops / found["seconds"] / 1e9)
 
 
 def test_share_is_of_the_mean_rate_before_and_after():
-    ceiling = limits.Ceiling(Counter(), "float32")
-    ceiling.before, ceiling.after = 100.0, 300.0
-    assert ceiling.seconds(400e9) == pytest.approx(2.0)
-
-
-def test_profile_sorts_operators_into_kinds_and_gives_python_the_rest():
-    operators = [("aten::mm", 6.0, 3), ("aten::mul", 1.5, 9), ("aten::cat", 1.0, 2), ("aten::view", 0.5, 99)]
-    rows = profiling.rows("encoding", operators, 10.0)
-    kinds = {r["kind"]: r["share"] for r in rows if r["level"] == "kind"}
-    assert kinds == {
-        profiling.MULTIPLICATION: 0.6, profiling.OTHER: 0.15, "copies": 0.1, "views and allocation": 0.05,
-        profiling.PYTHON: pytest.approx(0.1),
-    }  # fmt: skip
-    assert profiling.largest_remaining(rows, "encoding")[0]["kind"] == profiling.OTHER
-    assert profiling.kind_of("Optimizer.step#AdamW.step") == profiling.PYTHON
-    assert profiling.kind_of("aten::_scaled_dot_product_flash_attention_for_cpu") == "attention"
-
-
-def test_profile_of_a_real_job_accounts_for_all_of_its_time(there):
-    rows = profiling.profile(limits.encoding_job(there, "last_token", ["quick brown fox"] * 20))
-    kinds = {r["kind"]: r for r in rows if r["level"] == "kind"}
-    assert sum(r["share"] for r in kinds.values()) == pytest.approx(1, abs=0.01)
-    assert kinds[profiling.MULTIPLICATION]["calls"] > 0 and kinds["attention"]["calls"] > 0
+    assert limits.least_seconds(400e9, [100.0, 300.0]) == pytest.approx(2.0)
 
 
 # -- curves ------------------------------------------------------------------------------------------------
@@ -275,15 +249,39 @@ def test_profile_of_a_real_job_accounts_for_all_of_its_time(there):
 
 def test_curves_are_drawn_for_what_was_measured(tmp_path):
     points = [
-        Point("batches", "memory", series, x, "pairs per batch", y, y, y, "MB")
+        scaling.point("batches", "memory", series, x, [y], "MB")
         for series, values in {"cached": (100, 101), "plain": (100, 200)}.items()
         for x, y in zip((64, 128), values, strict=True)
     ]
-    paths = curves.write_scaling(points, "a machine", tmp_path)
-    assert {p.name for p in paths} == {"scaling.csv", "scaling_batches.svg", "scaling_batches.png"}
-    svg = (tmp_path / "scaling_batches.svg").read_text()
-    assert "plain: 200 MB at 128 pairs per batch" in svg
+    scaling.write_curves(points, comparison.Pages(ABOUT, tmp_path))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"scaling.csv", "scaling_batches.svg", "scaling_batches.png"}
+    assert "With gradient caching it should stay." in (tmp_path / "scaling_batches.svg").read_text()
     assert pd.read_csv(tmp_path / "scaling.csv")["y"].tolist() == [100, 101, 100, 200]
+
+
+# -- the workflow ------------------------------------------------------------------------------------------
+
+
+def test_planned_study_has_the_stated_size():
+    config = load_config(workflow.large_study())
+    assert len(runs_of(config)) == workflow.METHODS * workflow.SEEDS
+    assert config.evaluation.shards == workflow.SHARDS
+
+
+def test_a_plan_is_timed_beside_snakemakes_own(there):
+    [found] = workflow.compare_workflow(there, materials.SHORT)
+    assert found.ours_median > found.rival_median > 0.5 and found.limit > found.ratio > 0
+    ours, bare = (int(count.replace(",", "")) for count in re.findall(r"[\d,]*\d{3}\b", found.note)[:2])
+    assert bare == workflow.METHODS * workflow.SEEDS * (workflow.SHARDS + 1) + 2 and bare < ours < 1.05 * bare
+
+
+def test_both_sides_of_the_evaluation_give_the_same_scores(there, task_data):
+    """The same model, read by mteb and by this suite, here with random weights, whose ties are the hardest case."""
+    names = ["WordSim353STS", "ICD10ChapterClassification", "AWSOperationReranking"]
+    cold, warm = encoding.compare_evaluation(there._replace(tasks=task_data), materials.SHORT, names)
+    assert "part by at most 0.000 points" in cold.note
+    assert cold.ratio > 0 and warm.ours_median > cold.ours_median > 0
 
 
 # -- the command -------------------------------------------------------------------------------------------
@@ -327,9 +325,8 @@ def test_short_run_writes_tables_and_figures(made):
         *(("training", method) for method in limits.TRAINED),
     ]
     assert re.search(r"matrices: \d+ GFLOP/s in float32, \d+ GFLOP/s in bfloat16\.", (out / "limits.md").read_text())
-    assert "Largest costs besides matrix multiplication:" in (out / "profile.md").read_text()
     points = pd.read_csv(out / "scaling.csv")
-    assert set(points["curve"]) == {"texts", "lengths", "batches", "jobs"}
+    assert set(points["curve"]) == {"texts", "lengths", "batches"}
     memory = points[(points["curve"] == "texts") & (points["quantity"] == "memory")].set_index(["series", "x"])["y"]
     assert memory["of which vectors", 1000] == pytest.approx(1000 * 32 * 4 / 1e6)
     assert (points["y_min"] <= points["y"]).all() and (points[points["quantity"] != "memory"]["y"] > 0).all()

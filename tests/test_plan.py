@@ -22,12 +22,11 @@ from causal2vec.efficiency.flops import forward_flops, training_flops
 from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokenizer
 from causal2vec.errors import UserError
 from causal2vec.plan.build import make_plan, whole_number
-from causal2vec.plan.compare import compare, report
+from causal2vec.plan.estimate import batches, sample_pairs, stage_widths
+from causal2vec.plan.jobs import Task, longest_path, makespan
 from causal2vec.plan.memory import Load, activations, bytes_per_token, training_memory
 from causal2vec.plan.rates import ASSUMED, accelerators, choose, merge
-from causal2vec.plan.render import count, hours_text, write_plan
-from causal2vec.plan.schedule import Task, longest_path, makespan
-from causal2vec.plan.texts import batches, sample_pairs, stage_widths
+from causal2vec.plan.render import compare, count, hours_text, report, write_plan
 
 LORA = Lora(rank=4, alpha=8)
 TASKS = ["HPOSynonymPairClassification", "WordSim353STS"]
@@ -639,7 +638,7 @@ def test_snakemake_plan_prints_and_writes_a_plan_each_time(tiny, tmp_path):
 
 def test_planning_modules_are_light():
     code = (
-        "import causal2vec.plan, causal2vec.plan.rates, causal2vec.plan.schedule, sys; "
+        "import causal2vec.plan, causal2vec.plan.rates, causal2vec.plan.preflight, sys; "
         "print([m for m in ('torch', 'transformers', 'mteb', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,10 +1,7 @@
-"""Training that computes less: the same gradients, the same losses, and a bench that compares like with like."""
+"""Training that computes less: the same gradients, the same losses."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import pandas as pd
 import pytest
 import torch
 from conftest import TEXTS, build
@@ -12,10 +9,8 @@ from peft import LoraConfig, get_peft_model
 from sentence_transformers import SentenceTransformer
 from test_plan import LORA, TEN, reader_of
 
-from causal2vec.bench import training as bench
 from causal2vec.config.settings import Budget
-from causal2vec.errors import UserError
-from causal2vec.plan.train import _llm_tokens, _Setting
+from causal2vec.plan.estimate import _llm_tokens, _Setting
 from causal2vec.speed import packing
 from causal2vec.training.adapter import Adapter
 from causal2vec.training.arguments import make_loss
@@ -134,51 +129,6 @@ def test_adapter_is_that_of_peft(autocast):
         assert mine.dtype == theirs.dtype
         error = (mine - theirs).float().norm() / theirs.float().norm()
         assert error < (2e-2 if autocast else 1e-6)
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    """Distinct pairs, some of them longer than what is read."""
-    rows = [
-        {"query": f"question {i}", "positive": f"{i} {TEXTS[i % 4] * (1 + i % 3)}", "source": "a", "pair_id": f"{i}"}
-        for i in range(24)
-    ]
-    pd.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
-    return tmp_path
-
-
-def materials(tiny, pairs):
-    return SimpleNamespace(base=tiny["llm"], pairs=pairs, threads=1, dtype="float32")
-
-
-@pytest.mark.parametrize("mini", [None, 4])
-def test_both_sides_of_the_bench_learn_the_same(mini, tiny, pairs):
-    rows = bench.compare_training(
-        materials(tiny, pairs), pairs_count=20, batch_size=8, mini_batch_size=mini, repetitions=2,
-        matmul_gflops=100.0, max_length=40,
-    )  # fmt: skip
-    assert [row.rival.split(" (")[0] for row in rows] == ["trainer, defaults", "trainer, best settings"]
-    assert rows[0].goal == (2.0 if mini is None else 1.3)
-    for row in rows:
-        assert "the same curve" in row.note and "2 steps an epoch" in row.note
-        assert row.ratio == pytest.approx(row.ours_median / row.rival_median, rel=0.5) and row.limit > row.ratio
-    assert "tried: float32" in rows[1].note and "tried" not in rows[0].note
-
-
-def test_the_bench_says_what_it_lacks(tiny, pairs):
-    with pytest.raises(UserError, match="4 pairs do not fill a batch of 8"):
-        bench.compare_training(
-            materials(tiny, pairs), pairs_count=4, batch_size=8, mini_batch_size=None, repetitions=1,
-            matmul_gflops=1.0,
-        )  # fmt: skip
-
-
-def test_texts_of_the_bench_fit_whole_into_what_is_read(tiny):
-    texts = bench.cut([f"{text} " * 20 for text in TEXTS], tiny["llm"], 40)
-    module = build("last_token", tiny, max_seq_length=400)
-    lengths = module.preprocess(texts)["attention_mask"].sum(dim=1)
-    assert lengths.max() <= 40 and lengths.min() > 30
-    assert bench.cut(["short"], tiny["llm"], 40) == ["short"]
 
 
 @pytest.mark.parametrize(("method", "shared"), [("last_token", True), ("bidirectional", False), ("causal2vec", False)])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from causal2vec.config import Config, load_config
 from causal2vec.config.runs import Run, runs_of
@@ -23,6 +24,16 @@ SHORTEST, LONGEST = 8, 400
 """Tokens of the texts that are embedded."""
 
 
+class Epoch(NamedTuple):
+    """An epoch of training that is compared: pairs, pairs of a step and of a mini-batch of gradient caching (None: no
+    caching), and tokens of a text at most, BOS and EOS included."""
+
+    pairs: int
+    batch: int
+    mini: int | None
+    length: int
+
+
 class Effort(NamedTuple):
     """How much is measured. What the whole bench takes is in docs/speed.md."""
 
@@ -33,19 +44,14 @@ class Effort(NamedTuple):
     """Stretches of neighbouring texts that one repetition of the encoding takes."""
     shipped: int = 96
     """Texts of a repetition of the comparison without a goal."""
-    pairs: tuple[int, int] = (128, 512)
-    """Pairs of a repetition of the training: batch 64, and batch 512."""
-    cached_length: int = 32
-    """Tokens of a text at most in the training with batch 512, so that five repetitions of all end in minutes."""
-    batches: tuple[int, int] = (64, 512)
+    epochs: tuple[Epoch, ...] = (Epoch(128, 64, None, 128), Epoch(512, 512, 32, 32))
+    """The second has short texts, so that five repetitions of all end in minutes."""
     counts: tuple[int, ...] = (1_000, 10_000, 100_000)
     lengths: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
     cached: tuple[int, ...] = (64, 128, 256, 512)
     """Batch sizes at which the memory of training with gradient caching is measured."""
     plain: tuple[int, ...] = (64, 128)
     """The same without it."""
-    plans: tuple[tuple[int, int, int], ...] = ((1, 1, 8), (5, 2, 56), (15, 4, 56))
-    """Methods, seeds and shards of the studies that are planned."""
 
 
 FULL = Effort()
@@ -54,13 +60,11 @@ SHORT = Effort(
     texts=400,
     stretches=2,
     shipped=16,
-    pairs=(64, 64),
-    batches=(64, 64),
+    epochs=(Epoch(64, 64, None, 128), Epoch(64, 64, 32, 32)),
     counts=(100, 1_000),
     lengths=(16, 64),
     cached=(32, 64),
     plain=(32,),
-    plans=((1, 1, 2),),
 )
 
 
@@ -138,17 +142,13 @@ def prepare(config: list[Path]) -> Materials:
     return found
 
 
-def draw_texts(pairs: Path, tokenizer: Any, count: int, seed: int = 0) -> list[str]:
+def draw_texts(pairs: Path, tokenizer: Any, count: int) -> list[str]:
     """Distinct queries and positives of `SHORTEST` to `LONGEST` tokens, shuffled.
 
     Raises:
         UserError: There are too few.
     """
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(pairs / "train.parquet", columns=["query", "positive"])
-    texts = list(dict.fromkeys([*table["query"].to_pylist(), *table["positive"].to_pylist()]))
-    random.Random(seed).shuffle(texts)
+    texts = list(_shuffled(pairs).stack().drop_duplicates())
     chosen: list[str] = []
     for start in range(0, len(texts), count):
         some = texts[start : start + count]
@@ -162,26 +162,25 @@ def draw_texts(pairs: Path, tokenizer: Any, count: int, seed: int = 0) -> list[s
     )
 
 
-def draw_pairs(pairs: Path, count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+def draw_pairs(pairs: Path, count: int) -> tuple[list[str], list[str]]:
     """Queries and positives of some pairs of all sources, no two of which begin alike: a batch takes no text twice.
 
     Raises:
         UserError: There are too few.
     """
-    import pyarrow.parquet as pq
+    rows = _shuffled(pairs)
+    seen = rows.map(lambda text: text[:BEGINNING]).stack().duplicated().unstack()
+    rows = rows[~seen.any(axis=1)][:count]
+    if len(rows) < count:
+        raise UserError(
+            f"{pairs}/train.parquet holds {len(rows)} distinct pairs, but the bench needs {count}; prepare the demo's"
+        )
+    return list(rows["query"]), list(rows["positive"])
 
-    rows = pq.read_table(pairs / "train.parquet", columns=["query", "positive"]).to_pylist()
-    random.Random(seed).shuffle(rows)
-    seen: set[str] = set()
-    chosen: list[tuple[str, str]] = []
-    for row in rows:
-        beginnings = {row["query"][:BEGINNING], row["positive"][:BEGINNING]}
-        if len(beginnings) == 2 and not beginnings & seen:
-            seen |= beginnings
-            chosen.append((row["query"], row["positive"]))
-        if len(chosen) == count:
-            return [query for query, _ in chosen], [positive for _, positive in chosen]
-    raise UserError(f"{pairs}/train.parquet holds {len(chosen)} distinct pairs, but the bench needs {count}")
+
+def _shuffled(pairs: Path) -> pd.DataFrame:
+    rows = pd.read_parquet(pairs / "train.parquet", columns=["query", "positive"])
+    return rows.sample(frac=1, random_state=0, ignore_index=True)
 
 
 def say(text: str) -> None:

@@ -6,22 +6,22 @@ Every point of memory is measured in a process of its own, which starts afresh.
 from __future__ import annotations
 
 import gc
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
+from textwrap import fill
 from typing import Any, NamedTuple
 
-import yaml
+import pandas as pd
+from matplotlib.figure import Figure
 
-from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
-from causal2vec.bench.planning import dry_run
-from causal2vec.config import Config
-from causal2vec.runtime.files import write_text
-from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory, process_context
-from causal2vec.runtime.manifest import ROOT
+from causal2vec.bench.comparison import Pages, helper, middle
+from causal2vec.bench.encoding import our_encode, our_model
+from causal2vec.bench.materials import Effort, Epoch, Materials, draw_texts, say
+from causal2vec.bench.training import our_side, task_of
+from causal2vec.reporting.show.figures.style import LINES, MARKERS, OKABE_ITO, WIDTH, styled
+from causal2vec.reporting.show.figures.svg import save
+from causal2vec.runtime.machine import keep_few_programs, keep_freed_memory
 
 SHORT_TOKENS = 4
 """Texts of the curve over their number are cut to so many tokens, and the base to its first block: a hundred thousand
@@ -36,36 +36,48 @@ TRAINED_LENGTH = 32
 """Tokens per text at which the memory of training is measured: short, as only the number of texts is to count."""
 
 
-class Point(NamedTuple):
-    """One measurement of a curve: ``y`` with its range over ``x``."""
-
-    curve: str
-    """``texts``, ``lengths``, ``batches`` or ``jobs``."""
-    quantity: str
-    series: str
-    x: float
-    x_unit: str
-    y: float
-    y_min: float
-    y_max: float
-    unit: str
+Point = dict[str, Any]
 
 
-def measure_scaling(materials: Materials, effort: Effort) -> list[Point]:
-    """All curves."""
-    return [
+class Drawing(NamedTuple):
+    """One figure: its title, the quantities in its panels with what the axes say, and what to look for."""
+
+    title: str
+    panels: dict[str, str]
+    x: str
+    caption: str
+
+
+DRAWINGS = {
+    "texts": Drawing(
+        "Embedding more and more texts",
+        {"speed": "texts per second", "memory": "MB at the peak"},
+        "texts",
+        "The speed should stay, and peak memory beyond the model grow by no more than the vectors.",
+    ),
+    "lengths": Drawing(
+        "Embedding longer and longer texts",
+        {"tokens": "tokens per second", "memory": "MB at the peak"},
+        "tokens per text",
+        "A level line means that cost is linear in the length; where it falls, attention shows.",
+    ),
+    "batches": Drawing(
+        "Training on larger and larger batches",
+        {"memory": "MB at the peak"},
+        "pairs per batch",
+        "Peak memory of a training step beyond the model. With gradient caching it should stay.",
+    ),
+}
+
+
+def measure_scaling(materials: Materials, effort: Effort, pages: Pages) -> None:
+    """Measure all curves and write them."""
+    points = [
         *over_counts(materials, effort.counts),
         *over_lengths(materials, effort.lengths),
         *over_batches(materials, effort.cached, effort.plain),
-        *over_jobs(materials.config, effort.plans),
     ]
-
-
-def apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``work`` returns, in a process of its own."""
-    context = process_context(["sentence_transformers", "causal2vec.training.contrastive"])
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(work, *arguments).result()
+    write_curves(points, pages)
 
 
 def over_counts(materials: Materials, counts: tuple[int, ...]) -> list[Point]:
@@ -73,11 +85,12 @@ def over_counts(materials: Materials, counts: tuple[int, ...]) -> list[Point]:
     points = []
     for count in counts:
         say(f"scaling: {count:,} texts")
-        seconds, peak, vectors = apart(_embed_many, materials, count, 1 if count == max(counts) else REPETITIONS)
+        repetitions = 1 if count == max(counts) else REPETITIONS
+        seconds, peak, vectors = _apart(_embed, materials, count, SHORT_TOKENS, repetitions, 1)
         points += [
-            _point("texts", "speed", "last_token, 1 block", count, [count / s for s in seconds], "texts/s"),
-            _point("texts", "memory", "peak beyond the model", count, [peak], "MB"),
-            _point("texts", "memory", "of which vectors", count, [vectors], "MB"),
+            point("texts", "speed", "last_token, 1 block", count, [count / s for s in seconds], "texts/s"),
+            point("texts", "memory", "peak beyond the model", count, [peak], "MB"),
+            point("texts", "memory", "of which vectors", count, [vectors], "MB"),
         ]
     return points
 
@@ -87,13 +100,13 @@ def over_lengths(materials: Materials, lengths: tuple[int, ...]) -> list[Point]:
     points = []
     for length in lengths:
         say(f"scaling: texts of {length} tokens")
-        seconds, peak = apart(_embed_long, materials, length)
-        texts = max(1, TOKENS_PER_LENGTH // length)
-        rates = [texts / s for s in seconds]
+        count = max(1, TOKENS_PER_LENGTH // length)
+        seconds, peak, _ = _apart(_embed, materials, count, length - 2, REPETITIONS)  # BOS and EOS are of a length
+        rates = [count / s for s in seconds]
         points += [
-            _point("lengths", "speed", "last_token", length, rates, "texts/s"),
-            _point("lengths", "tokens", "last_token", length, [rate * length for rate in rates], "tokens/s"),
-            _point("lengths", "memory", "last_token", length, [peak], "MB"),
+            point("lengths", "speed", "last_token", length, rates, "texts/s"),
+            point("lengths", "tokens", "last_token", length, [rate * length for rate in rates], "tokens/s"),
+            point("lengths", "memory", "last_token", length, [peak], "MB"),
         ]
     return points
 
@@ -105,104 +118,63 @@ def over_batches(materials: Materials, cached: tuple[int, ...], plain: tuple[int
     whatever its batches, as torch makes programs for every shape that it meets (`keep_few_programs`).
     """
     points = []
-    for series, mini, sizes in (
-        (f"gradient caching, mini-batches of {MINI_BATCH}", MINI_BATCH, cached),
-        ("no gradient caching", None, plain),
-    ):
+    with_caching = f"gradient caching, mini-batches of {MINI_BATCH}"
+    for series, mini, sizes in ((with_caching, MINI_BATCH, cached), ("no gradient caching", None, plain)):
         for size in sizes:
             say(f"scaling: training, batch {size}, {series}")
-            peak = apart(_train, materials, size, mini, max(cached + plain))
-            points.append(_point("batches", "memory", series, size, [peak], "MB"))
+            peak = _apart(_train, materials, Epoch(max(cached + plain), size, mini, TRAINED_LENGTH))
+            points.append(point("batches", "memory", series, size, [peak], "MB"))
     return points
 
 
-def over_jobs(config: Config, sizes: tuple[tuple[int, int, int], ...]) -> list[Point]:
-    """Seconds that ``snakemake -n`` takes by number of jobs, for studies of so many methods, seeds and shards."""
-    points = []
-    for methods, seeds, shards in sizes:
-        say(f"scaling: a plan for {methods} methods, {seeds} seeds, {shards} shards")
-        jobs, seconds = _plan(config, methods, seeds, shards)
-        points.append(_point("jobs", "seconds", "snakemake -n", jobs, [seconds], "s"))
-    return points
+def point(curve: str, quantity: str, series: str, x: float, values: list[float], unit: str) -> Point:
+    """One measurement of a curve, a row of ``scaling.csv``: ``y`` with its range over ``x``."""
+    y, low, high = middle(values)
+    return {
+        "curve": curve, "quantity": quantity, "series": series, "x": x, "x_unit": DRAWINGS[curve].x,
+        "y": y, "y_min": low, "y_max": high, "unit": unit,
+    }  # fmt: skip
 
 
-_UNITS = {"texts": "texts", "lengths": "tokens per text", "batches": "pairs per batch", "jobs": "jobs"}
+def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
+    with ExitStack() as stack:
+        return helper(stack, "causal2vec.training.contrastive")(work, *arguments)
 
 
-def _point(curve: str, quantity: str, series: str, x: float, values: list[float], unit: str) -> Point:
-    middle = statistics.median(values)
-    return Point(curve, quantity, series, x, _UNITS[curve], middle, min(values), max(values), unit)
+def _embed(
+    materials: Materials, count: int, tokens: int, repetitions: int, layers: int | None = None
+) -> tuple[list[float], float, float]:
+    """Seconds of each repetition, MB at the peak beyond the model, MB of the vectors, of texts of so many tokens.
 
-
-def _plan(config: Config, methods: int, seeds: int, shards: int) -> tuple[int, float]:
-    """Jobs and seconds of a dry run of a study of copies of the first trained method, in an empty folder."""
-    plain = config.model_dump(mode="json")
-    original = next(method for method in plain["methods"].values() if method["trained"])
-    plain["methods"] = {f"method{number}": original for number in range(methods)}
-    plain |= {"seeds": list(range(seeds)), "ablations": {}, "efficiency": {}}  # these may name other methods
-    plain["evaluation"] |= {"tasks": ["MTEB(eng, v1)"], "shards": shards}
-    with tempfile.TemporaryDirectory(prefix="bench-plan-") as folder:
-        write_text(Path(folder) / "study.yaml", yaml.safe_dump(plain, sort_keys=False))
-        return dry_run(Path(folder), ROOT / "workflow" / "Snakefile", "study.yaml")
-
-
-def _opened(materials: Materials) -> Any:
-    """The base as last-token pooling, in a process that is set up as every job's."""
+    A decoded stretch may be read as some tokens more or less.
+    """
     import torch
 
-    from causal2vec.bench.encoding import our_model
-
-    torch.set_num_threads(materials.threads)
-    keep_freed_memory()
-    model = our_model(materials.base, materials.dtype)
-    gc.freeze()
-    return model
-
-
-def _embed_many(materials: Materials, count: int, repetitions: int) -> tuple[list[float], float, float]:
-    """Seconds of each repetition, MB at the peak beyond the model, MB of the vectors; of short texts, on one block."""
-    from causal2vec.encoding import encode
     from causal2vec.models.prepare import keep_layers
 
-    model = _opened(materials)
-    keep_layers(model[0].llm, 1)
-    drawn = draw_texts(materials.pairs, model.tokenizer, min(count, 1000))
-    ids = model.tokenizer(drawn, add_special_tokens=False)["input_ids"]
-    cut = model.tokenizer.batch_decode([own[:SHORT_TOKENS] for own in ids])
-    texts = [cut[k % len(cut)] for k in range(count)]
-    encode(model, texts[:64])
-    runs = [_watched(lambda: encode(model, texts)) for _ in range(repetitions)]
-    return [seconds for seconds, _, _ in runs], runs[0][1], runs[0][2].nbytes / 1e6
-
-
-def _embed_long(materials: Materials, length: int) -> tuple[list[float], float]:
-    """Seconds of each repetition and MB at the peak beyond the model, of texts of one length."""
-    from causal2vec.encoding import encode
-
-    model = _opened(materials)
-    model.max_seq_length = 4 * length + 16
+    torch.set_num_threads(materials.threads)
+    keep_freed_memory()  # as every job does
+    model = our_model(materials.base, materials.dtype, 4 * tokens + 16)
+    if layers:
+        keep_layers(model[0].llm, layers)
+    gc.freeze()  # the same
     drawn = draw_texts(materials.pairs, model.tokenizer, 1 + TOKENS_PER_LENGTH // 8)
     ids = [i for own in model.tokenizer(drawn, add_special_tokens=False)["input_ids"] for i in own]
-    count = max(1, TOKENS_PER_LENGTH // length)
-    body = length - 2  # BOS and EOS are of a text's length
-    # A decoded stretch may be read as some tokens more or less.
-    texts = model.tokenizer.batch_decode([ids[k * body : (k + 1) * body] for k in range(count)])
-    encode(model, texts[: max(1, count // 4)])
-    runs = [_watched(lambda: encode(model, texts)) for _ in range(REPETITIONS)]
-    return [seconds for seconds, _, _ in runs], max(peak for _, peak, _ in runs)
+    distinct = min(count, len(ids) // tokens)
+    texts = model.tokenizer.batch_decode([ids[k * tokens : (k + 1) * tokens] for k in range(distinct)])
+    encode, texts = our_encode(model), [texts[k % distinct] for k in range(count)]
+    encode(texts[: max(1, min(64, count // 4))])
+    runs = [_watched(lambda: encode(texts)) for _ in range(repetitions)]
+    return [seconds for seconds, _, _ in runs], max(peak for _, peak, _ in runs), runs[0][2].nbytes / 1e6
 
 
-def _train(materials: Materials, batch: int, mini: int | None, pairs: int) -> float:
-    """MB at the peak of a training on so many pairs beyond the model."""
+def _train(materials: Materials, epoch: Epoch) -> float:
+    """MB at the peak of a training beyond the model."""
     import torch
-
-    from causal2vec.bench.limits import training_job
 
     torch.set_num_threads(materials.threads)
     keep_few_programs()
-    drawn = draw_pairs(materials.pairs, pairs)
-    job = training_job(materials, "last_token", drawn, batch=batch, mini=mini, length=TRAINED_LENGTH)
-    return _watched(job.run)[1]
+    return _watched(our_side(task_of(materials, epoch)))[1]
 
 
 def _watched(work: Callable[[], Any]) -> tuple[float, float, Any]:
@@ -215,3 +187,35 @@ def _watched(work: Callable[[], Any]) -> tuple[float, float, Any]:
     result = work()
     seconds = time.perf_counter() - start
     return seconds, peak_mb("cpu", idle), result
+
+
+def write_curves(points: list[Point], pages: Pages) -> None:
+    """``scaling.csv``, and one figure (SVG and PNG) per curve that there are points of."""
+    table = pd.DataFrame(points)
+    pages.write_csv("scaling", table)
+    stamp = "; ".join(pages.about[key] for key in ("Machine", "Date", "Commit"))
+    with styled():
+        for curve, own in table.groupby("curve", sort=False):
+            drawing = DRAWINGS[str(curve)]
+            save(_draw(own, drawing, stamp), pages.folder, f"scaling_{curve}", drawing.title, drawing.caption)
+
+
+def _draw(points: pd.DataFrame, drawing: Drawing, stamp: str) -> Figure:
+    """A figure of one curve that reads in black and white, a panel for each quantity."""
+    figure = Figure(figsize=(WIDTH, 0.5 + 2.2 * len(drawing.panels)), layout="constrained")
+    grid = figure.subplots(len(drawing.panels), 1, squeeze=False)[:, 0]
+    for axes, (quantity, label) in zip(grid, drawing.panels.items(), strict=True):
+        own = points[points["quantity"] == quantity].sort_values("x")
+        looks = zip(OKABE_ITO, MARKERS, LINES, strict=False)
+        for (series, line), (colour, marker, dashes) in zip(own.groupby("series", sort=False), looks, strict=False):
+            bars = [line["y"] - line["y_min"], line["y_max"] - line["y"]]
+            look = {"color": colour, "marker": marker, "linestyle": dashes, "capsize": 2, "label": series}
+            axes.errorbar(line["x"], line["y"], yerr=bars, **look)
+        axes.set_xscale("log")
+        axes.set_xticks(own["x"].unique(), [f"{x:,.0f}" for x in own["x"].unique()])
+        axes.set_xticks([], minor=True)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(label)
+        axes.legend()
+    grid[-1].set_xlabel(f"{drawing.x}\n{fill(stamp, 60)}")
+    return figure

@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one sub-command.
 
     Raises:
-        UserError: As `causal2vec.plan.build.make_plan` and `causal2vec.plan.compare.compare` say.
+        UserError: As `causal2vec.plan.build.make_plan` and `causal2vec.plan.render.compare` say.
     """
     parser = argparse.ArgumentParser(prog="python -m causal2vec.plan", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -43,7 +43,7 @@ def _make(given: argparse.Namespace) -> str:
 
 
 def _compare(given: argparse.Namespace) -> str:
-    from causal2vec.plan.compare import compare, report
+    from causal2vec.plan.render import compare, report
 
     plan = given.plan or the_only(WORK, "plan/plan.csv", "--plan") / "plan" / "plan.csv"
     return report(compare(plan, given.benchmarks or plan.parents[1] / "benchmarks"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 from causal2vec.config import Config
 from causal2vec.efficiency.architecture import Architecture, load_architecture, lora_parameters
 from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.machine import timed
 from causal2vec.runtime.files import write_json
 from causal2vec.runtime.machine import peak_memory_mb
 from causal2vec.runtime.signals import ends_with_us
@@ -156,37 +159,22 @@ def _inputs(shape: Architecture, rows: int, width: int, device: str) -> dict[str
 
 
 def _median_seconds(step: Callable[[], None], device: str) -> float:
-    import torch
-
-    def timed() -> float:
-        start = time.perf_counter()
-        step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    timed()  # warms caches and allocators up
+    step()  # warms caches and allocators up
     times: list[float] = []
     while len(times) < MIN_ROUNDS or sum(times) < MIN_SECONDS:
-        times.append(timed())
+        times.append(timed(step, device))
     return statistics.median(times)
 
 
 def _imports() -> float:
     """Seconds that a job takes to start: Python and the libraries."""
     start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", "import sentence_transformers, mteb"],
-        check=False,
-        capture_output=True,
-        preexec_fn=ends_with_us,
-    )
+    words = [sys.executable, "-c", "import sentence_transformers, mteb"]
+    subprocess.run(words, check=False, capture_output=True, preexec_fn=ends_with_us)
     return time.perf_counter() - start
 
 
 def _memory(device: str) -> float:
-    import os
-
     import torch
 
     if device == "cuda":
@@ -195,8 +183,6 @@ def _memory(device: str) -> float:
 
 
 def _device_name(device: str) -> str:
-    import platform
-
     import torch
 
     return torch.cuda.get_device_name() if device == "cuda" else f"this machine's processor ({platform.machine()})"

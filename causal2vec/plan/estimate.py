@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causal2vec.config import ZERO_SHOT, Config, Mntp, Simcse
+from causal2vec.config import ZERO_SHOT, Config, Mntp, Pairs, Simcse
 from causal2vec.config.prompts import ASYMMETRIC, Prompts, prompts_of
 from causal2vec.config.runs import Run
 from causal2vec.efficiency.architecture import Architecture, load_architecture, lora_parameters
@@ -18,8 +19,7 @@ from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, Tokens
 from causal2vec.encoding import tokens_per_batch
 from causal2vec.plan.memory import Load, Memory, encoding_memory, training_memory
 from causal2vec.plan.rates import IMPORTS
-from causal2vec.plan.texts import a_text, sample_pairs, stage_widths
-from causal2vec.plan.train import contrastive
+from causal2vec.training.lora import learns_prefix
 
 BYTES_PER_SECOND = 1.0e9
 """Of reading or writing a model (assumed: a local disk)."""
@@ -27,9 +27,29 @@ BYTES_PER_SECOND = 1.0e9
 TASK_SECONDS = 0.4
 """Seconds of an evaluation task beside its embedding: loading, classifiers, clustering (measured on small tasks)."""
 
-
 REAL_TEXT = 64
 """Tokens of a text of mixed length or of a task in the efficiency study (assumed)."""
+
+BATCHES = 3
+"""Batches of the training that are looked at, each of one source."""
+
+ASSUMED = {"packages": (12, 60), "e5": (20, 130), "bge": (20, 130), "files": (20, 130)}
+"""Mean tokens of a query (without its instruction) and of a passage, per kind of mix, where no pairs are prepared."""
+
+STAGES = {"mntp": 110, "simcse": 32}
+"""Mean tokens of a pre-training stage's own texts (assumed: a paragraph of Wikipedia, a sentence of it)."""
+
+SPREAD = 0.6
+"""Of the logarithm of an assumed length: where a batch is padded to its longest text, the spread counts."""
+
+MIX_PAIRS = {"packages": 0, "e5": 1_500_000, "bge": 1_500_000, "files": 100_000}
+"""Pairs of a mix that is not prepared yet (e5: its size as published; bge, and the user's own: assumed)."""
+
+ASSUMED_SOURCE = "assumed"
+"""Stands for all sources of a mix that is not prepared yet."""
+
+SAMPLE = 2000
+"""Pairs looked at."""
 
 
 class Cost(NamedTuple):
@@ -85,7 +105,7 @@ class Estimator:
         return self._models[name]
 
     @cached_property
-    def sample(self) -> Any:
+    def sample(self) -> Sample:
         """Texts of the training mix."""
         return sample_pairs(self.config.pairs, self.work / "pairs")
 
@@ -172,11 +192,7 @@ class Estimator:
             loads = [Load(model, 0, 0, frozen=True, decoder=False) for model in parts.values()]
             return Cost(seconds=fixed, parameters=parameters, disk=disk,
                         memory=encoding_memory(loads, "float32", "cpu"))  # fmt: skip
-        found = contrastive(self, run, parts)
-        return Cost(
-            "training", found.tokens, found.flops, fixed, found.trainable, parameters, found.processes,
-            found.memory, found.plain, found.checkpointed, disk,
-        )  # fmt: skip
+        return contrastive(self, run, parts)._replace(seconds=fixed, parameters=parameters, disk=disk)
 
     def pretrain(self, base: str, stage: str) -> Cost:
         """A pre-training stage of a base: masked next tokens, or two views of a sentence."""
@@ -265,3 +281,212 @@ class Estimator:
 def _forward(parts: dict[str, Architecture], batch: Tokens) -> float:
     widths = {part: batch.llm if part == "llm" else batch.encoder for part in parts}
     return sum(forward_flops(model, widths[part], widths[part]) for part, model in parts.items())
+
+
+class _Setting(NamedTuple):
+    """What the formulas take from a run."""
+
+    parts: dict[str, Architecture]
+    columns: list[Tokens]
+    adapters: int | None
+    learning: dict[str, int]
+    """Weights that learn by part, adapters not counted."""
+    learns_prefix: bool
+    """Whether a beginning that all texts of a column share is read once."""
+
+
+def contrastive(estimator: Estimator, run: Run, parts: dict[str, Architecture]) -> Cost:
+    """FLOPs and memory of a training: three batches are read as the method reads them, and stand for all steps.
+
+    Models are packed where that is possible: padding costs nothing then, nor does reading a shared instruction more
+    than once. Elsewhere a column is padded to its longest text; padding is computed on and so counted.
+
+    Raises:
+        UserError: The adapters' targets are in no layer.
+    """
+    budget, reader = run.budget, estimator.reader(run)
+    adapters = lora_parameters(parts["llm"], budget.lora) if "llm" in parts else None
+    once = "llm" in parts and learns_prefix(
+        parts["llm"].model, budget.lora, gradient_checkpointing=budget.gradient_checkpointing
+    )
+    setting = _Setting(parts, _columns(estimator, run, reader), adapters, _learning(reader, parts), once)
+    processes = run.distributed.total if estimator.device == "cuda" else 1
+    mini = budget.mini_batch_size
+    caching = mini is not None and mini < budget.batch_size
+    steps = budget.steps / BATCHES
+    rows = budget.batch_size
+    trainable = (adapters or 0) + sum(setting.learning.values())
+
+    def peak(checkpointing: bool, at_once: int | None) -> Memory:
+        share = budget.batch_size / processes
+        loads = _loads(setting, share, at_once if at_once is not None and at_once < share else None)
+        return training_memory(
+            loads,
+            trainable,
+            estimator.dtype,
+            estimator.device,
+            checkpointing=checkpointing,
+            processes=processes,
+            sharded=run.distributed.strategy == "fsdp" and processes > 1,
+        )
+
+    return Cost(
+        kind="training",
+        tokens=steps * sum(_llm_tokens(setting, batch, rows) or rows * batch.encoder_real for batch in setting.columns),
+        flops=steps * sum(_flops(setting, run, batch, rows, caching) for batch in setting.columns),
+        trainable=trainable,
+        processes=processes,
+        memory=peak(budget.gradient_checkpointing, mini if caching else None),
+        plain=peak(False, None),
+        checkpointed=peak(True, mini if caching else None),
+    )
+
+
+def _learning(reader: Reader, parts: dict[str, Architecture]) -> dict[str, int]:
+    """Of a method that could not be read, an encoder is taken to learn as a whole."""
+    if reader.understood:
+        return reader.learning()
+    return {part: model.parameters for part, model in parts.items() if part != "llm"}
+
+
+def _columns(estimator: Estimator, run: Run, reader: Reader) -> list[Tokens]:
+    """Each column of each sampled batch, as the method reads it."""
+    found = []
+    for source, columns in batches(estimator.sample, run.budget.batch_size, BATCHES):
+        prompts = estimator.prompts_behind[run.spec.examples]
+        own = prompts.for_training(estimator.middling if source == ASSUMED_SOURCE else source)
+        for index, texts in enumerate(columns):
+            prompt = own["query"] if index == 0 else own["positive"]
+            found.append(reader.count(list(texts), prompt, run.budget.max_length))
+    return found
+
+
+def _flops(setting: _Setting, run: Run, batch: Tokens, rows: float, caching: bool) -> float:
+    """One column of one batch through all parts, there and back; a part that does not learn only there."""
+    total = 0.0
+    for part, model in setting.parts.items():
+        width = batch.llm_real if part == "llm" else batch.encoder_real
+        tokens = _llm_tokens(setting, batch, rows) if part == "llm" else rows * width
+        if part != "llm" and not setting.learning.get(part):
+            total += (1 + int(caching)) * forward_flops(model, tokens, width)
+            continue
+        total += training_flops(
+            model,
+            tokens,
+            width,
+            adapters=setting.adapters if part == "llm" else None,
+            checkpointing=run.budget.gradient_checkpointing and part == "llm",
+            caching=caching,
+        )
+    return total
+
+
+def _llm_tokens(setting: _Setting, batch: Tokens, rows: float) -> float:
+    """Tokens of a column that the LLM computes, a beginning that is shared and worth it counted once."""
+    from causal2vec.speed.packing import WORTHWHILE
+
+    saved = batch.head * (rows - 1) if setting.learns_prefix else 0.0
+    return rows * batch.llm_real - (saved if saved >= WORTHWHILE else 0.0)
+
+
+def _loads(setting: _Setting, rows: float, at_once: int | None) -> list[Load]:
+    """What is held at once: every column of a batch, or with gradient caching one mini-batch of the widest."""
+    chosen, per_batch = setting.columns, len(setting.columns) // BATCHES
+    if at_once is not None:
+        chosen, per_batch, rows = [max(chosen, key=lambda b: b.llm_real + b.encoder_real)], 1, at_once
+    loads = []
+    for part, model in setting.parts.items():
+        widths = [batch.llm_real if part == "llm" else batch.encoder_real for batch in chosen]
+        widest, mean = max(*widths, 1.0), sum(widths) / len(widths)
+        equal = rows * per_batch * mean / widest  # rows of the widest column that hold as many tokens
+        if part != "llm" and not setting.learning.get(part):
+            equal = 0.0  # nothing is kept for a backward pass
+        loads.append(Load(model, equal, widest, frozen=part == "llm", decoder=part == "llm"))
+    return loads
+
+
+class Sample(NamedTuple):
+    """Texts by source, one tuple of query, positive and hard negatives per pair; pairs in all; how they are known."""
+
+    rows: dict[str, list[tuple[str, ...]]]
+    pairs: int
+    assumed: bool
+
+
+def sample_pairs(pairs: Pairs, folder: Path) -> Sample:
+    """Some pairs, from the prepared ones where there are any."""
+    files = sorted(folder.glob("train*.parquet")) + sorted(folder.glob("train/**/*.parquet"))
+    return _prepared(files, pairs.negatives) if files else _assumed(pairs)
+
+
+def _prepared(files: list[Path], negatives: int) -> Sample:
+    import pyarrow.parquet as pq
+
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    total = 0
+    for file in files:
+        reader = pq.ParquetFile(file)
+        total += reader.metadata.num_rows
+        names = [c for c in reader.schema_arrow.names if c.startswith("negative")][:negatives]
+        batch = next(reader.iter_batches(max(1, SAMPLE // len(files))), None)
+        for row in batch.to_pylist() if batch is not None else []:
+            found = [row.get(name) for name in ("query", "positive", *names)]
+            texts = tuple(str(text) for text in found if text is not None)
+            rows.setdefault(str(row.get("source") or file.stem), []).append(texts)
+    return Sample(rows, total, False)
+
+
+def _assumed(pairs: Pairs) -> Sample:
+    query, passage = ASSUMED[pairs.kind]
+    return Sample(
+        {ASSUMED_SOURCE: _lognormal([query, *[passage] * (1 + pairs.negatives)], SAMPLE // 4)},
+        sum(a for a in pairs.sources.values() if isinstance(a, int)) or MIX_PAIRS[pairs.kind],
+        True,
+    )
+
+
+def _lognormal(means: list[int], count: int) -> list[tuple[str, ...]]:
+    generator = random.Random(0)
+    return [
+        tuple(a_text(mean * generator.lognormvariate(-(SPREAD**2) / 2, SPREAD)) for mean in means) for _ in range(count)
+    ]
+
+
+def a_text(tokens: float) -> str:
+    """Some text of so many tokens, at least one."""
+    return "x" * max(1, round(tokens * CHARACTERS_PER_TOKEN))
+
+
+def batches(sample: Sample, batch_size: int, count: int) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Batches as the trainer draws them, each from one source: the source, and the texts by column.
+
+    Sources take turns by their share of the sample; a batch is looked at through at most 128 of its pairs.
+    """
+    sources = [source for source, rows in sample.rows.items() for _ in rows]
+    found = []
+    for number in range(count):
+        source = sources[(2 * number + 1) * len(sources) // (2 * count)]
+        rows = sample.rows[source]
+        size = min(batch_size, 128)
+        drawn = [rows[(number * size + k) % len(rows)] for k in range(size)]
+        width = min(map(len, drawn))
+        found.append((source, list(zip(*(row[:width] for row in drawn), strict=True))))
+    return found
+
+
+def stage_widths(sample: Sample, stage: str, own_texts: bool, batch_size: int, max_length: int) -> float:
+    """Tokens per row of a pre-training batch, cut; where masked tokens are predicted, padded to its longest text.
+
+    The stage's own texts are assumed to have `STAGES` tokens in the mean; else they are the pairs' positives.
+    """
+    if own_texts:
+        rows = [row[0] for row in _lognormal([STAGES[stage]], SAMPLE // 4)]
+    else:
+        rows = [row[1] for found in sample.rows.values() for row in found]
+    lengths = [min(max_length, 1 + -(-len(text) // CHARACTERS_PER_TOKEN)) for text in rows]
+    if stage == "simcse":  # an embedder of this suite, which computes no padding
+        return sum(lengths) / len(lengths)
+    random.Random(0).shuffle(lengths)
+    chunks = [lengths[k : k + batch_size] for k in range(0, len(lengths), batch_size)]
+    full = [chunk for chunk in chunks if len(chunk) == batch_size] or chunks
+    return sum(map(max, full)) / len(full)

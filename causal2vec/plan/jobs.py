@@ -1,11 +1,15 @@
-"""The jobs of a study as a graph: each with its cost and with the jobs that it waits for."""
+"""The jobs of a study as a graph, each with its cost, and how long it takes on so many devices."""
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 from causal2vec.config import VARIANT, ZERO_SHOT, Config
 from causal2vec.config.runs import Run, runs_of
+from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.plan.estimate import BYTES_PER_SECOND, Cost, Estimator
 
@@ -159,3 +163,64 @@ def _reporting(others: list[str]) -> list[Job]:
         _light("make_plots", study),
         _light("write_report", ("make_plots", *study)),
     ]
+
+
+class Task(NamedTuple):
+    """A job for the schedule: seconds on ``devices`` devices at once (0: it needs none), after ``needs``."""
+
+    seconds: float
+    devices: int
+    needs: tuple[str, ...]
+
+
+def longest_path(tasks: Mapping[str, Task]) -> tuple[float, list[str]]:
+    """Seconds and jobs of the critical path: what no number of devices can shorten."""
+    ends: dict[str, tuple[float, list[str]]] = {}
+    for name in _sorter(tasks).static_order():
+        before, path = max((ends[need] for need in tasks[name].needs), key=lambda end: end[0], default=(0.0, []))
+        ends[name] = (before + tasks[name].seconds, [*path, name])
+    return max(ends.values(), key=lambda end: end[0], default=(0.0, []))
+
+
+def makespan(tasks: Mapping[str, Task], devices: int) -> float:
+    """Seconds until all is done, when a free device takes the ready job with the longest way ahead of it.
+
+    Greedy, so within a factor of two of the best (Graham 1969); a job for several devices waits until they are free.
+
+    Raises:
+        UserError: There is no device, or a job asks for more than there are.
+    """
+    if devices < 1:
+        raise UserError(f"gpus is {devices}, but at least one is needed; set it to a positive number")
+    for name, task in tasks.items():
+        if task.devices > devices:
+            raise UserError(
+                f"gpus is {devices}, but the job '{name}' runs on {task.devices} at once; raise gpus, or lower "
+                "distributed.processes"
+            )
+    ahead = dict.fromkeys(tasks, 0.0)
+    for name in reversed([*_sorter(tasks).static_order()]):
+        ahead[name] += tasks[name].seconds
+        for need in tasks[name].needs:
+            ahead[need] = max(ahead[need], ahead[name])
+    waiting = _sorter(tasks)
+    waiting.prepare()
+    ready: list[tuple[float, str]] = []
+    running: list[tuple[float, str]] = []
+    free, now = devices, 0.0
+    while waiting.is_active():
+        ready = sorted([*ready, *((-ahead[name], name) for name in waiting.get_ready())])
+        for entry in list(ready):
+            task = tasks[entry[1]]
+            if task.devices <= free:
+                free -= task.devices
+                ready.remove(entry)
+                heapq.heappush(running, (now + task.seconds, entry[1]))
+        now, done = heapq.heappop(running)
+        free += tasks[done].devices
+        waiting.done(done)
+    return now
+
+
+def _sorter(tasks: Mapping[str, Task]) -> TopologicalSorter[str]:
+    return TopologicalSorter({name: task.needs for name, task in tasks.items()})
