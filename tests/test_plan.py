@@ -17,8 +17,7 @@ from conftest import METHODS, ROOT, build
 from causal2vec.config import Lora, ModelSource, load_config
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import runs_of
-from causal2vec.efficiency.architecture import load_architecture, lora_parameters
-from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.architecture import forward_flops, load_architecture, lora_parameters, training_flops
 from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokenizer
 from causal2vec.errors import UserError
 from causal2vec.plan.build import make_plan, whole_number

@@ -13,9 +13,14 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from causal2vec.bench.materials import Effort, Materials, draw_pairs, draw_texts, say
-from causal2vec.efficiency.architecture import Architecture, load_architecture, lora_parameters
+from causal2vec.efficiency.architecture import (
+    Architecture,
+    forward_flops,
+    load_architecture,
+    lora_parameters,
+    training_flops,
+)
 from causal2vec.efficiency.counting import tokens_left_out
-from causal2vec.efficiency.flops import forward_flops, training_flops
 from causal2vec.efficiency.machine import Layers, architecture, linear_layers, matmul_rate
 from causal2vec.encoding import tokens_per_batch
 from causal2vec.speed.last_layer import weights_left_out
@@ -99,7 +104,7 @@ class Job(NamedTuple):
 
 
 def useful_work(module: Any, texts: list[str], count: Callable[..., float] | None = None) -> Work:
-    """FLOPs (`causal2vec.efficiency.flops`) and tokens of what has to be computed of some texts: no padding, and
+    """FLOPs (`causal2vec.efficiency.architecture`) and tokens of what has to be computed of some texts: no padding, and
     without gradients no more of the last layer than `causal2vec.speed.last_layer` computes.
 
     Args:

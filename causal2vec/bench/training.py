@@ -113,8 +113,7 @@ def best_settings(task: Task) -> tuple[Settings, str]:
 
 def step_flops(task: Task) -> float:
     """FLOPs of a mean step of one epoch, padding left out; a second forward pass of gradient caching counts."""
-    from causal2vec.efficiency.architecture import lora_parameters
-    from causal2vec.efficiency.flops import training_flops
+    from causal2vec.efficiency.architecture import lora_parameters, training_flops
     from causal2vec.efficiency.machine import architecture
 
     module = our_module(task)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from causal2vec.efficiency.architecture import Architecture, lora_parameters
-from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.architecture import Architecture, forward_flops, lora_parameters, training_flops
 from causal2vec.efficiency.reading import Reader, Tokens
 from causal2vec.plan.memory import Load, Memory, training_memory
 from causal2vec.plan.texts import ASSUMED_SOURCE, batches

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from causal2vec.efficiency.names import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK
+from causal2vec.efficiency.names import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK, saved
 from causal2vec.reporting.analysis.compare import counterpart
 from causal2vec.reporting.analysis.summary import Entry, is_variant, pairs, twin_of
 
@@ -189,11 +189,6 @@ def _saving(rival: Entry, setting: str, own_setting: str, reuse: str, text: str,
         ours=ours,
         theirs=theirs,
     )
-
-
-def saved(ours: float, theirs: float) -> float:
-    """By how many per cent ours is lower than theirs; NaN where that cannot be said."""
-    return 100 * (1 - ours / theirs) if theirs > 0 else math.nan
 
 
 def computed(row: Row) -> float:

@@ -71,7 +71,7 @@ class Study:
         training: One row per trained model, with its losses, or None.
         audit: One row per trained model: whether its states are spread and its token is used; None where not audited.
         published: What causal2vec saves at the published conditions (`causal2vec.efficiency.published`), or None.
-        law: What every method costs by the law of costs (`causal2vec.efficiency.curves`), or None.
+        law: What every method costs by the law of costs (`causal2vec.efficiency.published`), or None.
         external: Imported models, or None.
         order: Methods in display order.
         bases: The compared bases; None compares the entries on each base among themselves.
