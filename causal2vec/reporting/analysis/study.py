@@ -17,8 +17,8 @@ from causal2vec.config.runs import variant_name
 from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.audits import ignored_tokens, read_audit
 from causal2vec.reporting.analysis.compare import check_bases
-from causal2vec.reporting.analysis.conditions import plain_rows
 from causal2vec.reporting.analysis.evidence import Evidence, read_evidence
+from causal2vec.reporting.analysis.savings import plain_rows
 from causal2vec.reporting.analysis.summary import Entry, Summary, summarise
 from causal2vec.reporting.read.imported import External, evaluated, kept_external, read_external
 from causal2vec.reporting.read.schema import (

@@ -13,7 +13,8 @@ from causal2vec.efficiency.names import EXAMPLES, PARTS, PLAIN, PUBLISHED_ON, RE
 from causal2vec.errors import hint
 from causal2vec.reporting.analysis.claims.schema import BEST_RIVAL, Claim, Comparison, Reduction, Value, Variant, Word
 from causal2vec.reporting.analysis.compare import Panel
-from causal2vec.reporting.analysis.conditions import (
+from causal2vec.reporting.analysis.evidence import ALL, ALPHA, ENOUGH_SEEDS, Difference, Estimate, Group, excludes_zero
+from causal2vec.reporting.analysis.savings import (
     Measured,
     Row,
     Saving,
@@ -23,7 +24,6 @@ from causal2vec.reporting.analysis.conditions import (
     shows_examples,
     text_words,
 )
-from causal2vec.reporting.analysis.evidence import ALL, ALPHA, ENOUGH_SEEDS, Difference, Estimate, Group, excludes_zero
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, is_untrained, is_variant, twin_of
 from causal2vec.reporting.read.benchmarks import load_benchmarks, task_types

@@ -15,7 +15,7 @@ from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.claims.checks import Finding, NotRunError, check
 from causal2vec.reporting.analysis.claims.schema import Claim, Reduction, Verdict, Word, load_claims
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.conditions import Measured
+from causal2vec.reporting.analysis.savings import Measured
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.runtime.files import read_json
 

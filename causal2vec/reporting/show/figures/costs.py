@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from causal2vec.efficiency.names import MIXED
 from causal2vec.reporting.analysis.compare import Panel, compare, counterpart
-from causal2vec.reporting.analysis.conditions import fixed_lengths
 from causal2vec.reporting.analysis.evidence import ALL
+from causal2vec.reporting.analysis.savings import fixed_lengths
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, Summary, entry_name, is_untrained, pairs, sort_entries, twin_of
 from causal2vec.reporting.read.schema import UNTRAINED_SUFFIX

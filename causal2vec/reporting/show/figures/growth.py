@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from causal2vec.reporting.analysis.compare import compare, counterpart
-from causal2vec.reporting.analysis.conditions import fixed_lengths, measured_on
+from causal2vec.reporting.analysis.savings import fixed_lengths, measured_on
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import entry_name, is_untrained, pairs, sort_entries
 from causal2vec.reporting.show.figures.style import Design, Look, finish, handle, new_figure, set_scale

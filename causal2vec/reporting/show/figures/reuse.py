@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator
 
 from causal2vec.efficiency.names import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.conditions import (
+from causal2vec.reporting.analysis.savings import (
     SETTINGS,
     Measured,
     measured_on,

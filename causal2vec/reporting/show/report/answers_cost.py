@@ -18,8 +18,8 @@ from causal2vec.efficiency.names import (
     WHOLE_TASK,
 )
 from causal2vec.reporting.analysis.compare import Panel, counterpart
-from causal2vec.reporting.analysis.conditions import CLAIMED, text_rank, text_words
 from causal2vec.reporting.analysis.evidence import ALL
+from causal2vec.reporting.analysis.savings import CLAIMED, text_rank, text_words
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry
 from causal2vec.reporting.show.report.answers_words import REFERENCE, average, points, with_base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from causal2vec.efficiency.names import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.analysis.compare import compare, control_notes
-from causal2vec.reporting.analysis.conditions import SETTINGS, Measured, text_words, with_variants
+from causal2vec.reporting.analysis.savings import SETTINGS, Measured, text_words, with_variants
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import sort_entries
 from causal2vec.reporting.show.tables.costs import cost_cell, how_measured, is_newer, known_columns, reading_notes

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from causal2vec.reporting.analysis.compare import compare, control_notes, counterpart, split_trained
-from causal2vec.reporting.analysis.conditions import Row, text_rank, text_words
+from causal2vec.reporting.analysis.savings import Row, text_rank, text_words
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, is_untrained, is_variant, pairs, seed_note, sort_entries
 from causal2vec.reporting.read.schema import EFFICIENCY_DEFAULTS

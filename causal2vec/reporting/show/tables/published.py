@@ -17,7 +17,7 @@ from causal2vec.efficiency.names import (
     SAVES,
 )
 from causal2vec.reporting.analysis.compare import compare
-from causal2vec.reporting.analysis.conditions import SETTINGS, law_beside_measured, shows_examples, usual_prompt
+from causal2vec.reporting.analysis.savings import SETTINGS, law_beside_measured, shows_examples, usual_prompt
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.show.tables.conditions import REUSE
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table, number_cell

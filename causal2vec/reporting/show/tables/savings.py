@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from causal2vec.efficiency.names import READ_ONCE
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.conditions import (
+from causal2vec.reporting.analysis.savings import (
     COMPARISONS,
     Measured,
     Saving,
