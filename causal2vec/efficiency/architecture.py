@@ -128,8 +128,8 @@ def _config(name: str, source: ModelSource, prepared: Path) -> tuple[Any, str]:
                     f"models.{name}: {folder / 'config.json'} cannot be read as a model's configuration ({reason}); "
                     "delete the folder and prepare the model again, or name another"
                 ) from error
-    hub = source.source == "hub"
-    found = (hub and _from_cache(source)) or _built_in(name, source) or (hub and _from_hub(source))
+    on_hub = source.source == "hub"
+    found = (on_hub and _from_hub(source, cached=True)) or _built_in(name, source) or (on_hub and _from_hub(source))
     if found:
         return found
     raise UserError(
@@ -138,22 +138,8 @@ def _config(name: str, source: ModelSource, prepared: Path) -> tuple[Any, str]:
     )
 
 
-def _from_cache(source: ModelSource) -> tuple[Any, str] | None:
-    """The configuration from the hub's cache; None where it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-    from transformers import AutoConfig
-
-    cached = try_to_load_from_cache(source.repository or "", "config.json", revision=source.revision)
-    if not isinstance(cached, str):
-        return None
-    try:
-        return AutoConfig.from_pretrained(Path(cached).parent), "hub's cache"
-    except (OSError, ValueError, KeyError):
-        return None  # damaged: asked for elsewhere
-
-
-def _from_hub(source: ModelSource) -> tuple[Any, str] | None:
-    """The configuration from the hub, config.json alone; None where it cannot be had."""
+def _from_hub(source: ModelSource, *, cached: bool = False) -> tuple[Any, str] | None:
+    """The configuration from the hub or its cache, config.json alone; None where it cannot be had."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
     from transformers import AutoConfig
@@ -161,12 +147,13 @@ def _from_hub(source: ModelSource) -> tuple[Any, str] | None:
     from causal2vec.fetch.client import bounded_client
     from causal2vec.fetch.retry import Patience, TransientError
 
+    where = {"repo_id": source.repository or "", "filename": "config.json", "revision": source.revision}
     try:
         with bounded_client(Patience.from_environment()):  # asked once: a plan is made in a moment, or without the hub
-            path = hf_hub_download(source.repository or "", "config.json", revision=source.revision)
-        return AutoConfig.from_pretrained(Path(path).parent), "hub"
+            path = hf_hub_download(**where, local_files_only=cached)
+        return AutoConfig.from_pretrained(Path(path).parent), "hub's cache" if cached else "hub"
     except (HfHubHTTPError, TransientError, OSError, ValueError, KeyError, RuntimeError):
-        return None  # no network, or gated without a token
+        return None  # no network, gated without a token, or a damaged cache
 
 
 def _built_in(name: str, source: ModelSource) -> tuple[Any, str] | None:
