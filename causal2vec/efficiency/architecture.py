@@ -147,10 +147,10 @@ def _from_hub(source: ModelSource, *, cached: bool = False) -> tuple[Any, str] |
     from causal2vec.fetch.client import bounded_client
     from causal2vec.fetch.retry import Patience, TransientError
 
-    where = {"repo_id": source.repository or "", "filename": "config.json", "revision": source.revision}
+    name = source.repository or ""
     try:
         with bounded_client(Patience.from_environment()):  # asked once: a plan is made in a moment, or without the hub
-            path = hf_hub_download(**where, local_files_only=cached)
+            path = hf_hub_download(name, "config.json", revision=source.revision, local_files_only=cached)
         return AutoConfig.from_pretrained(Path(path).parent), "hub's cache" if cached else "hub"
     except (HfHubHTTPError, TransientError, OSError, ValueError, KeyError, RuntimeError):
         return None  # no network, gated without a token, or a damaged cache

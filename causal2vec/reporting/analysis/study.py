@@ -146,7 +146,7 @@ def load_study(
     elsewhere: list[str] = []
     if external_efficiency:
         conditions, elsewhere = _with_rows_of(Path(external_efficiency), conditions)
-    training, shown = folder / "training.json", Path(external) if external else None
+    training = folder / "training.json"
     return Study(
         title=config.get("title", "Comparison of embedding methods"),
         summary=summary,
@@ -159,7 +159,7 @@ def load_study(
         audit=_if_there(folder / "audit.json", read_audit),
         published=_predicted(folder / "efficiency_published.csv", PUBLISHED_COLUMNS, PUBLISHED_KEY),
         law=_predicted(folder / "efficiency_law.csv", LAW_COLUMNS, LAW_KEY),
-        external=shown and (kept_external(shown) if shown.is_file() else read_external(shown, ours=evaluated(scores))),
+        external=_external(Path(external), scores) if external else None,
         order=order,
         bases=[*bases, *elsewhere] if bases else bases,
         ablations=ablations,
@@ -170,6 +170,10 @@ def load_study(
         stamp=_figure_stamp(manifest) if manifest else "",
         manifest=manifest,
     )
+
+
+def _external(path: Path, scores: pd.DataFrame) -> External:
+    return kept_external(path) if path.is_file() else read_external(path, ours=evaluated(scores))
 
 
 def _if_there(path: Path, read: Callable[[Path], Read]) -> Read | None:

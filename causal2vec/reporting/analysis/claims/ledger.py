@@ -65,22 +65,15 @@ def _findings(study: Study, claim: Claim, panel: Panel) -> list[Finding]:
 
 def _verdict(claim: Claim, base: str, finding: Finding, scaled: bool) -> Verdict:
     where = "At this scale: " if scaled and finding.verdict != "not run" else ""
+    same = ("statement", "paper", "source", "confidence", "expected", "published", "unit")
     return Verdict(
         claim_id=claim.id,
         title=f"{claim.title} ({finding.control})" if finding.control else claim.title,
-        statement=claim.statement,
-        paper=claim.paper,
-        source=claim.source,
-        confidence=claim.confidence,
         base=base,
         verdict=finding.verdict,
         evidence=f"{where}{finding.evidence}.",
-        expected=claim.expected,
-        published=claim.published,
-        measured=finding.measured,
-        low=finding.low,
-        high=finding.high,
-        unit=claim.unit,
+        **{name: getattr(claim, name) for name in same},
+        **{name: getattr(finding, name) for name in ("measured", "low", "high")},
     )
 
 

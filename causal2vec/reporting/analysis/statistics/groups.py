@@ -75,10 +75,10 @@ def estimates(results: Results, groups: dict[Group, list[str]]) -> dict[tuple[En
         drawn = {task: results.resamples(entry, seeds, task) for task in own}
         means = {task: rows.mean(axis=0) for task, rows in drawn.items() if rows is not None}
         for group, tasks in groups.items():
-            if not results.has(entry, tasks):
+            if not set(tasks) <= scores.keys():
                 continue
             by_seed = _average(scores, tasks)
-            low, high = _bounds(_average(means, tasks)) if _covers(means, tasks) else (math.nan, math.nan)
+            low, high = _bounds(_average(means, tasks)) if set(tasks) <= means.keys() else (math.nan, math.nan)
             items = sum(results.items[task] for task in tasks)
             found[entry, group] = Estimate(float(by_seed.mean()), low, high, len(seeds), items, _spread(by_seed))
     return found
@@ -138,7 +138,7 @@ def _pair_differences(pair: _Compared, groups: dict[Group, list[str]]) -> dict[G
             continue
         by_seed = _average(pair.by_seed, tasks)
         p = low = high = better_low = better_high = math.nan
-        if _covers(pair.drawn, tasks):
+        if set(tasks) <= pair.drawn.keys():
             low, high = _bounds(_average(pair.drawn, tasks))
             better_low, better_high = _bounds(_average(pair.drawn_better, tasks))
             p = p_value(float(np.mean([pair.tested[task] for task in tasks])), _average(pair.permuted, tasks))
@@ -163,10 +163,6 @@ def _corrected(rows: dict[Group, dict[str, Any]]) -> dict[Group, float]:
     """Holm's correction over the tasks of a pair; groups are questions of their own and keep their p-value."""
     tasks = [group for group, row in rows.items() if group[0] == "task" and not math.isnan(row["p"])]
     return dict(zip(tasks, holm([rows[group]["p"] for group in tasks]), strict=True))
-
-
-def _covers(found: dict[str, np.ndarray], tasks: list[str]) -> bool:
-    return all(task in found for task in tasks)
 
 
 def _average(values: dict[str, np.ndarray], tasks: list[str]) -> np.ndarray:
@@ -213,8 +209,11 @@ def _standings(results: Results, rivals: list[Entry]) -> dict[Entry, Standing]:
     drawn = [[results.resamples(entry, seeds[entry], task) for task in tasks] for entry in rivals]
     points, ranks = borda(values)
     wins = win_rates(values[:, :, None])[:, 0]
-    means = np.array([[r.mean(axis=0) if r is not None else [math.nan] for r in row] for row in _even(drawn)])
-    win_bounds = interval(win_rates(means)) if not np.isnan(means).any() else np.full((2, len(rivals)), math.nan)
+    win_bounds = np.full((2, len(rivals)), math.nan)
+    # Rivals are compared on all tasks or none.
+    means = [[rows.mean(axis=0) for rows in row if rows is not None] for row in drawn]
+    if all(len(row) == len(tasks) for row in means):
+        win_bounds = np.stack(interval(win_rates(np.array(means))))
     found = {}
     for i, entry in enumerate(rivals):
         scores = np.concatenate([results.by_seed(entry, seeds[entry], task) for task in tasks])
@@ -229,15 +228,9 @@ def _standings(results: Results, rivals: list[Entry]) -> dict[Entry, Standing]:
             win_rate_high=float(win_bounds[1][i]),
             borda=float(points[i]),
             borda_rank=int(ranks[i]),
-            mean_rank=float(_ranks(values)[i].mean()),
+            mean_rank=float(rankdata(-values, axis=0)[i].mean()),
         )
     return found
-
-
-def _even(drawn: list[list[np.ndarray | None]]) -> list[list[np.ndarray | None]]:
-    """All None where any is, since rivals are compared on all tasks or none."""
-    complete = all(rows is not None for row in drawn for rows in row)
-    return drawn if complete else [[None for _ in row] for row in drawn]
 
 
 def _iqm_bounds(iqm: float, drawn: list[np.ndarray | None]) -> tuple[float, float]:
@@ -272,11 +265,6 @@ def win_rates(scores: np.ndarray) -> np.ndarray:
     return (1 + above / rivals) / 2
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """(entries, tasks) ranks within each task; 1 is best, ties share their mean."""
-    return rankdata(-values, axis=0)
-
-
 def borda(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Borda points and ranks as on the MTEB leaderboard.
 
@@ -289,5 +277,5 @@ def borda(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         (entries,) points and (entries,) ranks.
     """
-    points = (len(values) - _ranks(values)).sum(axis=1)
+    points = (len(values) - rankdata(-values, axis=0)).sum(axis=1)
     return points, rankdata(-points, method="min")
