@@ -8,7 +8,7 @@ gradients of the activations and once more for those of the weights, which a fro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from causal2vec.config import Lora, ModelSource
 from causal2vec.errors import UserError
@@ -168,23 +168,19 @@ def _built_in(name: str, source: ModelSource) -> tuple[Any, str] | None:
     return None
 
 
-class Sized(Protocol):
-    """What arithmetic depends on, of an `Architecture` or of anything that says as much."""
+class Part(NamedTuple):
+    """What the arithmetic of an LLM or encoder depends on."""
 
-    @property
-    def linear(self) -> float:
-        """Weights of the linear layers."""
-
-    @property
-    def layers(self) -> int:
-        """Blocks."""
-
-    @property
-    def attention(self) -> int:
-        """Width of all query heads together."""
+    linear: float
+    """Weights of the linear layers, which a token is multiplied with."""
+    layers: int
+    attention: int
+    """Width of all query heads together."""
+    last: float = 0.0
+    """Weights of the last layer that a token is not multiplied with where its state is not looked at."""
 
 
-def forward_flops(architecture: Sized, tokens: float, context: float) -> float:
+def forward_flops(architecture: Architecture | Part, tokens: float, context: float) -> float:
     """FLOPs of one forward pass: ``tokens * (2 * linear weights + 4 * layers * attention width * context)``.
 
     Args:

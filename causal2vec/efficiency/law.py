@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from causal2vec.efficiency.architecture import forward_flops
+from causal2vec.efficiency.architecture import Part, forward_flops
 from causal2vec.errors import UserError
 
 
@@ -60,18 +60,6 @@ class Law(NamedTuple):
     def reading(self, lengths: Lengths) -> Reading:
         """Which of the two it is."""
         return self.prompted if lengths.instruction or lengths.examples else self.bare
-
-
-class Part(NamedTuple):
-    """The shape of an LLM or encoder."""
-
-    linear: float
-    """Weights of the linear layers, which a token is multiplied with."""
-    layers: int
-    attention: int
-    """Width of all query heads together."""
-    last: float = 0.0
-    """Weights of the last layer that a token is not multiplied with where its state is not looked at."""
 
 
 class Shape(NamedTuple):
