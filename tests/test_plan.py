@@ -89,7 +89,11 @@ def shape(folder, kind="llm", **more):
     ],
 )
 def test_well_known_models_are_counted_without_a_network(monkeypatch, tmp_path, repository, billions, layers):
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: pytest.fail("asked the network"))
+    def only_the_cache(*_, local_files_only=False, **__):
+        assert local_files_only, "asked the network"
+        raise FileNotFoundError
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", only_the_cache)
     source = ModelSource(kind="llm", source="hub", repository=repository, revision="0" * 40)
     found = load_architecture("mine", source, tmp_path)
     # published sizes, less the output head, which an embedding model does not have
