@@ -11,14 +11,13 @@ import pytest
 from conftest import METHODS, TEXTS, build
 
 from causal2vec.config.settings import Efficiency
-from causal2vec.efficiency import energy, machine, worker
+from causal2vec.efficiency import machine, worker
+from causal2vec.efficiency.architecture import forward_flops
 from causal2vec.efficiency.counting import count
-from causal2vec.efficiency.flops import forward_flops
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
 from causal2vec.efficiency.measure import Machine, measure_efficiency, with_variants
-from causal2vec.efficiency.order import Case, cases_of, number_of_texts
 from causal2vec.efficiency.worker import Model, Question, answer, override
-from causal2vec.efficiency.workloads import Workload, make_workloads
+from causal2vec.efficiency.workloads import Case, Workload, cases_of, make_workloads, number_of_texts
 from causal2vec.errors import UserError
 from causal2vec.models.folder import save_model
 from causal2vec.reporting.read.schema import read_efficiency
@@ -272,7 +271,7 @@ def test_rapl_adds_packages_and_memory_and_survives_a_wrap(tmp_path):
         z0=("package-0", 9_000_000, 10_000_000), z0_0=("core", 5, 10_000_000), z0_1=("dram", 1_000_000, 10_000_000),
         z1=("package-1", 2_000_000, 10_000_000), z2=("psys", 7, 10_000_000),
     )  # fmt: skip
-    meter = energy.open_meter("cpu", root)
+    meter = machine.open_meter("cpu", root)
     before = meter.read()
     assert before == (9.0, 1.0, 2.0)
     assert meter.since(before) is None  # nothing moved: no number rather than none at all
@@ -283,12 +282,12 @@ def test_rapl_adds_packages_and_memory_and_survives_a_wrap(tmp_path):
 
 
 def test_no_energy_where_none_can_be_read(tmp_path):
-    assert energy.open_meter("cpu", tmp_path) is None
+    assert machine.open_meter("cpu", tmp_path) is None
     root = rapl(tmp_path, z0=("package-0", "not a number", 10))
-    assert energy.open_meter("cpu", root) is None
+    assert machine.open_meter("cpu", root) is None
     (root / "intel-rapl:0" / "energy_uj").unlink()
     (root / "intel-rapl:0" / "energy_uj").mkdir()  # an OSError, as without permission; root may read everything
-    assert energy.open_meter("cpu", root) is None
+    assert machine.open_meter("cpu", root) is None
 
 
 def test_nvml_is_asked_for_the_gpu_that_torch_uses(monkeypatch):
@@ -303,10 +302,10 @@ def test_nvml_is_asked_for_the_gpu_that_torch_uses(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "pynvml", library)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid="12-34"))
-    meter = energy.open_meter("cuda")
+    meter = machine.open_meter("cuda")
     assert meter.since(meter.read()) == 2.5 and asked == ["GPU-12-34"]
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert energy.open_meter("cuda") is None
+    assert machine.open_meter("cuda") is None
 
 
 def test_latency_with_reuse_reads_the_prompt_beforehand(tiny, monkeypatch):

@@ -17,7 +17,7 @@ from test_tables import build, named
 from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.claims.ledger import check_claims
 from causal2vec.reporting.analysis.claims.schema import Reduction
-from causal2vec.reporting.analysis.conditions import Measured, plain_rows, savings
+from causal2vec.reporting.analysis.savings import Measured, plain_rows, savings
 from causal2vec.reporting.analysis.study import load_study
 from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, EFFICIENCY_DEFAULTS, read_efficiency
 from causal2vec.reporting.show.figures.draw import draw_plots

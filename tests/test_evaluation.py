@@ -273,8 +273,8 @@ def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
 
 
 def test_one_base_is_measured_after_the_other_and_controls_with_the_first():
-    from causal2vec.efficiency.order import side_by_side
     from causal2vec.efficiency.worker import Model
+    from causal2vec.efficiency.workloads import side_by_side
 
     models = [Model(method, base, "", 0) for base in ("big", "small") for method in ("echo", "last_token")]
     groups = side_by_side([*models, Model("encoder_only", "bert", "", 0)])

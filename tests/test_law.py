@@ -22,10 +22,10 @@ from causal2vec.efficiency.law import (
     append_cost,
     cost,
     law_of,
-    saving,
     shape_of,
     speed_of,
 )
+from causal2vec.efficiency.names import saved
 
 INSTRUCTION = "Instruct: Find the passage that answers it\nQuery: "
 SHOWN = "<instruct>Find it\n<query>Which fox jumps?\n<response>The brown one.\n\n" * 8
@@ -89,7 +89,7 @@ def test_reading_twice_can_never_save_more_than_half():
     shape = Shape(LAST)
     for text in (64, 512, 4096):
         found = [cost(law, shape, Lengths(text)).llm_tokens for law in (once, twice)]
-        assert 0 < saving(*found) <= 50 + 100 * 8 / found[1]
+        assert 0 < saved(*found) <= 50 + 100 * 8 / found[1]
 
 
 lengths_ = st.builds(Lengths, st.floats(1, 2000), st.floats(0, 200), st.floats(0, 2000), st.integers(0, 100))

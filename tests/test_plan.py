@@ -17,8 +17,7 @@ from conftest import METHODS, ROOT, build
 from causal2vec.config import Lora, ModelSource, load_config
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import runs_of
-from causal2vec.efficiency.architecture import load_architecture, lora_parameters
-from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.architecture import forward_flops, load_architecture, lora_parameters, training_flops
 from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, StandInTokenizer
 from causal2vec.errors import UserError
 from causal2vec.plan.build import make_plan, whole_number
@@ -89,7 +88,11 @@ def shape(folder, kind="llm", **more):
     ],
 )
 def test_well_known_models_are_counted_without_a_network(monkeypatch, tmp_path, repository, billions, layers):
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: pytest.fail("asked the network"))
+    def only_the_cache(*_, local_files_only=False, **__):
+        assert local_files_only, "asked the network"
+        raise FileNotFoundError
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", only_the_cache)
     source = ModelSource(kind="llm", source="hub", repository=repository, revision="0" * 40)
     found = load_architecture("mine", source, tmp_path)
     # published sizes, less the output head, which an embedding model does not have

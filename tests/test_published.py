@@ -12,14 +12,15 @@ from test_tables import build, named
 
 from causal2vec.config.prompts import load_prompts
 from causal2vec.config.settings import Efficiency
-from causal2vec.efficiency.curves import curves
 from causal2vec.efficiency.law import Law, Lengths, Linear, Part, Reading, Shape, Speed, texts_per_batch
 from causal2vec.efficiency.names import EMBED, GROW, PUBLISHED_LENGTH
 from causal2vec.efficiency.published import (
-    EXAMPLES,
+    EXAMPLE_LENGTHS,
     PROMPTS,
+    Methods,
     characters_per_token,
     conditions,
+    curves,
     measured_speed,
     savings,
 )
@@ -47,15 +48,15 @@ def found():
 
 @pytest.fixture(scope="module")
 def table(found):
-    made = savings(*found, LAWS, SHAPES, "causal2vec", speed=Speed(2e11, 0.0, 0.03))
+    made = savings(*found, Methods(LAWS, SHAPES, Speed(2e11, 0.0, 0.03)), "causal2vec")
     made.insert(0, "base", study().summary.entries[0][1])
     return made
 
 
 def test_every_task_of_the_benchmark_has_its_lengths(found):
     tasks, ratio = found
-    assert len(tasks) == 56 == len(pd.read_csv(EXAMPLES)) and 4 < ratio < 6
-    assert ratio == characters_per_token(pd.read_csv(EXAMPLES))
+    assert len(tasks) == 56 == len(pd.read_csv(EXAMPLE_LENGTHS)) and 4 < ratio < 6
+    assert ratio == characters_per_token(pd.read_csv(EXAMPLE_LENGTHS))
     by_name = {task.task: task for task in tasks}
     argument = by_name["ArguAna"]
     assert (argument.queries.number, argument.documents.number) == (1298, 8626), "distinct texts, by mteb's statistics"
@@ -90,7 +91,7 @@ def test_a_batch_holds_more_texts_of_a_method_that_reads_less(found):
     assert fuller == [4096 // 38, 4096 // 342]
     assert texts_per_batch(law["in_context"], lengths, 4096, reuse=True) == 4096 // (342 - 316)
     assert texts_per_batch(law["in_context"], Lengths(9000), 4096) == 1
-    saved = savings(*found, law, SHAPES, "causal2vec", speed=Speed(2e11, 0.0, 0.03))
+    saved = savings(*found, Methods(law, SHAPES, Speed(2e11, 0.0, 0.03)), "causal2vec")
     queries = saved[(saved["part"] == "queries") & (saved["reuse"] == "no")]
     assert (queries["time_saved"] >= queries["flops_saved"] - 1).all()
 
@@ -141,7 +142,7 @@ def test_up_to_is_reached_where_it_was_published_whatever_is_measured_here(table
 def test_lengths_and_instructions_are_part_of_the_rules_code():
     """They decide the numbers, so that a change in either makes the table again."""
     found = {path.name for path in closure(ROOT / "workflow" / "scripts" / "predict_costs.py")}
-    assert {EXAMPLES.name, PROMPTS.name, "law.py"} <= found
+    assert {EXAMPLE_LENGTHS.name, PROMPTS.name, "law.py"} <= found
 
 
 def test_curves_run_through_what_was_measured_and_between():
@@ -156,7 +157,7 @@ def test_curves_run_through_what_was_measured_and_between():
         [(setting, str(text), prompt, 4096) for setting, text, prompt in rows] + [("plain", "mixed", 0, 4096)],
         columns=["setting", "text_tokens", "prompt_tokens", "batch_tokens"],
     )
-    made = curves(LAWS, SHAPES, measured, settings, Speed(1e11, 0.0, 0.01))
+    made = curves(Methods(LAWS, SHAPES, Speed(1e11, 0.0, 0.01)), measured, settings)
     embed, grow = (made[made["what"] == what].drop(columns="what") for what in (EMBED, GROW))
     own = embed[embed["method"] == "echo"]
     plain = own[own["setting"] == "plain"]

@@ -7,8 +7,7 @@ import pytest
 
 from causal2vec.reporting.analysis.statistics.items import Block, Draw
 from causal2vec.reporting.analysis.statistics.permutation import p_value, permute
-from causal2vec.reporting.analysis.statistics.resample import centred, interval, resample
-from causal2vec.reporting.analysis.statistics.weighted import weighted_scores
+from causal2vec.reporting.analysis.statistics.resample import centred, interval, resample, weighted_scores
 
 ITEMS = {"mean": 60, "spearman": 60, "max_ap": 150, "v_measure": 60}
 STUDIES = 400

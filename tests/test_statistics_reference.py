@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, v_measure_score
 
+from causal2vec.reporting.analysis.statistics.groups import borda, interquartile_mean, win_rates
 from causal2vec.reporting.analysis.statistics.items import Block, Draw
 from causal2vec.reporting.analysis.statistics.permutation import _swap_precision, _swap_spearman, holm, p_value, permute
 from causal2vec.reporting.analysis.statistics.resample import (
@@ -18,9 +19,8 @@ from causal2vec.reporting.analysis.statistics.resample import (
     interval,
     pseudo_values,
     resample,
+    weighted_scores,
 )
-from causal2vec.reporting.analysis.statistics.standings import borda, interquartile_mean, win_rates
-from causal2vec.reporting.analysis.statistics.weighted import weighted_scores
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::scipy.stats.ConstantInputWarning",

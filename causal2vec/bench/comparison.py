@@ -17,9 +17,8 @@ import pandas as pd
 
 from causal2vec.bench.materials import Effort, Materials
 from causal2vec.config.settings import Lora
-from causal2vec.efficiency.architecture import Architecture, lora_parameters
+from causal2vec.efficiency.architecture import Architecture, forward_flops, lora_parameters, training_flops
 from causal2vec.efficiency.counting import tokens_left_out
-from causal2vec.efficiency.flops import forward_flops, training_flops
 from causal2vec.efficiency.machine import Layers, architecture, matmul_rate
 from causal2vec.encoding import tokens_per_batch
 from causal2vec.reporting.show.tables.grid import GAP, format_number
@@ -166,7 +165,7 @@ def least_seconds(flops: float, rates: list[float]) -> float:
 
 
 def useful_work(module: Any, texts: list[str], count: Callable[..., float] | None = None) -> Work:
-    """FLOPs (`causal2vec.efficiency.flops`) and tokens of what has to be computed of some texts: no padding, and
+    """FLOPs (`causal2vec.efficiency.architecture`) and tokens of what has to be computed of some texts: no padding, and
     without gradients no more of the last layer than `causal2vec.speed.last_layer` computes.
 
     Args:

@@ -1,4 +1,9 @@
-"""A model's shape without its weights: from its config.json, on torch's meta device."""
+"""A model's shape without its weights, from its config.json on torch's meta device, and the arithmetic that it needs.
+
+FLOPs follow Kaplan et al. (arXiv 2001.08361, section 2.1) and Hoffmann et al. (arXiv 2203.15556, appendix F): a token
+costs two FLOPs per weight that it is multiplied with, plus attention; the backward pass costs the same again for the
+gradients of the activations and once more for those of the weights, which a frozen weight does not have.
+"""
 
 from __future__ import annotations
 
@@ -63,20 +68,28 @@ def load_architecture(name: str, source: ModelSource, work: Path) -> Architectur
             f"models.{name}: {where} describes no model that transformers can build "
             f"({' '.join(str(error).split())[:160]}); correct the model's source"
         ) from error
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    weight_bytes = getattr(config.dtype, "itemsize", SHIPPED_BYTES) if config.dtype else SHIPPED_BYTES
+    return architecture_of(model, name, where, linear, weight_bytes)
+
+
+def architecture_of(model: Any, name: str, source: str, linear: int, weight_bytes: int) -> Architecture:
+    """The shape of a built model by its configuration."""
+    config = model.config
     heads = int(config.num_attention_heads)
     return Architecture(
-        name=name,
-        source=where,
-        model=model,
+        name,
+        source,
+        model,
         parameters=sum(p.numel() for p in model.parameters()),
-        linear=sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)),
+        linear=linear,
         layers=int(config.num_hidden_layers),
         width=int(config.hidden_size),
         attention=heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads),
         heads=heads,
         inner=int(getattr(config, "intermediate_size", 4 * config.hidden_size)),
         vocabulary=int(config.vocab_size),
-        weight_bytes=getattr(config.dtype, "itemsize", SHIPPED_BYTES) if config.dtype else SHIPPED_BYTES,
+        weight_bytes=weight_bytes,
     )
 
 
@@ -104,7 +117,8 @@ def _config(name: str, source: ModelSource, prepared: Path) -> tuple[Any, str]:
     """The configuration, and in words where it was found."""
     from transformers import AutoConfig
 
-    for folder, where in ((prepared, "prepared"), (_local(source), "local")):
+    local = Path(source.path).expanduser() if source.path else None
+    for folder, where in ((prepared, "prepared"), (local, "local")):
         if folder is not None and (folder / "config.json").is_file():
             try:
                 return AutoConfig.from_pretrained(folder), where
@@ -114,11 +128,9 @@ def _config(name: str, source: ModelSource, prepared: Path) -> tuple[Any, str]:
                     f"models.{name}: {folder / 'config.json'} cannot be read as a model's configuration ({reason}); "
                     "delete the folder and prepare the model again, or name another"
                 ) from error
-    if source.source == "hub" and (found := _from_cache(source)):
-        return found
-    if entry := _built_in(name, source):
-        return entry
-    if source.source == "hub" and (found := _from_hub(source)):
+    on_hub = source.source == "hub"
+    found = (on_hub and _from_hub(source, cached=True)) or _built_in(name, source) or (on_hub and _from_hub(source))
+    if found:
         return found
     raise UserError(
         f"the shape of models.{name} is not known: it is neither prepared in {prepared} nor on the model hub nor among "
@@ -126,26 +138,8 @@ def _config(name: str, source: ModelSource, prepared: Path) -> tuple[Any, str]:
     )
 
 
-def _local(source: ModelSource) -> Path | None:
-    return Path(source.path).expanduser() if source.path else None
-
-
-def _from_cache(source: ModelSource) -> tuple[Any, str] | None:
-    """The configuration from the hub's cache; None where it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-    from transformers import AutoConfig
-
-    cached = try_to_load_from_cache(source.repository or "", "config.json", revision=source.revision)
-    if not isinstance(cached, str):
-        return None
-    try:
-        return AutoConfig.from_pretrained(Path(cached).parent), "hub's cache"
-    except (OSError, ValueError, KeyError):
-        return None  # damaged: asked for elsewhere
-
-
-def _from_hub(source: ModelSource) -> tuple[Any, str] | None:
-    """The configuration from the hub, config.json alone; None where it cannot be had."""
+def _from_hub(source: ModelSource, *, cached: bool = False) -> tuple[Any, str] | None:
+    """The configuration from the hub or its cache, config.json alone; None where it cannot be had."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
     from transformers import AutoConfig
@@ -153,12 +147,13 @@ def _from_hub(source: ModelSource) -> tuple[Any, str] | None:
     from causal2vec.fetch.client import bounded_client
     from causal2vec.fetch.retry import Patience, TransientError
 
+    name = source.repository or ""
     try:
         with bounded_client(Patience.from_environment()):  # asked once: a plan is made in a moment, or without the hub
-            path = hf_hub_download(source.repository or "", "config.json", revision=source.revision)
-        return AutoConfig.from_pretrained(Path(path).parent), "hub"
+            path = hf_hub_download(name, "config.json", revision=source.revision, local_files_only=cached)
+        return AutoConfig.from_pretrained(Path(path).parent), "hub's cache" if cached else "hub"
     except (HfHubHTTPError, TransientError, OSError, ValueError, KeyError, RuntimeError):
-        return None  # no network, or gated without a token
+        return None  # no network, gated without a token, or a damaged cache
 
 
 def _built_in(name: str, source: ModelSource) -> tuple[Any, str] | None:
@@ -171,3 +166,54 @@ def _built_in(name: str, source: ModelSource) -> tuple[Any, str] | None:
             known = max(fitting, key=len)
             return AutoConfig.for_model(**table[known]), f"built-in ({known})"
     return None
+
+
+class Part(NamedTuple):
+    """What the arithmetic of an LLM or encoder depends on."""
+
+    linear: float
+    """Weights of the linear layers, which a token is multiplied with."""
+    layers: int
+    attention: int
+    """Width of all query heads together."""
+    last: float = 0.0
+    """Weights of the last layer that a token is not multiplied with where its state is not looked at."""
+
+
+def forward_flops(architecture: Architecture | Part, tokens: float, context: float) -> float:
+    """FLOPs of one forward pass: ``tokens * (2 * linear weights + 4 * layers * attention width * context)``.
+
+    Args:
+        tokens: Tokens in all, padding included, as it is computed on too.
+        context: Tokens per row: each attends to all. A causal mask does not halve this here: with padding the mask
+            is explicit, and torch's attention then computes the whole square. An upper bound for fused kernels.
+    """
+    return tokens * (2 * architecture.linear + 4 * architecture.layers * architecture.attention * context)
+
+
+def training_flops(
+    architecture: Architecture,
+    tokens: float,
+    context: float,
+    *,
+    adapters: int | None,
+    checkpointing: bool = False,
+    caching: bool = False,
+) -> float:
+    """FLOPs of forward and backward passes.
+
+    Args:
+        tokens, context: As for `forward_flops`.
+        adapters: LoRA weights on a frozen model (2 + 2 FLOPs per frozen weight and token, 6 per adapter weight);
+            None: every weight learns (6 FLOPs).
+        checkpointing: Gradient checkpointing runs the forward pass once more.
+        caching: Gradient caching (arXiv 2101.06983) embeds everything once without gradients before.
+    """
+    # In units of two FLOPs per weight and token: forward, gradients of activations, gradients of weights.
+    passes = 2 + (adapters is None) + checkpointing + caching
+    return passes * forward_flops(architecture, tokens, context) + 2 * 3 * (adapters or 0) * tokens
+
+
+def prediction_flops(architecture: Architecture, tokens: float) -> float:
+    """FLOPs of a language model's frozen head over all tokens, there and back: ``4 * width * vocabulary`` each."""
+    return 4 * architecture.width * architecture.vocabulary * tokens

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from causal2vec.efficiency.flops import forward_flops
+from causal2vec.efficiency.architecture import forward_flops
 from causal2vec.efficiency.machine import architecture
 from causal2vec.encoding import encode
 from causal2vec.speed.last_layer import left_out, weights_left_out

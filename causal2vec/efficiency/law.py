@@ -2,8 +2,8 @@
 
 How many tokens a method reads is linear in the lengths of a text and of what stands before it. The method's own code is
 asked for the coefficients (`law_of`), so that a new method has its law without a line of its own; everything else here
-are pure functions of them. FLOPs are those of `causal2vec.efficiency.flops`. Where a beginning is read once for all
-texts (`reuse`), its cost is shared out over them. Seconds follow from FLOPs by the `Speed` that one method was
+is a pure function of them. FLOPs are those of `causal2vec.efficiency.architecture`. Where a beginning is read once for
+all texts (`reuse`), its cost is shared out over them. Seconds follow from FLOPs by the `Speed` that one method was
 measured at.
 """
 
@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from causal2vec.efficiency.flops import forward_flops
+from causal2vec.efficiency.architecture import Part, forward_flops
 from causal2vec.errors import UserError
 
 
@@ -72,18 +72,6 @@ class Law(NamedTuple):
     def reading(self, lengths: Lengths) -> Reading:
         """Which of the two it is."""
         return self.prompted if lengths.instruction or lengths.examples else self.bare
-
-
-class Part(NamedTuple):
-    """The shape of an LLM or encoder."""
-
-    linear: float
-    """Weights of the linear layers, which a token is multiplied with."""
-    layers: int
-    attention: int
-    """Width of all query heads together."""
-    last: float = 0.0
-    """Weights of the last layer that a token is not multiplied with where its state is not looked at."""
 
 
 class Shape(NamedTuple):
@@ -211,11 +199,6 @@ def speed_of(points: Sequence[tuple[float, float, float]]) -> Speed | None:
     terms = np.column_stack([flops / unit, np.ones(len(known)), 1 / per_batch])
     slope, text, batch = nnls(terms / seconds[:, None], np.ones(len(known)))[0]
     return Speed(unit / slope, float(text), float(batch)) if slope > 0 else None
-
-
-def saving(ours: float, theirs: float) -> float:
-    """How much less ours is, in per cent of theirs; negative where it is more."""
-    return 100 * (1 - ours / theirs)
 
 
 def law_of(module: Any) -> Law:

@@ -1,4 +1,9 @@
-"""What the machine can do, and what a model asks of it: matrix-multiply rate, linear layers, seconds, memory."""
+"""What the machine can do, and what a model asks of it: matrix-multiply rate, linear layers, seconds, memory, energy.
+
+Energy is read from the hardware's own counters: RAPL for processor and memory, NVML for a GPU. Where there is no
+counter, or it may not be read (by default Linux lets only root read RAPL's), there is no number: nothing is estimated
+from a data sheet.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from causal2vec.efficiency.architecture import Architecture
+from causal2vec.efficiency.architecture import Architecture, architecture_of
 
 RATE_SECONDS = 0.02
 """Seconds that one shape of matrix is multiplied for, each time; at least `RATE_ROUNDS` times."""
@@ -33,22 +38,8 @@ def linear_layers(model: Any) -> Layers:
 
 def architecture(model: Any) -> Architecture:
     """A loaded model's shape in the plan's words; ``linear`` counts what `linear_layers` does."""
-    config = model.config
-    heads = int(config.num_attention_heads)
-    return Architecture(
-        name=type(model).__name__,
-        source="loaded",
-        model=model,
-        parameters=sum(p.numel() for p in model.parameters()),
-        linear=sum(count * out * inner for (out, inner), count in linear_layers(model).items()),
-        layers=int(config.num_hidden_layers),
-        width=int(config.hidden_size),
-        attention=heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads),
-        heads=heads,
-        inner=int(getattr(config, "intermediate_size", 4 * config.hidden_size)),
-        vocabulary=int(config.vocab_size),
-        weight_bytes=next(model.parameters()).element_size(),
-    )
+    linear = sum(count * out * inner for (out, inner), count in linear_layers(model).items())
+    return architecture_of(model, type(model).__name__, "loaded", linear, next(model.parameters()).element_size())
 
 
 def matmul_rate(layers: Layers, tokens: int, dtype: str, device: str = "cpu", seconds: float = RATE_SECONDS) -> float:
@@ -116,3 +107,63 @@ def process_mb(key: str) -> float:
     status = Path("/proc/self/status")
     found = re.search(rf"{key}:\s+(\d+) kB", status.read_text()) if status.is_file() else None
     return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+POWERCAP = Path("/sys/class/powercap")
+"""Where Linux has RAPL's zones, of Intel's and AMD's processors alike."""
+
+COUNTED = ("package", "dram")
+"""Zones that add up. ``core`` and ``uncore`` are parts of a package, ``psys`` holds packages and more."""
+
+
+class Meter(NamedTuple):
+    """Counters of energy, in joules.
+
+    Attributes:
+        read: Their present values.
+        ranges: Where each starts from 0 again; infinite if it never does.
+    """
+
+    read: Callable[[], tuple[float, ...]]
+    ranges: tuple[float, ...]
+
+    def since(self, before: tuple[float, ...]) -> float | None:
+        """Joules since an earlier reading; None if no counter has moved, as some virtual machines' never do.
+
+        A counter that has wrapped around is right as long as it did so once.
+        """
+        steps = [b - a + (size if b < a else 0.0) for a, b, size in zip(before, self.read(), self.ranges, strict=True)]
+        return sum(steps) or None
+
+
+def open_meter(device: str, powercap: Path = POWERCAP) -> Meter | None:
+    """The counters of what computes, ``cpu`` (RAPL) or ``cuda`` (NVML); None where there are none to read."""
+    return _nvml() if device == "cuda" else _rapl(powercap)
+
+
+def _rapl(powercap: Path) -> Meter | None:
+    try:
+        found = sorted(powercap.glob("intel-rapl:*"))
+        zones = [zone for zone in found if (zone / "name").read_text().startswith(COUNTED)]
+        ranges = tuple(int((zone / "max_energy_range_uj").read_text()) / 1e6 for zone in zones)
+        meter = Meter(lambda: tuple(int((zone / "energy_uj").read_text()) / 1e6 for zone in zones), ranges)
+        meter.read()
+    except (OSError, ValueError):  # not allowed, or not there
+        return None
+    return meter if zones else None
+
+
+def _nvml() -> Meter | None:
+    try:
+        import pynvml
+        import torch
+
+        pynvml.nvmlInit()
+        # By its identity: NVML numbers all GPUs, torch those that it may see.
+        identity = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        gpu: Any = pynvml.nvmlDeviceGetHandleByUUID(identity)
+        meter = Meter(lambda: (pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000,), (float("inf"),))
+        meter.read()
+    except Exception:  # no such package, GPU too old: whatever it is, there is no counter
+        return None
+    return meter

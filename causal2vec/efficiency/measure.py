@@ -3,6 +3,10 @@
 Every model lives in a process of its own, so that its peak memory is its own, and waits there for its turn. The
 methods on one base take turns within each repetition, so that a machine that slows down does so for all of them.
 Bases follow one another: a GPU may hold all methods on one large LLM, but not on three.
+
+A method that is added later costs only its own time: it takes turns with a method of before, and its times are divided
+by how much slower that one was this time. What does not depend on the machine's mood (tokens, FLOPs, memory, energy)
+stays as measured.
 """
 
 from __future__ import annotations
@@ -18,16 +22,21 @@ import pandas as pd
 
 from causal2vec.config.settings import Efficiency
 from causal2vec.efficiency.counting import Counts
-from causal2vec.efficiency.kept import Kept, Rows, as_then, drift_of
-from causal2vec.efficiency.order import side_by_side
+from causal2vec.efficiency.names import READ_AGAIN, READ_ONCE
 from causal2vec.efficiency.worker import Answer, Model, Question, Timing, serve
-from causal2vec.efficiency.workloads import Workload, make_workloads
+from causal2vec.efficiency.workloads import Workload, make_workloads, side_by_side
 from causal2vec.encoding import tokens_per_batch
 from causal2vec.errors import UserError, hint
-from causal2vec.runtime.files import atomic_file, yaml_value
+from causal2vec.runtime.files import atomic_file, read_record, sha256_json, write_record, yaml_value
 from causal2vec.runtime.machine import device_name, process_context
+from causal2vec.runtime.seals import content
 
 logger = logging.getLogger(__name__)
+
+TIMES, RATE = ("seconds_per_1000_texts", "latency_ms"), "texts_per_second"
+
+Rows = list[dict[str, Any] | None]
+"""One per workload; None where there was nothing to measure."""
 
 Measured = dict[tuple[Model, int], tuple[Counts, list[Timing]]]
 """By model and number of the workload; absent where there was nothing to measure."""
@@ -62,8 +71,7 @@ def measure_efficiency(
         output: The CSV file.
         machine: As for the evaluation.
         task_texts: The texts of evaluation tasks, for ``efficiency.tasks``.
-        kept: The folder of what was measured before with the same code: only what is new is measured, see
-            `causal2vec.efficiency.kept`.
+        kept: The folder of what was measured before with the same code: only what is new is measured.
 
     Returns:
         The table.
@@ -101,9 +109,10 @@ def measure_efficiency(
 def _in_turns(
     models: list[Model], workloads: list[Workload], settings: Efficiency, made: dict[str, Any]
 ) -> dict[Model, Rows]:
-    """The rows of models that take turns."""
+    """The rows of models that take turns; a rate is the machine's at the shapes of one base."""
     measured: Measured = {}
-    rates: dict[str, list[float]] = {}
+    first = {model.base: model for model in reversed(models)}
+    rates: dict[str, list[float]] = {base: [] for base in first}
     with ExitStack() as stack:
         workers = {
             model: stack.enter_context(_worker(model, made["device"], made["dtype"], made["threads"]))
@@ -111,8 +120,9 @@ def _in_turns(
         }
         for place, workload in enumerate(workloads):
             measured |= _side_by_side(workers, place, workload, settings)
-            for base, rate in _rates(workers, workload, settings).items():
-                rates.setdefault(base, []).append(rate)
+            question = Question("rate", workload, settings.batch_tokens)
+            for base, model in first.items():
+                rates[base].append(_ask(workers[model], model, question))
     return {
         model: [
             row_of(model, workload, *measured[model, place]) | {"matmul_gflops": _figure(rates[model.base])} | made
@@ -176,15 +186,6 @@ def _side_by_side(workers: dict[Model, Any], place: int, workload: Workload, set
     return found
 
 
-def _rates(workers: dict[Model, Any], workload: Workload, settings: Efficiency) -> dict[str, float]:
-    """The machine's matrix-multiply rate at the shapes of each base."""
-    first: dict[str, Model] = {}
-    for model in workers:
-        first.setdefault(model.base, model)
-    question = Question("rate", workload, settings.batch_tokens)
-    return {base: _ask(workers[model], model, question) for base, model in first.items()}
-
-
 @contextmanager
 def _worker(model: Model, device: str, dtype: str, threads: int) -> Iterator[Any]:
     context = process_context(["causal2vec.efficiency.worker", "sentence_transformers"], device)
@@ -233,7 +234,7 @@ def row_of(model: Model, workload: Workload, counts: Counts, timings: list[Timin
         "total_parameters": counts.parameters,
         "batch_size": round(counts.batch_size, 1),
         "setting": case.setting,
-        "reuse": "yes" if case.reuse else "no",
+        "reuse": READ_ONCE if case.reuse else READ_AGAIN,
         "prompt_tokens": counts.prompt_tokens,
         "computed_tokens": round(counts.computed_tokens, 2),
         "gflops_per_text": round(counts.predicted_flops / 1e9, 6),
@@ -249,3 +250,46 @@ def _spread(name: str, values: list[float]) -> dict[str, float]:
 
 def _figure(values: list[float]) -> float:
     return round(statistics.median(values), 3)
+
+
+class Kept:
+    """The rows of models, a file each, by all that decides them.
+
+    Args:
+        folder: Of code and settings that are the same; None keeps nothing.
+        how: How it is measured: what else must be the same.
+        workloads: What is measured.
+    """
+
+    def __init__(self, folder: Path | None, how: dict[str, Any], workloads: list[Workload]) -> None:
+        self.folder, self.how = folder, [how, sha256_json(workloads)]
+
+    def read(self, model: Model) -> Rows | None:
+        """A model's rows, if it was measured in the same way."""
+        record = read_record(self._file(self.folder, model)) if self.folder else None
+        # As pairs, since a record's keys are sorted and columns are not.
+        return None if record is None else [row and dict(row) for row in record["rows"]]
+
+    def write(self, model: Model, rows: Rows, beside: str | None, drift: float) -> None:
+        """Keep a model's rows, and which model it took turns with."""
+        if self.folder:
+            pairs = [row and list(row.items()) for row in rows]
+            write_record(self._file(self.folder, model), {"rows": pairs, "beside": beside, "drift": drift})
+
+    def _file(self, folder: Path, model: Model) -> Path:
+        known = model._replace(path=content(Path(model.path)))
+        return folder / f"{model.method}-{sha256_json([*self.how, known])[:16]}.json"
+
+
+def drift_of(before: Rows, now: Rows) -> float:
+    """How much slower the machine was now than before, by one model's seconds: the median over the workloads."""
+    name = TIMES[0]
+    ratios = [there[name] / here[name] for here, there in zip(before, now, strict=True) if here and there]
+    return float(statistics.median(ratios))
+
+
+def as_then(row: dict[str, Any], drift: float) -> dict[str, Any]:
+    """A row with its times as they would have been on the machine as it was before."""
+    factors = dict.fromkeys(TIMES, 1 / drift) | {RATE: drift}
+    columns = {f"{name}{part}": factor for name, factor in factors.items() for part in ("", "_min", "_max")}
+    return row | {column: round(row[column] * factor, 3) for column, factor in columns.items()}

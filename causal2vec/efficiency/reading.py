@@ -6,6 +6,7 @@ So a stranger's method is counted as it is, whether it reads a text twice, adds 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from typing import Any, NamedTuple
 
 from causal2vec.config.runs import Run
@@ -94,13 +95,11 @@ class Reader:
         """Weights that learn, by part, the LLM's adapters not counted; new weights are under ``own``."""
         if not self.understood:
             return {}
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for name, parameter in self.module.named_parameters():
             part = name.split(".")[0]
             if part != "llm" and parameter.requires_grad:
-                counts[part if part in self.parts else "own"] = (
-                    counts.get(part if part in self.parts else "own", 0) + parameter.numel()
-                )
+                counts[part if part in self.parts else "own"] += parameter.numel()
         return counts
 
     def own_parameters(self) -> int:

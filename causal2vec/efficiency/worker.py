@@ -7,11 +7,18 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from causal2vec.efficiency.counting import Counts, count, prompt_tokens, reads_once
-from causal2vec.efficiency.energy import Meter, open_meter
-from causal2vec.efficiency.machine import linear_layers, matmul_rate, peak_mb, process_mb, reset_peak, timed
+from causal2vec.efficiency.machine import (
+    Meter,
+    linear_layers,
+    matmul_rate,
+    open_meter,
+    peak_mb,
+    process_mb,
+    reset_peak,
+    timed,
+)
 from causal2vec.efficiency.names import EXAMPLES
-from causal2vec.efficiency.order import LATENCY_TEXTS
-from causal2vec.efficiency.workloads import Workload
+from causal2vec.efficiency.workloads import LATENCY_TEXTS, Workload
 from causal2vec.encoding import encode, tokens_per_batch
 from causal2vec.runtime.machine import keep_freed_memory
 from causal2vec.speed.cpu_layers import fast_layers

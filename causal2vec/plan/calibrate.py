@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.config import Config
-from causal2vec.efficiency.architecture import Architecture, load_architecture, lora_parameters
-from causal2vec.efficiency.flops import forward_flops, training_flops
+from causal2vec.efficiency.architecture import (
+    Architecture,
+    forward_flops,
+    load_architecture,
+    lora_parameters,
+    training_flops,
+)
 from causal2vec.efficiency.machine import timed
 from causal2vec.runtime.files import write_json
 from causal2vec.runtime.machine import peak_memory_mb
@@ -35,7 +40,7 @@ def calibrate(config: Config, output: Path, *, device: str, dtype: str, work: Pa
     """Measure the first base's achieved FLOP/s and write them to ``output`` (JSON).
 
     The base is the prepared one, or one of its shape with random weights: that takes the same time. FLOPs are those
-    of `causal2vec.efficiency.flops`, so a plan for the same machine gives the measured seconds back.
+    of `causal2vec.efficiency.architecture`, so a plan for the same machine gives the measured seconds back.
 
     Args:
         config: Whose base, adapters, batch and lengths are taken.

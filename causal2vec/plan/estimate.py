@@ -11,11 +11,17 @@ from typing import Any, NamedTuple
 from causal2vec.config import ZERO_SHOT, Config, Mntp, Pairs, Simcse
 from causal2vec.config.prompts import ASYMMETRIC, Prompts, prompts_of
 from causal2vec.config.runs import Run
-from causal2vec.efficiency.architecture import Architecture, load_architecture, lora_parameters
-from causal2vec.efficiency.flops import forward_flops, prediction_flops, training_flops
+from causal2vec.efficiency.architecture import (
+    Architecture,
+    forward_flops,
+    load_architecture,
+    lora_parameters,
+    prediction_flops,
+    training_flops,
+)
 from causal2vec.efficiency.names import PLAIN
-from causal2vec.efficiency.order import LATENCY_TEXTS, cases_of, number_of_texts, side_by_side
 from causal2vec.efficiency.reading import CHARACTERS_PER_TOKEN, Reader, Tokens
+from causal2vec.efficiency.workloads import LATENCY_TEXTS, cases_of, number_of_texts, side_by_side
 from causal2vec.encoding import tokens_per_batch
 from causal2vec.plan.memory import Load, Memory, encoding_memory, training_memory
 from causal2vec.plan.rates import IMPORTS

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from causal2vec.reporting.analysis.statistics.items import Block, Draw
 from causal2vec.reporting.analysis.statistics.permutation import holm, p_value, permute
-from causal2vec.reporting.analysis.statistics.resample import centred, interval, resample
+from causal2vec.reporting.analysis.statistics.resample import centred, interval, resample, weighted_scores
 from causal2vec.reporting.analysis.statistics.task import TaskScores, task_statistics
-from causal2vec.reporting.analysis.statistics.weighted import weighted_scores
 
 METRICS = ("mean", "spearman", "max_ap", "v_measure")
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

@@ -13,8 +13,7 @@ import torch
 from causal2vec.bench.gpu import shapes
 from causal2vec.bench.gpu.stage import Row, Stage
 from causal2vec.config.settings import Efficiency
-from causal2vec.efficiency.energy import open_meter
-from causal2vec.efficiency.machine import linear_layers, matmul_rate
+from causal2vec.efficiency.machine import linear_layers, matmul_rate, open_meter
 from causal2vec.efficiency.measure import row_of
 from causal2vec.efficiency.names import EXAMPLES, PLAIN
 from causal2vec.efficiency.worker import Model, Question, answer

@@ -16,8 +16,8 @@ from causal2vec.bench.encoding import our_encode, slices
 from causal2vec.bench.gpu import shapes
 from causal2vec.bench.gpu.profile import tell_costs
 from causal2vec.bench.gpu.stage import Rate, Share, Side, Stage, compare, take_turns
+from causal2vec.efficiency.architecture import forward_flops
 from causal2vec.efficiency.counting import tokens_left_out
-from causal2vec.efficiency.flops import forward_flops
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, peak_mb, reset_peak, timed
 from causal2vec.encoding import encode, tokens_per_batch
 from causal2vec.plan.memory import Load, encoding_memory

@@ -15,8 +15,7 @@ from causal2vec.bench.gpu.encoding import tell_foreseen
 from causal2vec.bench.gpu.profile import tell_costs
 from causal2vec.bench.gpu.stage import RESERVE, Rate, Share, Side, Stage, compare, take_turns
 from causal2vec.config.settings import Budget, Lora
-from causal2vec.efficiency.architecture import lora_parameters
-from causal2vec.efficiency.flops import training_flops
+from causal2vec.efficiency.architecture import lora_parameters, training_flops
 from causal2vec.efficiency.machine import architecture, linear_layers, matmul_rate, timed
 from causal2vec.plan.memory import Load, training_memory
 from causal2vec.runtime.machine import attention_backend

@@ -1,20 +1,24 @@
 """What the statistics say, as files and as typed answers: intervals, differences, standings.
 
-`causal2vec.reporting.analysis.statistics` writes these files; tables, figures, claims and the report read them here.
+`causal2vec.reporting.analysis.statistics` computes them; tables, figures, claims and the report read them here.
 All scores are on mteb's scale of 0 to 1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from causal2vec.errors import UserError, one_line
 from causal2vec.reporting.analysis.summary import Entry
 from causal2vec.reporting.read.schema import Parser, number, number_or_gap, read_table, text, whole
 from causal2vec.reporting.read.types import AVERAGE
+from causal2vec.runtime.files import atomic_folder
 
 ALPHA = 0.05
 """The error rate that Holm's correction keeps, and one minus the level of every interval."""
@@ -159,57 +163,37 @@ class Evidence:
         return None if other is None else other.reversed()
 
 
-ESTIMATE_COLUMNS: dict[str, Parser] = {
-    "method": text,
-    "base": text,
-    "scope": text,
-    "name": text,
-    "seeds": whole,
-    "items": whole,
-    "score": number,
-    "low": number_or_gap,
-    "high": number_or_gap,
-    "seed_sd": number_or_gap,
+_FILES: dict[str, tuple[list[str], dict[str, Parser]]] = {
+    "estimates.csv": (
+        ["method", "base", "scope", "name"],
+        {"seeds": whole, "items": whole, "score": number, **dict.fromkeys(["low", "high", "seed_sd"], number_or_gap)},
+    ),
+    "differences.csv": (
+        ["method_a", "base_a", "method_b", "base_b", "scope", "name"],
+        {
+            "seeds": whole,
+            "seeds_above": whole,
+            "difference": number,
+            **dict.fromkeys(["low", "high", "p", "p_holm", "seed_sd", "win_rate"], number_or_gap),
+            **dict.fromkeys(["improvement", "improvement_low", "improvement_high"], number_or_gap),
+        },
+    ),
+    "standings.csv": (
+        ["panel", "method", "base"],
+        {
+            "iqm": number,
+            "iqm_low": number_or_gap,
+            "iqm_high": number_or_gap,
+            "win_rate": number,
+            "win_rate_low": number_or_gap,
+            "win_rate_high": number_or_gap,
+            "borda": number,
+            "borda_rank": whole,
+            "mean_rank": number,
+        },
+    ),
 }
-"""Columns of ``estimates.csv``."""
-
-DIFFERENCE_COLUMNS: dict[str, Parser] = {
-    "method_a": text,
-    "base_a": text,
-    "method_b": text,
-    "base_b": text,
-    "scope": text,
-    "name": text,
-    "seeds": whole,
-    "seeds_above": whole,
-    "difference": number,
-    "low": number_or_gap,
-    "high": number_or_gap,
-    "p": number_or_gap,
-    "p_holm": number_or_gap,
-    "seed_sd": number_or_gap,
-    "win_rate": number_or_gap,
-    "improvement": number_or_gap,
-    "improvement_low": number_or_gap,
-    "improvement_high": number_or_gap,
-}
-"""Columns of ``differences.csv``."""
-
-STANDING_COLUMNS: dict[str, Parser] = {
-    "panel": text,
-    "method": text,
-    "base": text,
-    "iqm": number,
-    "iqm_low": number_or_gap,
-    "iqm_high": number_or_gap,
-    "win_rate": number,
-    "win_rate_low": number_or_gap,
-    "win_rate_high": number_or_gap,
-    "borda": number,
-    "borda_rank": whole,
-    "mean_rank": number,
-}
-"""Columns of ``standings.csv``."""
+"""Columns of each file: those that name a row, and those that hold an object's fields."""
 
 
 def read_evidence(folder: Path) -> Evidence:
@@ -218,21 +202,12 @@ def read_evidence(folder: Path) -> Evidence:
     Raises:
         UserError: A file is missing or does not hold what it should.
     """
-    estimates = {}
-    for row in _rows(folder / "estimates.csv", ESTIMATE_COLUMNS, ["method", "base", "scope", "name"]):
-        entry, group = (row.pop("method"), row.pop("base")), (row.pop("scope"), row.pop("name"))
-        estimates[entry, group] = Estimate(**row)
-    differences = {}
-    key = ["method_a", "base_a", "method_b", "base_b", "scope", "name"]
-    for row in _rows(folder / "differences.csv", DIFFERENCE_COLUMNS, key):
-        first = (row.pop("method_a"), row.pop("base_a"))
-        second = (row.pop("method_b"), row.pop("base_b"))
-        group = (row.pop("scope"), row.pop("name"))
-        differences[first, second, group] = Difference(**row)
-    standings = {}
-    for row in _rows(folder / "standings.csv", STANDING_COLUMNS, ["panel", "method", "base"]):
-        panel, entry = row.pop("panel"), (row.pop("method"), row.pop("base"))
-        standings[panel, entry] = Standing(**row)
+    estimates = {((m, b), (s, n)): Estimate(**row) for (m, b, s, n), row in _read(folder, "estimates.csv")}
+    differences = {
+        ((m1, b1), (m2, b2), (s, n)): Difference(**row)
+        for (m1, b1, m2, b2, s, n), row in _read(folder, "differences.csv")
+    }
+    standings = {(panel, (m, b)): Standing(**row) for (panel, m, b), row in _read(folder, "standings.csv")}
     path = folder / "notes.txt"
     try:
         notes = path.read_text(encoding="utf-8").splitlines()
@@ -241,9 +216,31 @@ def read_evidence(folder: Path) -> Evidence:
     return Evidence(estimates, differences, standings, notes)
 
 
-def _rows(path: Path, columns: dict[str, Parser], key: list[str]) -> list[dict[str, Any]]:
-    frame = read_table(path, columns, key, empty=True)
-    return [dict(zip(columns, row, strict=True)) for row in frame.itertuples(index=False, name=None)]
+def _read(folder: Path, file: str) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    key, fields = _FILES[file]
+    frame = read_table(folder / file, {**dict.fromkeys(key, text), **fields}, key, empty=True)
+    for row in frame.itertuples(index=False, name=None):
+        yield row[: len(key)], dict(zip(fields, row[len(key) :], strict=True))
+
+
+def write_evidence(evidence: Evidence, output: Path) -> None:
+    """Write the four files that `read_evidence` reads, whole or not at all."""
+    tables: dict[str, list[tuple[tuple[str, ...], object]]] = {
+        "estimates.csv": [((*e, *g), row) for (e, g), row in evidence.estimates.items()],
+        "differences.csv": [((*a, *b, *g), row) for (a, b, g), row in evidence.differences.items()],
+        "standings.csv": [((panel, *e), row) for (panel, e), row in evidence.standings.items()],
+    }
+    with atomic_folder(output) as draft:
+        for file, rows in tables.items():
+            key, fields = _FILES[file]
+            made = [(*names, *(_ten_digits(getattr(row, name)) for name in fields)) for names, row in rows]
+            pd.DataFrame(made, columns=[*key, *fields]).to_csv(draft / file, index=False, lineterminator="\n")
+        (draft / "notes.txt").write_text("".join(f"{note}\n" for note in evidence.notes), encoding="utf-8")
+
+
+def _ten_digits(value: Any) -> Any:
+    # Ten digits are more than any reader needs and fewer than differ between machines; 0.0 also for -0.0.
+    return float(f"{value:.10g}") + 0.0 if isinstance(value, float) else value
 
 
 def excludes_zero(low: float, high: float) -> bool:

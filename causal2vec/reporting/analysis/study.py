@@ -6,10 +6,11 @@ compared bases, the ablations, and what is small-scale or assumed. Nothing here 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, model_validator
@@ -18,8 +19,8 @@ from causal2vec.config.runs import variant_name
 from causal2vec.errors import UserError, checked
 from causal2vec.reporting.analysis.audits import ignored_tokens, read_audit
 from causal2vec.reporting.analysis.compare import check_bases
-from causal2vec.reporting.analysis.conditions import plain_rows
 from causal2vec.reporting.analysis.evidence import Evidence, read_evidence
+from causal2vec.reporting.analysis.savings import plain_rows
 from causal2vec.reporting.analysis.summary import Entry, Summary, summarise
 from causal2vec.reporting.read.others import External, evaluated, kept_external, read_external
 from causal2vec.reporting.read.schema import (
@@ -35,6 +36,8 @@ from causal2vec.reporting.read.schema import (
 from causal2vec.reporting.read.scores import read_scores
 from causal2vec.reporting.read.types import listed
 from causal2vec.runtime.files import read_json
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Study:
         training: One row per trained model, with its losses, or None.
         audit: One row per trained model: whether its states are spread and its token is used; None where not audited.
         published: What causal2vec saves at the published conditions (`causal2vec.efficiency.published`), or None.
-        law: What every method costs by the law of costs (`causal2vec.efficiency.curves`), or None.
+        law: What every method costs by the law of costs (`causal2vec.efficiency.published`), or None.
         external: Imported models, or None.
         order: Methods in display order.
         bases: The compared bases; None compares the entries on each base among themselves.
@@ -113,10 +116,6 @@ ELSEWHERE = "external_efficiency.csv"
 """In a results folder: the costs of another machine that its tables show."""
 
 
-def _external(path: Path, scores: pd.DataFrame) -> External:
-    return kept_external(path) if path.is_file() else read_external(path, ours=evaluated(scores))
-
-
 def load_study(
     folder: Path,
     statistics: Path | None = None,
@@ -135,19 +134,20 @@ def load_study(
     Raises:
         UserError: A file does not hold what it should, or ``scores.csv`` is missing.
     """
-    manifest = read_manifest(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    manifest = _if_there(folder / "manifest.json", _read_manifest) or {}
     config = manifest.get("config", {})
-    order = method_order(config, manifest.get("order"))
+    ablations = _ablations_of(config)
+    order = _method_order(manifest.get("order") or config.get("methods", {}), ablations)
     scores = read_scores(folder / "scores.csv")
     summary = summarise(scores, order)
     bases = config.get("bases")
     check_bases(summary.entries, bases)
     statistics = statistics or folder / "statistics"
-    efficiency, training = folder / "efficiency.csv", folder / "training.json"
-    conditions = read_efficiency(efficiency) if efficiency.is_file() else None
+    conditions = _if_there(folder / "efficiency.csv", read_efficiency)
     elsewhere: list[str] = []
     if external_efficiency:
         conditions, elsewhere = _with_rows_of(Path(external_efficiency), conditions)
+    training = folder / "training.json"
     return Study(
         title=config.get("title", "Comparison of embedding methods"),
         summary=summary,
@@ -157,20 +157,28 @@ def load_study(
         conditions=conditions,
         # A study of untrained methods has an empty list, and no table of training.
         training=read_training(training) if training.is_file() and read_json(training) != [] else None,
-        audit=read_audit(folder / "audit.json") if (folder / "audit.json").is_file() else None,
+        audit=_if_there(folder / "audit.json", read_audit),
         published=_predicted(folder / "efficiency_published.csv", PUBLISHED_COLUMNS, PUBLISHED_KEY),
         law=_predicted(folder / "efficiency_law.csv", LAW_COLUMNS, LAW_KEY),
         external=_external(Path(external), scores) if external else None,
         order=order,
         bases=[*bases, *elsewhere] if bases else bases,
-        ablations=ablations_of(config),
+        ablations=ablations,
         notes=[
-            *closing_notes(manifest),
+            *(_closing_notes(manifest) if manifest else []),
             *(f"Costs on {base} were measured elsewhere and read from a file (docs/gpu.md)." for base in elsewhere),
         ],
-        stamp=figure_stamp(manifest),
+        stamp=_figure_stamp(manifest) if manifest else "",
         manifest=manifest,
     )
+
+
+def _external(path: Path, scores: pd.DataFrame) -> External:
+    return kept_external(path) if path.is_file() else read_external(path, ours=evaluated(scores))
+
+
+def _if_there(path: Path, read: Callable[[Path], Read]) -> Read | None:
+    return read(path) if path.is_file() else None
 
 
 def _predicted(path: Path, columns: dict[str, Parser], key: list[str]) -> pd.DataFrame | None:
@@ -229,7 +237,7 @@ class _Manifest(BaseModel):
     config: _Config
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     """Read a results folder's manifest, checked as far as reporting needs it.
 
     Raises:
@@ -240,76 +248,56 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest  # type: ignore[no-any-return]
 
 
-def method_order(config: dict[str, Any], methods: list[str] | None = None) -> list[str]:
-    """Methods in display order (or in the configuration's), each followed by its ablation variants."""
-    variants = [name for ablation in ablations_of(config) for name in ablation.variants.values()]
-    return [
-        name
-        for method in (methods or config.get("methods", {}))
-        for name in (method, *(v for v in variants if _is_of(v, method)))
-    ]
+def _method_order(methods: Iterable[str], ablations: list[Ablation]) -> list[str]:
+    """Methods in display order, each followed by its ablation variants."""
+    variants = [name for ablation in ablations for name in ablation.variants.values()]
+    return [name for method in methods for name in (method, *(v for v in variants if v.startswith(f"{method}+")))]
 
 
-def _is_of(variant: str, method: str) -> bool:
-    return variant.startswith(f"{method}+")
-
-
-def ablations_of(config: dict[str, Any]) -> list[Ablation]:
+def _ablations_of(config: dict[str, Any]) -> list[Ablation]:
     """The ablations that a configuration (as plain data) asks for."""
     found = []
     for name, spec in (config.get("ablations") or {}).items():
-        method = config["methods"][spec["method"]]
+        method, axis = spec["method"], spec["axis"].split(".")
         own: Any = config
-        path = ["methods", spec["method"], *spec["axis"].split(".")]
-        if spec["axis"].split(".")[0] != "settings":
-            path = spec["axis"].split(".")
-        for key in path:
+        for key in ["methods", method, *axis] if axis[0] == "settings" else axis:
             own = own.get(key) if isinstance(own, dict) else None
         variants = {
-            str(value): spec["method"] if value == own else variant_name(spec["method"], spec["axis"], value)
+            str(value): method if value == own else variant_name(method, spec["axis"], value)
             for value in spec["values"]
         }
-        assumed = spec["axis"].rpartition(".")[2] in method.get("assumed", [])
-        found.append(Ablation(name, spec["method"], spec["axis"], variants, assumed))
+        assumed = axis[-1] in config["methods"][method].get("assumed", [])
+        found.append(Ablation(name, method, spec["axis"], variants, assumed))
     return found
 
 
-def closing_notes(manifest: dict[str, Any]) -> list[str]:
-    """What stands under every table, from the manifest; empty without one."""
-    if not manifest:
-        return []
+_STAGES = {
+    "mntp": "masked-next-token pre-training",
+    "simcse": "unsupervised contrastive pre-training (SimCSE)",
+    "alignment": "alignment of the Contextual token with the frozen LLM",
+}
+"""What a method may have of its own before the common training."""
+
+
+def _closing_notes(manifest: dict[str, Any]) -> list[str]:
+    """What stands under every table."""
     config = manifest["config"]
-    assumed = [f"{name}: {listed(m['assumed'])}" for name, m in config.get("methods", {}).items() if m.get("assumed")]
-    return [
-        *([config["scale_note"]] if config.get("scale_note") else []),
-        *_pretraining_notes(config),
-        *([f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}"] if assumed else []),
-        f"{_identity(manifest)}.",
-    ]
-
-
-def _pretraining_notes(config: dict[str, Any]) -> list[str]:
-    """Which methods had a stage of their own before the common training, as its cost stands nowhere else."""
-    stages = {
-        "mntp": "masked-next-token pre-training",
-        "simcse": "unsupervised contrastive pre-training (SimCSE)",
-        "alignment": "alignment of the Contextual token with the frozen LLM",
-    }
-    notes = []
-    for stage, words in stages.items():
-        methods = [name for name, method in config.get("methods", {}).items() if method.get(stage)]
-        if methods:
+    methods = config.get("methods", {})
+    assumed = [f"{name}: {listed(m['assumed'])}" for name, m in methods.items() if m.get("assumed")]
+    notes = [config["scale_note"]] if config.get("scale_note") else []
+    for stage, words in _STAGES.items():
+        if found := [name for name, method in methods.items() if method.get(stage)]:
             notes.append(
-                f"{listed(methods)}: after {config[stage]['steps']} steps of {words}, which the cost of training does "
+                f"{listed(found)}: after {config[stage]['steps']} steps of {words}, which the cost of training does "
                 "not count (see manifest.json)"
             )
-    return notes
+    if assumed:
+        notes.append(f"assumed, as the paper's recipe is not public: {'; '.join(assumed)}")
+    return [*notes, f"{_identity(manifest)}."]
 
 
-def figure_stamp(manifest: dict[str, Any]) -> str:
-    """One short line for every figure; empty without a manifest."""
-    if not manifest:
-        return ""
+def _figure_stamp(manifest: dict[str, Any]) -> str:
+    """One short line for every figure."""
     config = manifest["config"]
     words = [
         *(["small-scale, not comparable with published scores"] if config.get("scale_note") else []),

@@ -175,7 +175,7 @@ LAW_COLUMNS: dict[str, Parser] = {
     "gflops_per_text": number,
     "ms_per_text": number_or_gap,
 }
-"""Columns of ``efficiency_law.csv``, in order (`causal2vec.efficiency.curves.curves`)."""
+"""Columns of ``efficiency_law.csv``, in order (`causal2vec.efficiency.published.curves`)."""
 
 LAW_KEY = ["base", "method", "what", "setting", "reuse", "text_tokens", "prompt_tokens"]
 

@@ -12,22 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from causal2vec.errors import UserError
-from causal2vec.reporting.analysis.claims.checks import Finding, check_comparison, check_value, over
-from causal2vec.reporting.analysis.claims.costs import check_reduction
-from causal2vec.reporting.analysis.claims.schema import (
-    BEST_RIVAL,
-    Claim,
-    Comparison,
-    Reduction,
-    Value,
-    Variant,
-    Verdict,
-    Word,
-    load_claims,
-)
-from causal2vec.reporting.analysis.claims.sides import NotRunError, other_base
+from causal2vec.reporting.analysis.claims.checks import Finding, NotRunError, check
+from causal2vec.reporting.analysis.claims.schema import Claim, Reduction, Verdict, Word, load_claims
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.conditions import Measured
+from causal2vec.reporting.analysis.savings import Measured
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.runtime.files import read_json
 
@@ -58,75 +46,35 @@ def check_claims(study: Study, claims: Sequence[Claim]) -> list[Verdict]:
     costs = [] if study.conditions is None else Measured(study.conditions).entries
     # Where costs were measured on a base without scores, claims about costs can be held against them.
     costly = [panel for panel in compare(costs, study.bases) if panel.base not in scored] if costs else []
+    # At a small scale a verdict is one on the small scale, and must not be quoted without it.
+    scaled = bool(study.manifest.get("config", {}).get("scale_note"))
     return [
-        verdict
+        _verdict(claim, panel.base, finding, scaled)
         for claim in claims
         for panel in [*panels, *(costly if isinstance(claim, Reduction) else [])]
-        for verdict in _check(study, claim, panel)
+        for finding in _findings(study, claim, panel)
     ]
 
 
-def _check(study: Study, claim: Claim, panel: Panel) -> list[Verdict]:
-    try:
-        reason = other_base(study, claim, panel.base)
-        if reason:
-            raise NotRunError(reason)
-        findings = _findings(study, claim, panel)
-    except NotRunError as reason:
-        findings = [Finding("not run", str(reason))]
-    # At a small scale a verdict is one on the small scale, and must not be quoted without it.
-    scaled = bool(study.manifest.get("config", {}).get("scale_note"))
-    return [_verdict(claim, panel.base, finding, scaled) for finding in findings]
-
-
 def _findings(study: Study, claim: Claim, panel: Panel) -> list[Finding]:
-    if isinstance(claim, Comparison):
-        return check_comparison(study, claim, panel)
-    if isinstance(claim, Reduction):
-        return check_reduction(study, claim, panel)
-    if isinstance(claim, Value):
-        return check_value(study, claim, panel)
-    raise TypeError(f"no check for {type(claim).__name__}")
+    try:
+        return check(study, claim, panel)
+    except NotRunError as reason:
+        return [Finding("not run", str(reason))]
 
 
 def _verdict(claim: Claim, base: str, finding: Finding, scaled: bool) -> Verdict:
     where = "At this scale: " if scaled and finding.verdict != "not run" else ""
+    same = ("statement", "paper", "source", "confidence", "expected", "published", "unit")
     return Verdict(
         claim_id=claim.id,
         title=f"{claim.title} ({finding.control})" if finding.control else claim.title,
-        statement=claim.statement,
-        paper=claim.paper,
-        source=claim.source,
-        confidence=claim.confidence,
         base=base,
         verdict=finding.verdict,
         evidence=f"{where}{finding.evidence}.",
-        expected=_expected(claim),
-        published=claim.published,
-        measured=finding.measured,
-        low=finding.low,
-        high=finding.high,
-        unit="%" if isinstance(claim, Reduction) else "score" if isinstance(claim, Value) else "points",
+        **{name: getattr(claim, name) for name in same},
+        **{name: getattr(finding, name) for name in ("measured", "low", "high")},
     )
-
-
-def _expected(claim: Claim) -> str:
-    if isinstance(claim, Comparison):
-        return f"{_side(claim.first)} above {_side(claim.second)} {over(claim.over.group)}"
-    if isinstance(claim, Reduction):
-        cost = "fewer tokens into the LLM" if claim.cost == "length" else "less time"
-        at = "" if claim.at is None else f" at text length {claim.at}"
-        return (
-            f"{_side(claim.first)}: up to {claim.value:g} % (tolerance {claim.tolerance:g}) {cost} than "
-            f"{_side(claim.second)}{at}"
-        )
-    if isinstance(claim, Value):
-        return f"{_side(claim.method)} at {claim.value:.2f} ± {claim.tolerance:g} {over(claim.over.group)}"
-    raise TypeError(f"no expectation for {type(claim).__name__}")
-
-
-def _side(side: Variant | str) -> str:
-    return "the best rival" if side == BEST_RIVAL else str(side)
 
 
 def strict_failures(verdicts: Sequence[Verdict]) -> list[str]:

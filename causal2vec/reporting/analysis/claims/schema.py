@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -54,6 +54,8 @@ Side = Annotated[
 ]
 """What is compared: a method's name, an ablation's value, or `BEST_RIVAL`."""
 
+Unit = Literal["points", "%", "score"]
+
 
 class Scope(Section):
     """What scores are averaged over; nothing set means all tasks of the study."""
@@ -79,6 +81,14 @@ class Scope(Section):
             return "benchmark", self.benchmark
         return ("type", self.type) if self.type else ALL
 
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        scope, name = self.group
+        if self.group == ALL:
+            return "over all tasks"
+        return {"task": "on", "type": "over all tasks of type"}.get(scope, "over") + f" {name}"
+
 
 class Claim(Section):
     """What all kinds of claims share."""
@@ -93,6 +103,12 @@ class Claim(Section):
     bases: list[Text] | None = Field(
         None, min_length=1, description="patterns (* and ?, any case) of the bases it is about; null: every base"
     )
+    unit: ClassVar[Unit] = "points"
+
+    @property
+    def expected(self) -> str:
+        """What the claim lets one expect."""
+        raise NotImplementedError
 
 
 class Comparison(Claim):
@@ -108,10 +124,16 @@ class Comparison(Claim):
         _check_sides(self.first, self.second)
         return self
 
+    @property
+    def expected(self) -> str:
+        """What the claim lets one expect."""
+        return f"{_named(self.first)} above {_named(self.second)} {self.over.words}"
+
 
 class Reduction(Claim):
     """``first`` needs up to ``value`` per cent less of a cost than ``second``."""
 
+    unit = "%"
     kind: Literal["reduction"]
     first: Side
     second: Side
@@ -131,10 +153,19 @@ class Reduction(Claim):
             raise ValueError(f"'tolerance' {self.tolerance:g} is not below 'value' {self.value:g}; any result would do")
         return self
 
+    @property
+    def expected(self) -> str:
+        """What the claim lets one expect."""
+        cost = "fewer tokens into the LLM" if self.cost == "length" else "less time"
+        at = "" if self.at is None else f" at text length {self.at}"
+        amount = f"up to {self.value:g} % (tolerance {self.tolerance:g}) {cost}"
+        return f"{_named(self.first)}: {amount} than {_named(self.second)}{at}"
+
 
 class Value(Claim):
     """A method scores ``value`` (0 to 100) on a benchmark and a base."""
 
+    unit = "score"
     kind: Literal["value"]
     method: Side
     over: Scope
@@ -142,7 +173,7 @@ class Value(Claim):
     tolerance: Annotated[Number, Field(gt=0)] = 0.5
 
     @model_validator(mode="after")
-    def _named(self) -> Value:
+    def _complete(self) -> Value:
         if not (self.over.benchmark or self.over.task):
             raise ValueError("a 'value' claim needs the benchmark or the task it was measured on; add it to 'over'")
         if self.bases is None:
@@ -150,6 +181,15 @@ class Value(Claim):
         if self.method == BEST_RIVAL:
             raise ValueError(f"'{BEST_RIVAL}' has no published value; name a method")
         return self
+
+    @property
+    def expected(self) -> str:
+        """What the claim lets one expect."""
+        return f"{_named(self.method)} at {self.value:.2f} ± {self.tolerance:g} {self.over.words}"
+
+
+def _named(side: Variant | str) -> str:
+    return "the best rival" if side == BEST_RIVAL else str(side)
 
 
 def _check_sides(first: Variant | str, second: Variant | str) -> None:
@@ -167,18 +207,12 @@ KINDS: dict[str, type[Claim]] = {"comparison": Comparison, "reduction": Reductio
 class Verdict:
     """What a study says about a claim on one base.
 
+    What it shares with the `Claim` means the same.
+
     Attributes:
-        claim_id: The claim's ``id``.
-        title: The claim in a few words.
-        statement: The claim in one sentence.
-        paper: Whose claim it is.
-        source: Where it is said.
-        confidence: How sure it is that it is said there.
         base: The compared base that the verdict is on.
-        verdict: The verdict.
         evidence: One or two sentences with the numbers, or with what is missing.
         expected: What the claim lets one expect.
-        published: The published numbers, if the claims file has them.
         measured: A difference in points, a reduction in per cent or a score (0 to 100), by ``unit``; None if not run.
         low: Lower end of the 95 % interval, or for time of the range over repeats; None without one.
         high: Upper end.
@@ -199,7 +233,7 @@ class Verdict:
     measured: float | None = None
     low: float | None = None
     high: float | None = None
-    unit: Literal["points", "%", "score"] = "points"
+    unit: Unit = "points"
 
 
 def load_claims(path: Path) -> list[Claim]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -17,21 +13,13 @@ import pandas as pd
 
 from causal2vec.errors import UserError
 from causal2vec.reporting.analysis.compare import Panel, check_bases, compare
-from causal2vec.reporting.analysis.evidence import (
-    ALPHA,
-    DIFFERENCE_COLUMNS,
-    ESTIMATE_COLUMNS,
-    STANDING_COLUMNS,
-    Evidence,
-)
-from causal2vec.reporting.analysis.statistics.groups import Results, differences, estimates, groups_of
+from causal2vec.reporting.analysis.evidence import ALPHA, Evidence, write_evidence
+from causal2vec.reporting.analysis.statistics.groups import Results, differences, estimates, groups_of, standings
 from causal2vec.reporting.analysis.statistics.resample import BLOCKS
-from causal2vec.reporting.analysis.statistics.standings import standings
 from causal2vec.reporting.analysis.statistics.task import Pair, TaskScores, TaskStatistics, task_statistics
 from causal2vec.reporting.analysis.summary import Summary, summarise
 from causal2vec.reporting.read.scores import read_scores
 from causal2vec.reporting.read.types import listed
-from causal2vec.runtime.files import atomic_folder
 from causal2vec.runtime.signals import end_with_parent
 
 
@@ -175,44 +163,3 @@ _METRIC_NOTES = {
     "documents would make clusters look purer, and cluster numbers of two methods cannot be swapped; clusters are not "
     "fitted anew.",
 }
-
-
-def write_evidence(evidence: Evidence, output: Path) -> None:
-    """Write the four files, whole or not at all; `causal2vec.reporting.analysis.evidence.read_evidence` reads them."""
-    tables = {
-        "estimates.csv": (
-            ESTIMATE_COLUMNS,
-            [dict(zip(["method", "base", "scope", "name"], (*e, *g), strict=True)) | asdict(row)
-             for (e, g), row in evidence.estimates.items()],
-        ),
-        "differences.csv": (
-            DIFFERENCE_COLUMNS,
-            [dict(zip(["method_a", "base_a", "method_b", "base_b", "scope", "name"], (*a, *b, *g), strict=True))
-             | asdict(row) for (a, b, g), row in evidence.differences.items()],
-        ),
-        "standings.csv": (
-            STANDING_COLUMNS,
-            [dict(zip(["panel", "method", "base"], (panel, *e), strict=True)) | asdict(row)
-             for (panel, e), row in evidence.standings.items()],
-        ),
-    }  # fmt: skip
-    with atomic_folder(output) as draft:
-        for name, (columns, rows) in tables.items():
-            (draft / name).write_text(_to_csv(columns, rows), encoding="utf-8")
-        (draft / "notes.txt").write_text("".join(f"{note}\n" for note in evidence.notes), encoding="utf-8")
-
-
-def _to_csv(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
-    columns = list(columns)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_field(row[name]) for name in columns] for row in rows)
-    return buffer.getvalue()
-
-
-def _field(value: object) -> object:
-    if not isinstance(value, float):
-        return value
-    # Ten digits are more than any reader needs and fewer than differ between machines; 0.0 also for -0.0.
-    return "" if math.isnan(value) else repr(float(f"{value:.10g}") + 0.0)

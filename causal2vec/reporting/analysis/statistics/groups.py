@@ -1,4 +1,4 @@
-"""From tasks to groups of tasks: estimates of entries and differences of pairs, each with its interval."""
+"""From tasks to groups of tasks: estimates of entries, differences of pairs, and where entries stand over all tasks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
-from causal2vec.reporting.analysis.evidence import ALL, Difference, Estimate, Group
+from causal2vec.reporting.analysis.compare import Panel
+from causal2vec.reporting.analysis.evidence import ALL, Difference, Estimate, Group, Standing
 from causal2vec.reporting.analysis.statistics.permutation import holm, p_value
-from causal2vec.reporting.analysis.statistics.resample import interval
+from causal2vec.reporting.analysis.statistics.resample import centred, interval
 from causal2vec.reporting.analysis.statistics.task import Pair, TaskScores, TaskStatistics
-from causal2vec.reporting.analysis.summary import Entry, Summary
+from causal2vec.reporting.analysis.summary import Entry, Summary, is_untrained, is_variant
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ def estimates(results: Results, groups: dict[Group, list[str]]) -> dict[tuple[En
         drawn = {task: results.resamples(entry, seeds, task) for task in own}
         means = {task: rows.mean(axis=0) for task, rows in drawn.items() if rows is not None}
         for group, tasks in groups.items():
-            if not results.has(entry, tasks):
+            if not set(tasks) <= scores.keys():
                 continue
             by_seed = _average(scores, tasks)
-            low, high = _bounds(_average(means, tasks)) if _covers(means, tasks) else (math.nan, math.nan)
+            low, high = _bounds(_average(means, tasks)) if set(tasks) <= means.keys() else (math.nan, math.nan)
             items = sum(results.items[task] for task in tasks)
             found[entry, group] = Estimate(float(by_seed.mean()), low, high, len(seeds), items, _spread(by_seed))
     return found
@@ -136,7 +138,7 @@ def _pair_differences(pair: _Compared, groups: dict[Group, list[str]]) -> dict[G
             continue
         by_seed = _average(pair.by_seed, tasks)
         p = low = high = better_low = better_high = math.nan
-        if _covers(pair.drawn, tasks):
+        if set(tasks) <= pair.drawn.keys():
             low, high = _bounds(_average(pair.drawn, tasks))
             better_low, better_high = _bounds(_average(pair.drawn_better, tasks))
             p = p_value(float(np.mean([pair.tested[task] for task in tasks])), _average(pair.permuted, tasks))
@@ -163,10 +165,6 @@ def _corrected(rows: dict[Group, dict[str, Any]]) -> dict[Group, float]:
     return dict(zip(tasks, holm([rows[group]["p"] for group in tasks]), strict=True))
 
 
-def _covers(found: dict[str, np.ndarray], tasks: list[str]) -> bool:
-    return all(task in found for task in tasks)
-
-
 def _average(values: dict[str, np.ndarray], tasks: list[str]) -> np.ndarray:
     total = values[tasks[0]].copy()
     for task in tasks[1:]:
@@ -182,3 +180,102 @@ def _bounds(resamples: np.ndarray) -> tuple[float, float]:
 
 def _spread(by_seed: np.ndarray) -> float:
     return float(by_seed.std(ddof=1)) if len(by_seed) > 1 else math.nan
+
+
+def standings(results: Results, panels: list[Panel]) -> dict[tuple[str, Entry], Standing]:
+    """Standings within each panel, of the trained entries and of the untrained ones.
+
+    Entries that lack a task do not take part, nor do ablation variants: they are no rivals but the same method
+    again, and would crowd the ranks. Where fewer than two entries are left there is no standing.
+    """
+    found: dict[tuple[str, Entry], Standing] = {}
+    for panel in panels:
+        for untrained in (False, True):
+            rivals = [
+                entry
+                for entry in panel.entries
+                if is_untrained(entry[0]) == untrained
+                and not is_variant(entry[0])
+                and results.has(entry, results.summary.tasks)
+            ]
+            if len(rivals) > 1:
+                found |= {(panel.base, entry): row for entry, row in _standings(results, rivals).items()}
+    return found
+
+
+def _standings(results: Results, rivals: list[Entry]) -> dict[Entry, Standing]:
+    tasks, seeds = results.summary.tasks, results.summary.seeds
+    values = np.array([[results.summary.values[entry, task] for task in tasks] for entry in rivals])
+    drawn = [[results.resamples(entry, seeds[entry], task) for task in tasks] for entry in rivals]
+    points, ranks = borda(values)
+    wins = win_rates(values[:, :, None])[:, 0]
+    win_bounds = np.full((2, len(rivals)), math.nan)
+    # Rivals are compared on all tasks or none.
+    means = [[rows.mean(axis=0) for rows in row if rows is not None] for row in drawn]
+    if all(len(row) == len(tasks) for row in means):
+        win_bounds = np.stack(interval(win_rates(np.array(means))))
+    found = {}
+    for i, entry in enumerate(rivals):
+        scores = np.concatenate([results.by_seed(entry, seeds[entry], task) for task in tasks])
+        iqm = float(interquartile_mean(scores[:, None])[0])
+        low, high = _iqm_bounds(iqm, drawn[i])
+        found[entry] = Standing(
+            iqm=iqm,
+            iqm_low=low,
+            iqm_high=high,
+            win_rate=float(wins[i]),
+            win_rate_low=float(win_bounds[0][i]),
+            win_rate_high=float(win_bounds[1][i]),
+            borda=float(points[i]),
+            borda_rank=int(ranks[i]),
+            mean_rank=float(rankdata(-values, axis=0)[i].mean()),
+        )
+    return found
+
+
+def _iqm_bounds(iqm: float, drawn: list[np.ndarray | None]) -> tuple[float, float]:
+    rows = [r for r in drawn if r is not None]
+    if len(rows) < len(drawn):
+        return math.nan, math.nan
+    low, high = interval(centred(np.array(iqm), interquartile_mean(np.concatenate(rows))))
+    return float(low), float(high)
+
+
+def interquartile_mean(scores: np.ndarray) -> np.ndarray:
+    """Mean of the middle half of each column, as ``scipy.stats.trim_mean(scores, 0.25)``.
+
+    Args:
+        scores: (tasks times seeds, columns); the aggregate of rliable (Agarwal et al. 2021).
+    """
+    cut = int(0.25 * len(scores))
+    return np.sort(scores, axis=0)[cut : len(scores) - cut].mean(axis=0)
+
+
+def win_rates(scores: np.ndarray) -> np.ndarray:
+    """Share of (rival, task) pairs that each entry wins, ties half.
+
+    Args:
+        scores: (entries, tasks, columns).
+
+    Returns:
+        (entries, columns).
+    """
+    rivals = len(scores) - 1
+    above = np.stack([np.sign(own - scores).mean(axis=1).sum(axis=0) for own in scores])
+    return (1 + above / rivals) / 2
+
+
+def borda(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Borda points and ranks as on the MTEB leaderboard.
+
+    On each task an entry gets as many points as there are entries, less its rank (mean rank for ties); the points
+    are added up and ranked, equal sums sharing the better rank.
+
+    Args:
+        values: (entries, tasks) scores.
+
+    Returns:
+        (entries,) points and (entries,) ranks.
+    """
+    points = (len(values) - rankdata(-values, axis=0)).sum(axis=1)
+    return points, rankdata(-points, method="min")

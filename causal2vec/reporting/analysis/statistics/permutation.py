@@ -7,8 +7,13 @@ import scipy.sparse as sp
 from scipy.stats import rankdata
 
 from causal2vec.reporting.analysis.statistics.items import Block, Draw
-from causal2vec.reporting.analysis.statistics.resample import Resampled, chunks, pseudo_values
-from causal2vec.reporting.analysis.statistics.weighted import accumulate, thresholds
+from causal2vec.reporting.analysis.statistics.resample import (
+    Resampled,
+    accumulate,
+    chunks,
+    pseudo_values,
+    thresholds,
+)
 
 BUDGET = 1e9
 """Pairs of runs times draws, items and permutations up to which metrics are computed anew: about five seconds."""

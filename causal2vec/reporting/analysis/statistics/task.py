@@ -42,10 +42,6 @@ class TaskScores:
         """A run's score: the mean over the parts."""
         return float(np.mean(list(self.runs[run].values())))
 
-    def seeds(self, entry: Entry) -> list[int]:
-        """The seeds of an entry."""
-        return sorted(seed for other, seed in self.runs if other == entry)
-
 
 @dataclass(frozen=True)
 class TaskStatistics:
@@ -133,12 +129,19 @@ def _is_aggregate(parts: list[Part], scores: TaskScores) -> bool:
 def _check_aggregate(path: Path, found: dict[Run, float], scores: TaskScores) -> None:
     for run, value in sorted(found.items()):
         if abs(value - scores.score(run)) > TOLERANCE:
-            (method, base), seed = run
-            raise UserError(
-                f"{path}: the items of method {method!r}, base {base!r}, seed {seed} give task {scores.task!r} a score "
-                f"of {value:.6f}, but scores.csv says {scores.score(run):.6f}; evaluate this model again and collect "
-                "the scores"
-            )
+            raise _other_score(path, run, f"task {scores.task!r}", value, scores.score(run))
+
+
+def _other_score(path: Path, run: Run, of: str, value: float, expected: float) -> UserError:
+    return UserError(
+        f"{path}: the items of {_named(run)} give {of} a score of {value:.6f}, but scores.csv says {expected:.6f}; "
+        "evaluate this model again and collect the scores"
+    )
+
+
+def _named(run: Run) -> str:
+    (method, base), seed = run
+    return f"method {method!r}, base {base!r}, seed {seed}"
 
 
 def _check_runs(path: Path, parts: list[Part], scores: TaskScores, aggregate: bool) -> set[Run]:
@@ -150,19 +153,18 @@ def _check_runs(path: Path, parts: list[Part], scores: TaskScores, aggregate: bo
     with_items = {(run, (part.split, part.subset)) for part in parts for run in part.runs}
     unknown = sorted({run for run, _ in with_items} - scores.known)
     if unknown:
-        (method, base), seed = unknown[0]
         raise UserError(
-            f"{path} holds items of method {method!r}, base {base!r}, seed {seed}, of which scores.csv has no score of "
-            f"task {scores.task!r}; collect the scores again"
+            f"{path} holds items of {_named(unknown[0])}, of which scores.csv has no score of task {scores.task!r}; "
+            "collect the scores again"
         )
     entries = {entry for (entry, _), _ in with_items}
     for run, own in sorted(scores.runs.items()):
         missing = sorted(part for part in own if (run, part) not in with_items)
         if run[0] in entries and missing and not aggregate:
-            (method, base), seed = run
+            split, subset = missing[0]
             raise UserError(
-                f"{path} lacks the items of method {method!r}, base {base!r}, seed {seed} for split {missing[0][0]!r}, "
-                f"subset {missing[0][1]!r}; evaluate this model on task {scores.task!r} again"
+                f"{path} lacks the items of {_named(run)} for split {split!r}, subset {subset!r}; evaluate this model "
+                f"on task {scores.task!r} again"
             )
     return {run for run in scores.runs if run[0] in entries}
 
@@ -172,9 +174,5 @@ def _check_scores(path: Path, part: Part, place: dict[Run, int], found: np.ndarr
         expected = scores.runs.get(run, {}).get((part.split, part.subset))
         if expected is None or abs(found[row] - expected) <= TOLERANCE:
             continue
-        (method, base), seed = run
-        raise UserError(
-            f"{path}: the items of method {method!r}, base {base!r}, seed {seed} give task {scores.task!r} (split "
-            f"{part.split!r}, subset {part.subset!r}) a score of {found[row]:.6f}, but scores.csv says "
-            f"{expected:.6f}; evaluate this model again and collect the scores"
-        )
+        of = f"task {scores.task!r} (split {part.split!r}, subset {part.subset!r})"
+        raise _other_score(path, run, of, found[row], expected)

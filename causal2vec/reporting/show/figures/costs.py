@@ -14,7 +14,8 @@ from matplotlib.transforms import Bbox
 
 from causal2vec.efficiency.names import MIXED, PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.analysis.compare import Panel, compare, counterpart
-from causal2vec.reporting.analysis.conditions import (
+from causal2vec.reporting.analysis.evidence import ALL
+from causal2vec.reporting.analysis.savings import (
     SETTINGS,
     Measured,
     fixed_lengths,
@@ -23,7 +24,6 @@ from causal2vec.reporting.analysis.conditions import (
     text_words,
     with_variants,
 )
-from causal2vec.reporting.analysis.evidence import ALL
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, Summary, entry_name, is_untrained, pairs, sort_entries, twin_of
 from causal2vec.reporting.read.types import listed

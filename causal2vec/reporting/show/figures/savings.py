@@ -23,15 +23,15 @@ from causal2vec.efficiency.names import (
     READ_AGAIN,
     READ_ONCE,
     SAVES,
+    saved,
 )
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.conditions import (
+from causal2vec.reporting.analysis.savings import (
     CLAIMED,
     Measured,
     computed,
     fixed_lengths,
     measured_on,
-    saved,
     shows_examples,
     with_variants,
 )

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from causal2vec.efficiency.names import DOCUMENTS, MIXED, PUBLISHED_ON, QUERIES, READ_AGAIN, READ_ONCE, WHOLE_TASK
 from causal2vec.reporting.analysis.compare import Panel, compare, counterpart
-from causal2vec.reporting.analysis.conditions import CLAIMED, text_rank, text_words
 from causal2vec.reporting.analysis.evidence import ALL, ENOUGH_SEEDS, Difference
+from causal2vec.reporting.analysis.savings import CLAIMED, text_rank, text_words
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.analysis.summary import Entry, is_untrained
 from causal2vec.reporting.show.render.html import TEMPLATES

@@ -9,7 +9,7 @@ import pandas as pd
 
 from causal2vec.efficiency.names import PLAIN, READ_AGAIN, READ_ONCE
 from causal2vec.reporting.analysis.compare import Panel, compare, control_notes, counterpart, split_trained
-from causal2vec.reporting.analysis.conditions import (
+from causal2vec.reporting.analysis.savings import (
     COMPARISONS,
     SETTINGS,
     Measured,

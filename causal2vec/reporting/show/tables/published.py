@@ -18,7 +18,7 @@ from causal2vec.efficiency.names import (
     SAVES,
 )
 from causal2vec.reporting.analysis.compare import Panel, compare
-from causal2vec.reporting.analysis.conditions import SETTINGS, law_beside_measured, shows_examples, usual_prompt
+from causal2vec.reporting.analysis.savings import SETTINGS, law_beside_measured, shows_examples, usual_prompt
 from causal2vec.reporting.analysis.study import Study
 from causal2vec.reporting.show.tables.costs import REUSE
 from causal2vec.reporting.show.tables.grid import Cell, Column, RowGroup, Table, name_column, number_cell

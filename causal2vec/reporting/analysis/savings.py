@@ -1,6 +1,6 @@
-"""What was measured under which condition: what stands before the texts, how often it is read, how long the texts are.
+"""What was measured, under which condition, and what one method saves against another: for tables, figures and claims.
 
-Also what one method saves against another under each of them, which tables, figures and claims share.
+A condition is what stands before the texts, how often it is read, and how long the texts are.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
-from causal2vec.efficiency.names import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK
+from causal2vec.efficiency.names import EMBED, EXAMPLES, INSTRUCTION, MIXED, PLAIN, READ_AGAIN, READ_ONCE, TASK, saved
 from causal2vec.reporting.analysis.compare import counterpart
 from causal2vec.reporting.analysis.summary import Entry, is_variant, pairs, twin_of
 
@@ -26,7 +27,7 @@ SETTINGS = {
 """What may stand before every text, in words."""
 
 COMPARISONS = {
-    (PLAIN, PLAIN): "nothing before the text",
+    (PLAIN, PLAIN): SETTINGS[PLAIN],
     (INSTRUCTION, INSTRUCTION): "the same instruction for both",
     (EXAMPLES, EXAMPLES): "the same examples for both",
     (EXAMPLES, INSTRUCTION): "examples for the rival alone",
@@ -93,11 +94,9 @@ class Measured:
     """
 
     def __init__(self, costs: pd.DataFrame) -> None:
-        names = list(costs.columns)
         texts = costs.groupby(["setting", "prompt_tokens"])["text_tokens"].transform("nunique")
         costs = costs.assign(_texts=texts).sort_values(["_texts", "prompt_tokens"], kind="stable", na_position="first")
-        costs = costs.drop(columns="_texts")
-        records = [dict(zip(names, row, strict=True)) for row in costs.itertuples(index=False, name=None)]
+        records: list[Row] = costs.drop(columns="_texts").to_dict("records")  # type: ignore[assignment]
         self._rows = {(r["method"], r["base"], r["setting"], r["reuse"], r["text_tokens"]): r for r in records}
         self.entries: list[Entry] = list(dict.fromkeys(pairs(costs.sort_index())))
         order = list(SETTINGS)
@@ -155,45 +154,27 @@ def savings(measured: Measured, first: Entry, rival: Entry) -> list[Saving]:
     """What ``first`` saves against ``rival``, under every condition in which both were measured."""
     texts = sorted({text for _, text in measured.cases}, key=text_rank)
     found = []
-    for setting, own_setting in COMPARISONS:
-        for reuse in (READ_AGAIN, READ_ONCE):
-            for text in texts:
-                theirs = measured.row(rival, setting, reuse, text)
-                # Whoever can read a shared beginning once does so where the rival does.
-                ours = measured.row(first, own_setting, reuse, text) or measured.row(
-                    first, own_setting, READ_AGAIN, text
-                )
-                if ours and theirs:
-                    found.append(_saving(rival, setting, own_setting, reuse, text, ours, theirs))
+    for (setting, own_setting), reuse, text in product(COMPARISONS, (READ_AGAIN, READ_ONCE), texts):
+        theirs = measured.row(rival, setting, reuse, text)
+        # Whoever can read a shared beginning once does so where the rival does.
+        ours = measured.row(first, own_setting, reuse, text) or measured.row(first, own_setting, READ_AGAIN, text)
+        if ours and theirs:
+            costs = _saved(ours, theirs)
+            found.append(Saving(rival, setting, own_setting, reuse, text, **costs, ours=ours, theirs=theirs))
     return found
 
 
-def _saving(rival: Entry, setting: str, own_setting: str, reuse: str, text: str, ours: Row, theirs: Row) -> Saving:
-    equal = _terms(ours) == _terms(theirs)
-
-    def faster(own: str = "", other: str = "") -> float:
-        key = "seconds_per_1000_texts"
-        return saved(ours[key + own], theirs[key + other]) if equal else math.nan
-
-    return Saving(
-        rival,
-        setting,
-        own_setting,
-        reuse,
-        text,
-        shorter=saved(computed(ours), computed(theirs)),
-        leaner=saved(ours["gflops_per_text"], theirs["gflops_per_text"]),
-        faster=faster(),
-        faster_low=faster("_max", "_min"),
-        faster_high=faster("_min", "_max"),
-        ours=ours,
-        theirs=theirs,
-    )
-
-
-def saved(ours: float, theirs: float) -> float:
-    """By how many per cent ours is lower than theirs; NaN where that cannot be said."""
-    return 100 * (1 - ours / theirs) if theirs > 0 else math.nan
+def _saved(ours: Row, theirs: Row) -> dict[str, float]:
+    ends = {"faster": ("", ""), "faster_low": ("_max", "_min"), "faster_high": ("_min", "_max")}
+    seconds, equal = "seconds_per_1000_texts", _terms(ours) == _terms(theirs)
+    return {
+        "shorter": saved(computed(ours), computed(theirs)),
+        "leaner": saved(ours["gflops_per_text"], theirs["gflops_per_text"]),
+        **{
+            name: saved(ours[seconds + own], theirs[seconds + other]) if equal else math.nan
+            for name, (own, other) in ends.items()
+        },
+    }
 
 
 def computed(row: Row) -> float:
@@ -236,7 +217,7 @@ def law_beside_measured(conditions: pd.DataFrame | None, law: pd.DataFrame | Non
         method=[twin_of(method) for method in rows["method"]],
         prompt_tokens=rows["prompt_tokens"].fillna(0),
         text_tokens=rows["length"],
-        tokens=[computed({str(key): value for key, value in row.items()}) for row in rows.to_dict("records")],
+        tokens=[computed(row) for row in rows.to_dict("records")],  # type: ignore[arg-type]
     )
     keys = ["base", "method", "setting", "reuse", "text_tokens", "prompt_tokens"]
     both = rows.merge(law[law["what"] == EMBED], on=keys, suffixes=("", "_law"))
