@@ -26,12 +26,11 @@ from causal2vec.errors import UserError
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.runtime.machine import attention_backend
 from causal2vec.training import contrastive
-from causal2vec.training.arguments import make_loss
 from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
 from causal2vec.training.job import Job
-from causal2vec.training.lora import adapted, attach_lora
-from causal2vec.training.precision import build_to_train
+from causal2vec.training.lora import adapted, attach_lora, build_to_train
+from causal2vec.training.trainer import make_loss
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(steps=6, batch_size=4, max_length=48, temperature=0.05, save_steps=2, lora=Lora(rank=4, alpha=8))
@@ -215,7 +214,7 @@ def test_batch_of_one_pair_teaches_nothing(tiny, pairs, tmp_path):
 
 
 def test_simcse_of_one_text_at_a_time_teaches_nothing():
-    from causal2vec.training.simcse import _views
+    from causal2vec.training.stages import _views
 
     with pytest.raises(UserError, match=r"simcse\.batch_size is 1"):
         _views(["a", "b"], 1)
@@ -464,7 +463,7 @@ def test_too_few_pairs_for_a_batch(tiny, pairs, tmp_path):
 
 
 def test_masked_next_token_training_makes_a_better_bidirectional_base(tiny, pairs, tmp_path):
-    from causal2vec.training.mntp import pretrain_mntp
+    from causal2vec.training.stages import pretrain_mntp
 
     mntp = Mntp(steps=12, batch_size=8, max_length=32, learning_rate=1e-2)
     pretrain_mntp(tiny["llm"], pairs / "train.parquet", mntp, BUDGET.lora, 0, tmp_path / "base", tmp_path / "state")
@@ -480,7 +479,7 @@ def test_masked_token_is_predicted_from_the_state_before_it(tiny):
     """The objective itself: labels at masked positions alone, shifted by one by the causal-LM loss."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from causal2vec.training.mntp import _collator
+    from causal2vec.training.stages import _collator
 
     tokenizer = AutoTokenizer.from_pretrained(tiny["llm"])
     mntp = Mntp(steps=1, batch_size=2, max_length=32, mask_probability=0.5, all_mask=True)
@@ -501,7 +500,7 @@ def test_masked_token_is_predicted_from_the_state_before_it(tiny):
 def test_mask_token_must_be_one_token(tiny):
     from transformers import AutoTokenizer
 
-    from causal2vec.training.mntp import _collator
+    from causal2vec.training.stages import _collator
 
     mntp = Mntp(steps=1, batch_size=2, max_length=32, mask_token="no such token")
     with pytest.raises(UserError, match="is not one token of the LLM"):

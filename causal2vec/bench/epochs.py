@@ -152,7 +152,7 @@ def _frame(tokenizer: Any) -> tuple[str, str]:
 
 def our_module(task: Task) -> Any:
     """Last-token pooling on the base, untrained and without adapters."""
-    from causal2vec.training.precision import build_to_train
+    from causal2vec.training.lora import build_to_train
 
     settings = {"max_seq_length": task.max_length, "add_bos": True}
     return build_to_train("baselines.last_token.LastToken", {"llm": task.base}, settings, task.dtype)
@@ -171,8 +171,7 @@ def _our_model(task: Task) -> Any:
 
 
 def _our_trainer(side: _Side, data: Any, state: Path) -> Any:
-    from causal2vec.training.arguments import make_loss, training_arguments
-    from causal2vec.training.trainer import EqualTermsTrainer
+    from causal2vec.training.trainer import EqualTermsTrainer, make_loss, training_arguments
 
     budget = side.task.budget
     dtype = side.task.dtype

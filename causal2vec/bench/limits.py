@@ -173,10 +173,9 @@ def training_job(
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from causal2vec.training.arguments import make_loss
     from causal2vec.training.contrastive import module_settings
-    from causal2vec.training.lora import attach_lora
-    from causal2vec.training.precision import build_to_train
+    from causal2vec.training.lora import attach_lora, build_to_train
+    from causal2vec.training.trainer import make_loss
 
     run = materials.run(method)
     size = batch or len(pairs[0])

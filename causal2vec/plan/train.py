@@ -9,7 +9,6 @@ from causal2vec.efficiency.flops import forward_flops, training_flops
 from causal2vec.efficiency.reading import Reader, Tokens
 from causal2vec.plan.memory import Load, Memory, training_memory
 from causal2vec.plan.texts import ASSUMED_SOURCE, batches
-from causal2vec.training.lora import learns_prefix
 
 if TYPE_CHECKING:
     from causal2vec.config.runs import Run
@@ -52,6 +51,8 @@ def contrastive(estimator: Estimator, run: Run, parts: dict[str, Architecture]) 
     Raises:
         UserError: The adapters' targets are in no layer.
     """
+    from causal2vec.training.lora import learns_prefix
+
     budget, reader = run.budget, estimator.reader(run)
     adapters = lora_parameters(parts["llm"], budget.lora) if "llm" in parts else None
     once = "llm" in parts and learns_prefix(

@@ -35,19 +35,8 @@ from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.runtime.files import atomic_folder, settle, sha256_json, sha256_tree, write_json
 from causal2vec.runtime.machine import attention_backend
 from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
-from causal2vec.training.precision import build_to_train
-from causal2vec.training.stages import Computing, check_loss, run_trainer, stage_arguments
-from causal2vec.training.trainer import EqualTermsTrainer
-
-
-class AlignmentTrainer(EqualTermsTrainer):
-    """The suite's trainer, whose message at a NaN names this stage's settings."""
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One step, refused if its loss is not finite."""
-        loss = super(EqualTermsTrainer, self).training_step(*args, **kwargs)
-        check_loss(float(loss), self.state.global_step + 1, "alignment", self._get_learning_rate())
-        return loss
+from causal2vec.training.lora import build_to_train
+from causal2vec.training.stages import Computing, StageTrainer, run_trainer, stage_arguments
 
 
 class AlignmentLoss(nn.Module):
@@ -131,14 +120,16 @@ def pretrain_alignment(
     )
     module.llm.requires_grad_(False)
     model = SentenceTransformer(modules=[module.train()], device=compute.device)
-    arguments = stage_arguments(stage, run.seed, state, device=compute.device, dtype=compute.dtype)
-    trainer = AlignmentTrainer(
+    trainer = StageTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
-            **arguments, dataloader_drop_last=True, learning_rate_mapping={r"\.0\.encoder\.": stage.encoder_rate}
+            **stage_arguments(stage, run.seed, state, compute),
+            dataloader_drop_last=True,
+            learning_rate_mapping={r"\.0\.encoder\.": stage.encoder_rate},
         ),
         train_dataset=Dataset.from_dict({"text": texts}),
         loss=AlignmentLoss(model, stage.objective, stage.temperature),
+        stage="alignment",
     )
     parts = [sha256_tree(folders[part]) for part in module.parts]
     work = {

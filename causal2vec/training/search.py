@@ -127,8 +127,7 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     from causal2vec.training.alignment import pretrain_alignment
     from causal2vec.training.contrastive import train
     from causal2vec.training.job import Job
-    from causal2vec.training.mntp import pretrain_mntp
-    from causal2vec.training.stages import Computing
+    from causal2vec.training.stages import Computing, pretrain_mntp
 
     run = next(run for run in runs_of(config) if run.method == trial.method)
     is_llm = config.models[run.base].kind == "llm"
