@@ -62,6 +62,7 @@ def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] 
     """
     from causal2vec.evaluation.tasks import get_tasks
     from causal2vec.evaluation.tasks.packaged import PackagedTask
+    from causal2vec.evaluation.tasks.registry import parts_of
 
     counted: dict[str, TaskCost | None] = {}
     found: Iterable[Any] = get_tasks(names, data) if tasks is None else tasks
@@ -70,8 +71,7 @@ def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] 
         if isinstance(task, PackagedTask):
             counted[name] = _packaged(task) if data and (data / name).is_dir() else PACKAGED.get(name)
         else:
-            parts = list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
-            counted[name] = _sum([_official(part) for part in parts])
+            counted[name] = _sum([_official(part) for part in parts_of(task)])
     median = _median([cost for cost in counted.values() if cost])
     return {name: cost or median for name, cost in counted.items()}
 

@@ -1,8 +1,9 @@
 """Vectors of texts, kept from task to task and, in files, from evaluation to evaluation.
 
-A model's vectors lie in a folder named after all that decides them (`place`). They are added in segments: Arrow files
-that never change once they are there, so that shards of an evaluation share them without a lock, on NFS too. In memory
-stand only the keys, 16 bytes per text; a vector is read where it is needed.
+A model's vectors lie in a folder named after all that decides them (`place`). They are added in segments: files that
+never change once they are there, so that shards of an evaluation share them without a lock, on NFS too. In memory stand
+only the keys, 16 bytes per text; a vector is read where it is needed. (mteb's own cache is of one task and one process,
+knows neither prompts nor settings, and has no bound.)
 """
 
 from __future__ import annotations
@@ -29,16 +30,13 @@ logger = logging.getLogger(__name__)
 MEMORY_BYTES = 500_000_000
 """Vectors kept in memory where there is no folder, or no room in it."""
 
-BATCH_ROWS = 1024
-"""Rows per record batch of a segment: what is read at least for one vector."""
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Reasons to go on without writing."""
 
 STALE_SECONDS = 3600
 """A draft of this age is what a killed process left."""
 
-SUFFIX = ".arrow"
+SUFFIX = ".npy"
 
 
 class Segment(NamedTuple):
@@ -138,10 +136,9 @@ class Vectors:
                 self._files[path] = Segment(keys, path)
 
     def _rows(self, segment: Segment, rows: np.ndarray) -> np.ndarray | None:
-        """Vectors of some rows; None if the file is gone or damaged."""
-        if segment.vectors is not None:
-            return segment.vectors[rows]
-        assert segment.path is not None
+        """Vectors of some rows; None if the file is gone."""
+        if segment.path is None:
+            return segment.vectors[rows] if segment.vectors is not None else None
         vectors = _read_rows(segment.path, rows)
         if vectors is None:
             del self._files[segment.path]
@@ -153,7 +150,7 @@ class Vectors:
         if needed > self.limit:
             return False
         kept = []
-        for path in self.folder.parent.glob(f"*/*{SUFFIX}"):
+        for path in self.folder.parent.glob("*/*.*"):
             try:
                 facts = path.stat()
             except OSError:  # another process was faster
@@ -220,21 +217,15 @@ def _bytes(segment: Segment) -> int:
 
 
 def _write(folder: Path, segment: Segment) -> Path:
-    """Write a segment as an Arrow IPC file, whose name ends in the CRC-32 of its bytes."""
-    import pyarrow as pa
-    from pyarrow import ipc
-
-    vectors = np.ascontiguousarray(segment.vectors, dtype=np.float32)
-    keys = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(vectors), [None, pa.py_buffer(np.ascontiguousarray(segment.keys))]
-    )
-    values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-    table = pa.table({"key": keys, "vector": values})
+    """Write a segment as a NumPy file of (key, vector) rows, whose name ends in the CRC-32 of its bytes."""
+    assert segment.vectors is not None
+    rows = np.empty(len(segment.keys), [("key", "<u8", 2), ("vector", "<f4", segment.vectors.shape[1])])
+    rows["key"], rows["vector"] = segment.keys, segment.vectors
     name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
     draft = draft_of(folder / f"{name}{SUFFIX}")
     try:
-        with ipc.new_file(draft, table.schema) as writer:
-            writer.write_table(table, max_chunksize=BATCH_ROWS)
+        with draft.open("wb") as file:
+            np.save(file, rows)
         return draft.replace(folder / f"{name}-{_checksum(draft)}{SUFFIX}")
     finally:
         draft.unlink(missing_ok=True)
@@ -249,53 +240,22 @@ def _checksum(path: Path) -> str:
 
 
 def _read_keys(path: Path) -> np.ndarray | None:
-    """A segment's keys, and note that it is in use; None if it is gone or damaged, and then it is removed."""
-    import pyarrow as pa
-    from pyarrow import ipc
-
+    """A segment's keys, and note that it is in use; None if it is gone, or damaged, and then it is removed."""
     try:
         with contextlib.suppress(PermissionError):
             os.utime(path)
-        if _checksum(path) != path.stem.rpartition("-")[2]:  # before anything is made of its bytes
-            raise pa.ArrowInvalid("its checksum is wrong")
-        with pa.memory_map(str(path)) as file:
-            column = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[0])).read_all()["key"]
-            column = column.combine_chunks()
-            return np.frombuffer(column.buffers()[1], dtype=np.uint64, count=2 * len(column)).reshape(-1, 2).copy()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        _remove(path, error)
-        return None
+        if _checksum(path) == path.stem.rpartition("-")[2]:  # before anything is made of its bytes
+            return np.ascontiguousarray(np.load(path, mmap_mode="r")["key"])
+        logger.warning("%s is damaged and not used", path)
+        path.unlink()
+    except OSError:  # gone already, or not to be read this time
+        pass
+    return None
 
 
 def _read_rows(path: Path, rows: np.ndarray) -> np.ndarray | None:
-    """Vectors of some rows of a segment; None if it is gone or damaged, and then it is removed."""
-    import pyarrow as pa
-    from pyarrow import ipc
-
+    """Vectors of some rows of a segment; None if it is gone."""
     try:
-        with pa.memory_map(str(path)) as file:
-            table = ipc.open_file(file).read_all()
-            chunks = [_values(chunk) for chunk in table["vector"].chunks]
-            result = np.empty((len(rows), chunks[0].shape[1]), dtype=np.float32)
-            owners = rows // BATCH_ROWS
-            for owner in np.unique(owners):
-                mine = owners == owner
-                result[mine] = chunks[owner][rows[mine] % BATCH_ROWS]
-            return result
-    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
-        _remove(path, error)
+        return np.load(path, mmap_mode="r")["vector"][rows]
+    except (OSError, ValueError):
         return None
-
-
-def _values(chunk: Any) -> np.ndarray:
-    """A record batch's vectors ``(rows, dim)``, not copied."""
-    return chunk.flatten().to_numpy().reshape(len(chunk), chunk.type.list_size)
-
-
-def _remove(path: Path, error: Exception) -> None:
-    """Remove a damaged segment; one that is gone already, or that only this time cannot be read, is left alone."""
-    if isinstance(error, OSError):
-        return
-    logger.warning("%s is damaged (%s) and not used", path, error)
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
