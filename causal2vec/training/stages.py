@@ -232,7 +232,7 @@ def pretrain_mntp(
     if compute.computes_twice(llm):
         compute_twice(llm)
     model = adapted(llm, lora)
-    texts = _texts(mntp, pairs, seed, compute)
+    texts = read_stage_texts(mntp, pairs, seed, compute)
     encoded = tokenizer(texts, truncation=True, max_length=mntp.max_length)
     trainer = MntpTrainer(
         model=model,
@@ -261,7 +261,7 @@ def pretrain_simcse(
     inputs = compute.inputs or {}
     keep_few_programs()
     set_seed(seed)
-    texts = _texts(simcse, pairs, seed, compute)
+    texts = read_stage_texts(simcse, pairs, seed, compute)
     module = with_dropout(base, simcse, inputs, compute.device, **compute.opening)
     attach_lora(module, lora, gradient_checkpointing=compute.computes_twice(module.llm))
     model = SentenceTransformer(modules=[module], device=compute.device)
@@ -282,13 +282,9 @@ def pretrain_simcse(
     settle(state, output, keep=compute.keep_state)
 
 
-def _name(stage: Mntp | Simcse) -> str:
-    return type(stage).__name__.lower()
-
-
-def _texts(stage: Mntp | Simcse, pairs: Path, seed: int, compute: Computing) -> list[str]:
-    """What a stage reads, as many texts as it has room for in its batches."""
-    needed, where = stage.steps * stage.batch_size, f"{_name(stage)}.texts"
+def read_stage_texts(stage: Alignment | Mntp | Simcse, pairs: Path, seed: int, compute: Computing) -> list[str]:
+    """What a stage reads, as many texts as it has room for in its batches; ``pairs`` is a ``train.parquet``."""
+    needed, where = stage.steps * stage.batch_size, f"{type(stage).__name__.lower()}.texts"
     return read_texts(stage.texts, pairs, needed, seed=seed, where=where, fetched=compute.fetched)
 
 

@@ -155,13 +155,7 @@ def order_digest(trainer: Any, steps: int) -> str:
 
 
 def pairs_of_step(trainer: Any, step: int, pairs: Path) -> list[str]:
-    """``SOURCE:PAIR_ID`` of every pair in a step's batch, in the batch's order.
-
-    Args:
-        trainer: With a `DatasetDict` of sources.
-        step: Counted from 1.
-        pairs: The folder they came from.
-    """
+    """``SOURCE:PAIR_ID`` of every pair in the batch of a step (from 1), in its order; ``pairs`` is their folder."""
     positions = next(batch for number, batch in enumerate(drawn_batches(trainer), 1) if number == step)
     found = []
     for position in positions:
@@ -170,18 +164,12 @@ def pairs_of_step(trainer: Any, step: int, pairs: Path) -> list[str]:
                 found.append((str(source), rows[position]["query"], rows[position]["positive"]))
                 break
             position -= len(rows)
-    known = _ids(pairs / "train.parquet", set(found))
-    return [f"{key[0]}:{known.get(key, 'unknown')}" for key in found]
-
-
-def _ids(path: Path, wanted: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
-    columns = ["source", "query", "positive", "pair_id"]
-    found = {}
-    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
-        for *key, pair in zip(*(batch[name].to_pylist() for name in columns), strict=True):
-            if tuple(key) in wanted:
-                found[tuple(key)] = pair
-    return found
+    columns, known = ["source", "query", "positive", "pair_id"], dict.fromkeys(found, "unknown")
+    for part in pq.ParquetFile(pairs / "train.parquet").iter_batches(columns=columns):
+        for *key, name in zip(*(part[column].to_pylist() for column in columns), strict=True):
+            if tuple(key) in known:
+                known[tuple(key)] = name
+    return [f"{key[0]}:{known[key]}" for key in found]
 
 
 def check_finite(loss: float, step: int) -> None:
