@@ -384,9 +384,12 @@ def test_simcse_feeds_the_base_as_its_methods_do(tiny, pairs, tmp_path):
     assert record(wrapped, "simcse")["loss"] != record(plain, "simcse")["loss"]
 
 
-def test_texts_that_fill_no_batch_are_refused(tiny, pairs, tmp_path):
-    with pytest.raises(UserError, match=r"simcse has 24 different texts and so no whole batch"):
-        pretrain("simcse", tiny["llm"], pairs, tmp_path, settings={"batch_size": 25})
+@pytest.mark.parametrize(
+    ("size", "words"), [(25, "simcse has 24 different texts and so no whole batch"), (1, r"simcse\.batch_size is 1")]
+)
+def test_batches_that_teach_nothing_are_refused(size, words, tiny, pairs, tmp_path):
+    with pytest.raises(UserError, match=words):
+        pretrain("simcse", tiny["llm"], pairs, tmp_path, settings={"batch_size": size})
 
 
 # -- in the workflow -----------------------------------------------------------------------------------------
