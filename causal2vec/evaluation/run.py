@@ -90,18 +90,11 @@ def evaluate_run(
     if shards > 1:
         costs = task_costs(what.tasks, what.data)
         what = what._replace(only=shard_of(list(costs), number, shards, costs, run.max_length))
-    evaluate_model(
-        load_model(str(folder), device, dtype, max_length=run.max_length, trusted=True, attention=backend),
-        f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}",
-        revision_of(folder),
-        what._replace(seed=run.seed),
-        record={
-            **run.model_dump(include={"method", "base", "seed", "trained"}),
-            "dtype": dtype,
-            "device": device,
-            "attention": backend,
-        },
-    )
+    model = load_model(str(folder), device, dtype, max_length=run.max_length, trusted=True, attention=backend)
+    name = f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}"
+    names = run.model_dump(include={"method", "base", "seed", "trained"})
+    record = {**names, "dtype": dtype, "device": device, "attention": backend}
+    evaluate_model(model, name, revision_of(folder), what._replace(seed=run.seed), record)
 
 
 def evaluate_model(model: Any, name: str, revision: str, what: Evaluating, record: dict[str, Any]) -> None:
@@ -279,12 +272,8 @@ def _write_items(task: Any, state: Path, states: dict[str, random.Random]) -> No
         part.load_data()  # an aggregate drops its parts' data
         [written] = (state / "results").glob(f"*/*/{name}.json")
         predictions = state / "predictions" / part.prediction_file_name
-        found = task_items_table(
-            part,
-            read_json(written)["scores"],
-            read_json(predictions) if predictions.is_file() else {},
-            states[name],
-        )
+        predicted = read_json(predictions) if predictions.is_file() else {}
+        found = task_items_table(part, read_json(written)["scores"], predicted, states[name])
         if found is not None and part is not task:
             # The aggregate's score is the mean of its parts' scores, as a task's is of its subsets'.
             named = pa.array([f"{name}/{subset}" for subset in found["subset"].to_pylist()], pa.string())

@@ -52,6 +52,11 @@ class Segment(NamedTuple):
     path: Path | None = None
     vectors: np.ndarray | None = None
 
+    @property
+    def size(self) -> int:
+        """In bytes, of what is in memory."""
+        return self.keys.nbytes + (0 if self.vectors is None else self.vectors.nbytes)
+
     def find(self, keys: np.ndarray) -> np.ndarray:
         """The row of each key; -1 where it is not here."""
         rows = np.searchsorted(self.keys[:, 0], keys[:, 0])
@@ -121,14 +126,14 @@ class Vectors:
                 logger.warning("vectors are not kept in %s any more: %s", self.folder, error.strerror)
                 self.folder = None
         self._memory.append(segment)
-        while len(self._memory) > 1 and sum(_bytes(kept) for kept in self._memory) > MEMORY_BYTES:
+        while len(self._memory) > 1 and sum(kept.size for kept in self._memory) > MEMORY_BYTES:
             self._memory.pop(0)
 
     def _refresh(self) -> None:
         """Take note of what other processes have added and removed."""
         if self.folder is None:
             return
-        present = set(_segments(self.folder))
+        present = {path for path in self.folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")}
         for path in self._files.keys() - present:
             del self._files[path]
         for path in sorted(present - self._files.keys()):
@@ -139,10 +144,11 @@ class Vectors:
         """Vectors of some rows; None if the file is gone."""
         if segment.path is None:
             return segment.vectors[rows] if segment.vectors is not None else None
-        vectors = _read_rows(segment.path, rows)
-        if vectors is None:
+        try:
+            return np.load(segment.path, mmap_mode="r")["vector"][rows]
+        except (OSError, ValueError, EOFError):
             del self._files[segment.path]
-        return vectors
+            return None
 
     def _make_room(self, needed: int) -> bool:
         """Drop what was used longest ago until ``needed`` bytes fit; whether they do."""
@@ -207,15 +213,6 @@ def keys_of(prompt: str, texts: Iterable[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
 
 
-def _segments(folder: Path) -> list[Path]:
-    """A folder's finished segments."""
-    return [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")] if folder.is_dir() else []
-
-
-def _bytes(segment: Segment) -> int:
-    return segment.keys.nbytes + (0 if segment.vectors is None else segment.vectors.nbytes)
-
-
 def _write(folder: Path, segment: Segment) -> Path:
     """Write a segment as a NumPy file of (key, vector) rows, whose name ends in the CRC-32 of its bytes."""
     assert segment.vectors is not None
@@ -251,11 +248,3 @@ def _read_keys(path: Path) -> np.ndarray | None:
     except OSError:  # gone already, or not to be read this time
         pass
     return None
-
-
-def _read_rows(path: Path, rows: np.ndarray) -> np.ndarray | None:
-    """Vectors of some rows of a segment; None if it is gone."""
-    try:
-        return np.load(path, mmap_mode="r")["vector"][rows]
-    except (OSError, ValueError):
-        return None
