@@ -1,7 +1,7 @@
 """Bidirectional attention (LLM2Vec, BehnamGhader et al., arXiv 2404.05961): drop the causal mask, take the mean.
 
 LLM2Vec first teaches the LLM to live without the mask (masked-next-token prediction, a stage of its own, see
-``causal2vec.training.mntp``), then trains contrastively like every other method here.
+``causal2vec.training.stages``), then trains contrastively like every other method here.
 """
 
 from __future__ import annotations

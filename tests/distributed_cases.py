@@ -12,8 +12,8 @@ from pathlib import Path
 
 from causal2vec.errors import UserError
 from causal2vec.training import ranks, trainer
+from causal2vec.training.job import read_job
 from causal2vec.training.launch import perform
-from causal2vec.training.worker import read_job
 
 
 def stop_at(step: int, number: signal.Signals = signal.SIGTERM) -> None:

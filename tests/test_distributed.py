@@ -251,7 +251,7 @@ def test_signal_to_the_launcher_stops_all_processes_with_a_checkpoint(parts, pai
     budget = BUDGET.model_copy(update={"steps": 1000})
     job = job_of("last_token", parts, pairs, tmp_path, budget, processes=2)
     script = "import sys; from causal2vec.runtime.cli import run_cli; from causal2vec.training.launch import launch\n"
-    script += "from causal2vec.training.worker import read_job; from pathlib import Path\n"
+    script += "from causal2vec.training.job import read_job; from pathlib import Path\n"
     script += "run_cli(lambda: launch(read_job(Path(sys.argv[1]))))"
     command = [sys.executable, "-c", script, written(job, tmp_path)]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)

@@ -17,6 +17,7 @@ from conftest import METHODS, ROOT, TEXTS, build, mirrored
 from causal2vec.config import load_config
 from causal2vec.config.prompts import Prompts
 from causal2vec.errors import UserError
+from causal2vec.evaluation import run
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.models.folder import save_model
@@ -135,43 +136,7 @@ def test_score_that_is_no_number_is_refused(value, words, task_data, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_finished_tasks_survive_a_kill(task_data, tmp_path, monkeypatch):
-    """What is done is not done again after a restart."""
-    from causal2vec.evaluation import run
-
-    def go(model) -> None:
-        evaluate_model(model, "a/b", "c", what(["WordSim353STS", "LeeNewsSTS"], task_data, tmp_path), {})
-
-    load = run.load_task
-
-    def killed(task) -> None:
-        if task.metadata.name == "LeeNewsSTS":
-            raise KeyboardInterrupt
-        load(task)
-
-    monkeypatch.setattr(run, "load_task", killed)
-    with pytest.raises(KeyboardInterrupt):
-        go(Counting())
-    monkeypatch.setattr(run, "load_task", load)
-    model = Counting()
-    go(model)
-    assert len(model.seen) == 50, "only the 50 news texts are left to embed"
-    record = json.loads((tmp_path / "out" / "record.json").read_text())
-    assert list(record["tasks"]) == ["LeeNewsSTS", "WordSim353STS"]
-    assert not (tmp_path / "state").exists()
-
-
-@pytest.mark.parametrize("change", ["revision", "prompts", "data", "seed", "dtype"])
-def test_finished_tasks_of_another_model_or_way_are_not_taken(change, task_data, tmp_path, monkeypatch, capfd):
-    from causal2vec.evaluation import run
-
-    data = shutil.copytree(task_data, tmp_path / "data")
-
-    def go(revision="c", prompts=None, seed=0, dtype="float32") -> Counting:
-        told = what(["WordSim353STS", "LeeNewsSTS"], data, tmp_path)._replace(prompts=prompts, seed=seed)
-        evaluate_model(model := Counting(), "a/b", revision, told, {"dtype": dtype})
-        return model
-
+def kill_before_the_second_task(monkeypatch, go) -> None:
     load = run.load_task
 
     def killed(task) -> None:
@@ -183,6 +148,34 @@ def test_finished_tasks_of_another_model_or_way_are_not_taken(change, task_data,
     with pytest.raises(KeyboardInterrupt):
         go()
     monkeypatch.setattr(run, "load_task", load)
+
+
+def test_finished_tasks_survive_a_kill(task_data, tmp_path, monkeypatch):
+    """What is done is not done again after a restart."""
+
+    def go() -> Counting:
+        told = what(["WordSim353STS", "LeeNewsSTS"], task_data, tmp_path)
+        evaluate_model(model := Counting(), "a/b", "c", told, {})
+        return model
+
+    kill_before_the_second_task(monkeypatch, go)
+    model = go()
+    assert len(model.seen) == 50, "only the 50 news texts are left to embed"
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert list(record["tasks"]) == ["LeeNewsSTS", "WordSim353STS"]
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("change", ["revision", "prompts", "data", "seed", "dtype"])
+def test_finished_tasks_of_another_model_or_way_are_not_taken(change, task_data, tmp_path, monkeypatch, capfd):
+    data = shutil.copytree(task_data, tmp_path / "data")
+
+    def go(revision="c", prompts=None, seed=0, dtype="float32") -> Counting:
+        told = what(["WordSim353STS", "LeeNewsSTS"], data, tmp_path)._replace(prompts=prompts, seed=seed)
+        evaluate_model(model := Counting(), "a/b", revision, told, {"dtype": dtype})
+        return model
+
+    kill_before_the_second_task(monkeypatch, go)
     if change == "data":
         report = data / "report.json"
         report.write_text(report.read_text() + " ")
@@ -210,8 +203,6 @@ def test_wrong_checksum_of_a_model_is_named(tmp_path):
 
 def test_model_from_the_hub_is_pinned_and_prepared(tiny, tmp_path):
     """A made-up repository on a mirror on loopback, and one that is not there."""
-    import shutil
-
     shutil.copytree(tiny["llm"], tmp_path / "hub" / "models" / "org" / "tiny")
     code = """
 import sys
@@ -246,8 +237,6 @@ def test_more_layers_than_there_are(tiny, tmp_path):
 
 
 def test_efficiency_counts_what_the_models_read(tiny, tmp_path):
-    import pandas as pd
-
     from causal2vec.config import Efficiency
     from causal2vec.efficiency.measure import Machine, measure_efficiency
     from causal2vec.efficiency.worker import Model
@@ -285,8 +274,6 @@ def test_one_base_is_measured_after_the_other_and_controls_with_the_first():
 
 def test_official_texts_are_collected_for_decontamination(mirror, task_data, tmp_path):
     """Official and packaged tasks, mixed in one configuration, both keep their texts out of the training."""
-    import pandas as pd
-
     code = """
 import sys
 from pathlib import Path

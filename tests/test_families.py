@@ -189,7 +189,7 @@ def test_one_training_step_moves_every_adapter_and_merges_exactly(family, method
 def test_masked_next_token_step(family, families, tmp_path):
     import pandas as pd
 
-    from causal2vec.training.mntp import pretrain_mntp
+    from causal2vec.training.stages import pretrain_mntp
 
     pairs = tmp_path / "train.parquet"
     pd.DataFrame({"positive": [f"{text} {i}" for i in range(4) for text in TEXTS]}).to_parquet(pairs)

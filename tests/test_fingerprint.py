@@ -152,7 +152,7 @@ def test_a_change_in_any_module_is_seen_by_the_rules_that_use_it(tmp_path, monke
         code._read.pop(str(path), None)
     by_name = {path.relative_to(tmp_path).as_posix(): found for path, found in users.items()}
     trained = {"train_model", "pretrain_mntp", "pretrain_simcse"}
-    assert trained <= by_name["causal2vec/training/adapter.py"]
+    assert trained <= by_name["causal2vec/training/lora.py"]
     assert "train_model" in by_name["causal2vec/training/worker.py"], "started by its name, in another process"
     assert "evaluate_model" in by_name["causal2vec/evaluation/items.py"]
     shown = {"make_tables", "make_plots", "check_claims", "write_report", "compute_statistics"}

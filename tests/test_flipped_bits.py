@@ -19,7 +19,7 @@ from conftest import build
 
 from causal2vec.data.corpora.indexes import download_archive
 from causal2vec.errors import UserError
-from causal2vec.evaluation.finished import checksums, is_done, record_of
+from causal2vec.evaluation.run import checksums, is_done, record_of
 from causal2vec.evaluation.vectors import Vectors, keys_of
 from causal2vec.fetch import hub
 from causal2vec.models.folder import save_model
@@ -116,7 +116,7 @@ def manifest(folder: Path, tiny) -> tuple[Path, Believed]:
 def cached_vectors(folder: Path, tiny) -> tuple[Path, Believed]:
     keys = keys_of("", [f"text {number}" for number in range(30)])
     Vectors(folder / "kept", 1e9).add(keys, np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32))
-    [path] = (folder / "kept").rglob("*.arrow")
+    [path] = (folder / "kept").rglob("*.npy")
     name, whole = path, path.read_bytes()
 
     def believed() -> bool:

@@ -26,7 +26,7 @@ from causal2vec.errors import UserError
 from causal2vec.evaluation.encoder import PromptedEncoder, model_meta
 from causal2vec.evaluation.run import Evaluating, evaluate_model
 from causal2vec.evaluation.tasks import packaged
-from causal2vec.evaluation.tasks.definitions import task_metadata
+from causal2vec.evaluation.tasks.packaged import task_metadata
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.models.prepare import prepare_model
 from causal2vec.plan.preflight import check_positions

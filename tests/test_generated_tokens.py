@@ -22,8 +22,8 @@ from causal2vec.errors import UserError
 from causal2vec.models.build import build_embedder
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.speed.packing import PACKED
-from causal2vec.training.arguments import make_loss
 from causal2vec.training.lora import attach_lora
+from causal2vec.training.trainer import make_loss
 
 __all__ = ["families", "pairs"]  # fixtures
 

@@ -150,7 +150,7 @@ def test_subqueries_are_merged_as_mteb_merges_them():
     task = SimpleNamespace(
         metadata=SimpleNamespace(main_score="max_over_subqueries_map_at_10"), k_values=depths, skip_first_result=False
     )
-    items = _queries(task, {"relevant_docs": relevant}, predicted, chance)
+    items = _queries(task, {"relevant_docs": relevant}, predicted)
     assert len(items.item) == 6
     assert items.score() == pytest.approx(expected, abs=TOLERANCE)
 

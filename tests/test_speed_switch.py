@@ -65,8 +65,7 @@ def test_layers_are_the_libraries_own(tiny, plain):
 
 def test_adapters_are_the_librarys_own(tiny, plain):
     from causal2vec.config import Lora
-    from causal2vec.training.adapter import Adapter
-    from causal2vec.training.lora import attach_lora
+    from causal2vec.training.lora import Adapter, attach_lora
 
     module = build("last_token", tiny)
     attach_lora(module, Lora(rank=2, alpha=4, targets=["q_proj"]))

@@ -23,9 +23,7 @@ from causal2vec.config.settings import Masking
 from causal2vec.data.pairs.texts import fetch_texts, read_texts
 from causal2vec.errors import UserError
 from causal2vec.training import stages
-from causal2vec.training.mntp import _collator, pretrain_mntp
-from causal2vec.training.simcse import pretrain_simcse, with_dropout
-from causal2vec.training.stages import Computing
+from causal2vec.training.stages import Computing, _collator, pretrain_mntp, pretrain_simcse, with_dropout
 
 LORA = Lora(rank=4, alpha=8)
 SIMCSE = Simcse(steps=6, batch_size=8, max_length=32, learning_rate=1e-2)
@@ -222,7 +220,7 @@ def test_stage_stopped_by_a_signal_goes_on_and_ends_in_the_same_weights(
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(f"causal2vec.training.{stage}.check_loss", stop)
+    monkeypatch.setattr("causal2vec.training.stages.check_loss", stop)
     with pytest.raises(UserError, match="stopped by SIGTERM at step 3"):
         pretrain(stage, tiny["llm"], pairs, tmp_path / "stopped", seed=seed)
     assert not (tmp_path / "stopped" / "base").exists()
@@ -242,7 +240,7 @@ def test_what_another_stage_left_is_not_gone_on_with(stage, change, tiny, pairs,
             os.kill(os.getpid(), signal.SIGTERM)
 
     base = shutil.copytree(tiny["llm"], tmp_path / "llm")
-    monkeypatch.setattr(f"causal2vec.training.{stage}.check_loss", stop)
+    monkeypatch.setattr("causal2vec.training.stages.check_loss", stop)
     with pytest.raises(UserError, match="stopped by SIGTERM at step 3"):
         pretrain(stage, base, pairs, tmp_path)
     monkeypatch.undo()
@@ -386,9 +384,12 @@ def test_simcse_feeds_the_base_as_its_methods_do(tiny, pairs, tmp_path):
     assert record(wrapped, "simcse")["loss"] != record(plain, "simcse")["loss"]
 
 
-def test_texts_that_fill_no_batch_are_refused(tiny, pairs, tmp_path):
-    with pytest.raises(UserError, match=r"simcse has 24 different texts and so no whole batch"):
-        pretrain("simcse", tiny["llm"], pairs, tmp_path, settings={"batch_size": 25})
+@pytest.mark.parametrize(
+    ("size", "words"), [(25, "simcse has 24 different texts and so no whole batch"), (1, r"simcse\.batch_size is 1")]
+)
+def test_batches_that_teach_nothing_are_refused(size, words, tiny, pairs, tmp_path):
+    with pytest.raises(UserError, match=words):
+        pretrain("simcse", tiny["llm"], pairs, tmp_path, settings={"batch_size": size})
 
 
 # -- in the workflow -----------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def evaluate(task: Any) -> float:
 
 def test_names_agree() -> None:
     from causal2vec.evaluation.tasks.build import FROM_PACKAGES, FROM_SPLIT
-    from causal2vec.evaluation.tasks.definitions import TASK_CLASSES
+    from causal2vec.evaluation.tasks.packaged import TASK_CLASSES
 
     assert tuple(TASK_CLASSES) == PACKAGED_TASKS == tuple(TFIDF)
     assert set(FROM_SPLIT) | set(FROM_PACKAGES) == set(PACKAGED_TASKS)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import METHODS, TEXTS, build
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
@@ -26,12 +27,12 @@ from causal2vec.errors import UserError
 from causal2vec.models.folder import load_model, save_model
 from causal2vec.runtime.machine import attention_backend
 from causal2vec.training import contrastive
-from causal2vec.training.arguments import make_loss
 from causal2vec.training.batches import column_prompts, load_training_data
 from causal2vec.training.checkpoints import is_whole, last_checkpoint, mark_whole
 from causal2vec.training.job import Job
-from causal2vec.training.lora import adapted, attach_lora
-from causal2vec.training.precision import build_to_train
+from causal2vec.training.lora import adapted, attach_lora, build_to_train
+from causal2vec.training.stages import _collator
+from causal2vec.training.trainer import make_loss
 
 PROMPTS = Prompts(sources={"a": "find", "b": "match"}, symmetric=["b"])
 BUDGET = Budget(steps=6, batch_size=4, max_length=48, temperature=0.05, save_steps=2, lora=Lora(rank=4, alpha=8))
@@ -41,12 +42,7 @@ RATES = LearningRates(lora=5e-3, encoder=5e-3, projection=5e-3)
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     rows = [
-        {
-            "query": f"question {i} of {s}",
-            "positive": f"{TEXTS[i % 4]} answer {i}",
-            "source": s,
-            "pair_id": f"{s}{i}",
-        }
+        {"query": f"question {i} of {s}", "positive": f"{TEXTS[i % 4]} answer {i}", "source": s, "pair_id": f"{s}{i}"}
         for s in ("a", "b")
         for i in range(24)
     ]
@@ -212,13 +208,6 @@ def test_batch_of_one_pair_teaches_nothing(tiny, pairs, tmp_path):
         "loss"
     ]
     assert all(entry["loss"] > 0 for entry in losses)
-
-
-def test_simcse_of_one_text_at_a_time_teaches_nothing():
-    from causal2vec.training.simcse import _views
-
-    with pytest.raises(UserError, match=r"simcse\.batch_size is 1"):
-        _views(["a", "b"], 1)
 
 
 def test_frozen_encoder_stays_as_it_is(tiny, pairs, tmp_path):
@@ -463,25 +452,8 @@ def test_too_few_pairs_for_a_batch(tiny, pairs, tmp_path):
         make(run_of("last_token"), tiny, pairs, tmp_path, budget)
 
 
-def test_masked_next_token_training_makes_a_better_bidirectional_base(tiny, pairs, tmp_path):
-    from causal2vec.training.mntp import pretrain_mntp
-
-    mntp = Mntp(steps=12, batch_size=8, max_length=32, learning_rate=1e-2)
-    pretrain_mntp(tiny["llm"], pairs / "train.parquet", mntp, BUDGET.lora, 0, tmp_path / "base", tmp_path / "state")
-    record = json.loads((tmp_path / "base" / "mntp.json").read_text())
-    losses = [entry["loss"] for entry in record["loss"]]
-    assert record["seconds"] > 0
-    assert len(losses) == 12 and sum(losses[-4:]) < sum(losses[:4])
-    module = build("bidirectional", {"llm": tmp_path / "base"})
-    assert torch.isfinite(module(module.preprocess(TEXTS))["sentence_embedding"]).all()
-
-
 def test_masked_token_is_predicted_from_the_state_before_it(tiny):
     """The objective itself: labels at masked positions alone, shifted by one by the causal-LM loss."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from causal2vec.training.mntp import _collator
-
     tokenizer = AutoTokenizer.from_pretrained(tiny["llm"])
     mntp = Mntp(steps=1, batch_size=2, max_length=32, mask_probability=0.5, all_mask=True)
     ids = tokenizer(TEXTS[2])["input_ids"]
@@ -499,10 +471,6 @@ def test_masked_token_is_predicted_from_the_state_before_it(tiny):
 
 
 def test_mask_token_must_be_one_token(tiny):
-    from transformers import AutoTokenizer
-
-    from causal2vec.training.mntp import _collator
-
     mntp = Mntp(steps=1, batch_size=2, max_length=32, mask_token="no such token")
     with pytest.raises(UserError, match="is not one token of the LLM"):
         _collator(AutoTokenizer.from_pretrained(tiny["llm"]), mntp, 0)

@@ -17,7 +17,7 @@ from test_training import BUDGET, make, pairs, run_of, weights
 from baselines.last_token import LastToken
 from causal2vec.config.settings import Lora
 from causal2vec.errors import StoppedError, UserError
-from causal2vec.training import signals
+from causal2vec.training import checkpoints
 
 __all__ = ["pairs"]  # a fixture
 
@@ -100,7 +100,7 @@ def test_step_that_takes_too_long_is_broken_off_and_costs_nothing_else(tiny, pai
     """With dropout, so that random generators that were not put back would show."""
     budget = BUDGET.model_copy(update={"save_steps": 100, "lora": Lora(rank=4, alpha=8, dropout=0.2)})
     whole = weights(make(run_of("last_token"), tiny, pairs, tmp_path / "whole", budget))
-    monkeypatch.setattr(signals, "PATIENCE", 0.3)
+    monkeypatch.setattr(checkpoints, "PATIENCE", 0.3)
     original = LastToken.pool
 
     def pool(self, states, roles):

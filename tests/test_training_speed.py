@@ -12,9 +12,8 @@ from test_plan import LORA, TEN, reader_of
 from causal2vec.config.settings import Budget
 from causal2vec.plan.estimate import _llm_tokens, _Setting
 from causal2vec.speed import packing
-from causal2vec.training.adapter import Adapter
-from causal2vec.training.arguments import make_loss
-from causal2vec.training.lora import attach_lora, learns_prefix
+from causal2vec.training.lora import Adapter, attach_lora, learns_prefix
+from causal2vec.training.trainer import make_loss
 
 PROMPT = "Instruct: find the text that says the same as this one does, in other words\nQuery: "
 DECODERS = [
@@ -110,7 +109,7 @@ def test_adapter_is_that_of_peft(autocast):
         layer = torch.nn.Sequential(torch.nn.Linear(12, 20), torch.nn.Linear(20, 8))
         config = LoraConfig(r=4, lora_alpha=12, target_modules=["0", "1"])
         if ours:
-            from causal2vec.training.adapter import Adapter
+            from causal2vec.training.lora import Adapter
 
             config._register_custom_module({torch.nn.Linear: Adapter})
         model = get_peft_model(layer, config)

@@ -29,7 +29,7 @@ def named(count: int, start: int = 0) -> np.ndarray:
 
 
 def segments(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("*.arrow"))
+    return sorted(cache.rglob("*.npy"))
 
 
 def model_of(tiny, method: str = "last_token", **settings):

@@ -325,7 +325,7 @@ def test_changed_code_runs_again_what_uses_it_and_no_more(finished, tmp_path):
         return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", done.stdout, re.MULTILINE)}
 
     trained = {"train_model": 5, "evaluate_model": 10, "pretrain_mntp": 1}
-    assert trained.items() <= planned("causal2vec/training/adapter.py").items()
+    assert trained.items() <= planned("causal2vec/training/lora.py").items()
     again = planned("causal2vec/evaluation/items.py")
     assert again["evaluate_model"] == 10 and "train_model" not in again
     again = planned("causal2vec/reporting/analysis/evidence.py")

@@ -247,7 +247,7 @@ def _epoch(model: Any, first: dict[str, Any], task: Task, settings: Settings | N
 
 def our_module(task: Task) -> Any:
     """The method, untrained and without adapters."""
-    from causal2vec.training.precision import build_to_train
+    from causal2vec.training.lora import build_to_train
 
     settings = {**task.settings, "max_seq_length": task.epoch.length}
     return build_to_train(task.module, task.folders, settings, task.dtype)
@@ -288,8 +288,7 @@ def _trainer(model: Any, task: Task, settings: Settings | None, state: str) -> t
     from sentence_transformers.base.sampler import BatchSamplers
     from sentence_transformers.sentence_transformer import losses
 
-    from causal2vec.training.arguments import make_loss, training_arguments
-    from causal2vec.training.trainer import EqualTermsTrainer
+    from causal2vec.training.trainer import EqualTermsTrainer, make_loss, training_arguments
 
     budget = task.budget
     if settings is None:

@@ -48,11 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--examples", type=Path, help="in-context examples before the prompts, for in_context models")
     parser.add_argument("--revision", help="40-digit commit of a hub model")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        help="data of the packaged tasks, made when absent; default: any study's",
-    )
+    parser.add_argument("--data", type=Path, help="data of the packaged tasks, made when absent; default: any study's")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
     options = parser.parse_args()
     _check(options)

@@ -95,14 +95,6 @@ def audit(module: Embedder, validation: Path, prompts: Prompts, *, device: str =
 def audit_run(run: Run, model: Path, pairs: Path, prompts: Prompts, output: Path, *, device: str, dtype: str) -> None:
     """Audit a finished model and write the record to ``output``, with the run's method, base and seed.
 
-    Args:
-        run: Whose model it is.
-        model: Its folder.
-        pairs: Folder with ``validation.parquet``.
-        prompts: The run's prompts.
-        output: A JSON file.
-        device, dtype: Where and in which format to compute.
-
     Raises:
         UserError: The model cannot be opened.
     """
@@ -172,13 +164,11 @@ def attention_to_token(module: Any, texts: list[str]) -> dict[str, list[float]]:
 
 def _sides(frame: Any, prompts: Prompts) -> dict[str, list[tuple[str, str]]]:
     """Text and prompt of every query and every document."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for side in ("query", "positive"):
-        found[side] = [
-            (text, prompts.for_training(str(source)).get(side, ""))
-            for text, source in zip(frame[side], frame["source"], strict=True)
-        ]
-    return found
+    own = [prompts.for_training(str(source)) for source in frame["source"]]
+    return {
+        side: [(text, prompt.get(side, "")) for text, prompt in zip(frame[side], own, strict=True)]
+        for side in ("query", "positive")
+    }
 
 
 def _batches(module: Any, rows: list[tuple[str, str]]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
@@ -196,14 +186,9 @@ def _tokens(module: Any, sides: dict[str, list[tuple[str, str]]]) -> Tensor:
     """The Contextual token of every text, ``(texts, width)``."""
     import torch
 
+    batches = (features for rows in sides.values() for _, features in _batches(module, rows))
     with torch.inference_mode():
-        return torch.cat(
-            [
-                module.contextual_token(features).float()
-                for rows in sides.values()
-                for _, features in _batches(module, rows)
-            ]
-        )
+        return torch.cat([module.contextual_token(features).float() for features in batches])
 
 
 def _states(module: Any, rows: list[tuple[str, str]], swap: Callable[[Tensor], Tensor] | None) -> Parts:

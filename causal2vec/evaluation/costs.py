@@ -62,6 +62,7 @@ def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] 
     """
     from causal2vec.evaluation.tasks import get_tasks
     from causal2vec.evaluation.tasks.packaged import PackagedTask
+    from causal2vec.evaluation.tasks.registry import parts_of
 
     counted: dict[str, TaskCost | None] = {}
     found: Iterable[Any] = get_tasks(names, data) if tasks is None else tasks
@@ -70,9 +71,9 @@ def task_costs(names: list[str], data: Path | None = None, tasks: Iterable[Any] 
         if isinstance(task, PackagedTask):
             counted[name] = _packaged(task) if data and (data / name).is_dir() else PACKAGED.get(name)
         else:
-            parts = list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
-            counted[name] = _sum([_official(part) for part in parts])
-    median = _median([cost for cost in counted.values() if cost])
+            counted[name] = _sum([_official(part) for part in parts_of(task)])
+    known = [cost for cost in counted.values() if cost]
+    median = TaskCost(*(round(statistics.median(side)) for side in zip(*known, strict=True))) if known else UNKNOWN
     return {name: cost or median for name, cost in counted.items()}
 
 
@@ -106,6 +107,26 @@ def weight(cost: TaskCost, max_length: int) -> float:
     return cost.texts * (tokens + TEXT_OVERHEAD) + TASK_OVERHEAD
 
 
+def evaluated_parts(task: Any) -> Iterator[Mapping[str, Any]]:
+    """The statistics that mteb ships, of each split and language subset that is evaluated."""
+    yield from (part for _, part in _evaluated(task))
+
+
+def _evaluated(task: Any) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
+    """Subset (``None``: the whole split) and its statistics."""
+    stats = task.metadata.descriptive_stats or {}
+    for split in task.eval_splits:
+        if split in stats:
+            subsets = stats[split].get("hf_subset_descriptive_stats") or {}
+            chosen: list[str | None] = [subset for subset in task.hf_subsets if subset in subsets]
+            yield from ((subset, _part(stats[split], subset)) for subset in chosen or [None])
+
+
+def _part(stats: Mapping[str, Any], subset: str | None) -> Mapping[str, Any]:
+    """A subset's part of a split's statistics, where they tell subsets apart."""
+    return (stats.get("hf_subset_descriptive_stats") or {}).get(subset) or stats
+
+
 def _packaged(task: Any) -> TaskCost:
     """Counted from the data; a classifier's training pool is left out."""
     from causal2vec.evaluation.tasks.texts import task_texts
@@ -117,48 +138,23 @@ def _packaged(task: Any) -> TaskCost:
 
 
 def _official(task: Any) -> TaskCost | None:
-    """Counted from mteb's statistics; ``None`` where it has none."""
-    stats = task.metadata.descriptive_stats
-    found = [_split(task, stats, split, subset) for split, subset in _evaluated(task, stats or {})]
-    return _sum(found) if found else None
+    """Counted from mteb's statistics: every kind of text, what mteb samples of it, and what a classifier learns from.
 
-
-def _evaluated(task: Any, stats: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """(split, subset) of the statistics that are evaluated; subset ``None`` is the whole split."""
-    for split in task.eval_splits:
-        if split not in stats:
-            continue
-        subsets = stats[split].get("hf_subset_descriptive_stats") or {}
-        chosen = [subset for subset in task.hf_subsets if subset in subsets]
-        yield from ((split, subset) for subset in chosen or [None])
-
-
-def evaluated_parts(task: Any) -> Iterator[Mapping[str, Any]]:
-    """The statistics that mteb ships, of each split and language subset that is evaluated."""
-    stats = task.metadata.descriptive_stats or {}
-    for split, subset in _evaluated(task, stats):
-        yield _part(stats, split, subset)
-
-
-def _split(task: Any, stats: Mapping[str, Any], split: str, subset: str | None) -> TaskCost:
-    """One split: every kind of text in it, what mteb samples of it, and what a classifier learns from."""
-    found = _texts(_part(stats, split, subset))
-    if task.metadata.type == "Clustering":
-        found = _scaled(found, _embedded_share(task, found.texts))
-    if hasattr(task, "samples_per_label"):
-        labels = _labels(_part(stats, split, subset))
-        sampled = labels * task.samples_per_label * task.n_experiments
-        pool = _texts(_part(stats, task.train_split, subset)) if task.train_split in stats else None
-        mean = found.characters / max(found.texts, 1)
-        sampled = min(sampled, pool.texts) if pool and pool.texts else sampled
-        found = TaskCost(found.texts + sampled, found.characters + round(sampled * mean))
-    return found
-
-
-def _part(stats: Mapping[str, Any], split: str, subset: str | None) -> Mapping[str, Any]:
-    if subset is None:
-        return stats[split]
-    return (stats[split].get("hf_subset_descriptive_stats") or {}).get(subset) or stats[split]
+    ``None`` where it has none.
+    """
+    found = []
+    for subset, part in _evaluated(task):
+        texts, characters = _texts(part)
+        if task.metadata.type == "Clustering":
+            share = _embedded_share(task, texts)
+            texts, characters = round(texts * share), round(characters * share)
+        if hasattr(task, "samples_per_label"):
+            sampled = _labels(part) * task.samples_per_label * task.n_experiments
+            pool = (task.metadata.descriptive_stats or {}).get(task.train_split)
+            sampled = min(sampled, (pool and _texts(_part(pool, subset)).texts) or sampled)
+            texts, characters = texts + sampled, characters + round(sampled * (characters / max(texts, 1)))
+        found.append(TaskCost(texts, characters))
+    return _sum(found)
 
 
 def _texts(stats: Mapping[str, Any]) -> TaskCost:
@@ -180,25 +176,11 @@ def _embedded_share(task: Any, texts: int) -> float:
 
 
 def _labels(stats: Mapping[str, Any]) -> int:
-    return next(
-        (v["unique_labels"] for k, v in stats.items() if k in ("label_statistics", "labels_statistics") and v), 2
-    )
-
-
-def _scaled(cost: TaskCost, share: float) -> TaskCost:
-    return TaskCost(round(cost.texts * share), round(cost.characters * share))
+    named = (stats.get(key) for key in ("label_statistics", "labels_statistics"))
+    return next((found["unique_labels"] for found in named if found), 2)
 
 
 def _sum(costs: Iterable[TaskCost | None]) -> TaskCost | None:
     """The sum of what is known; ``None`` where nothing is."""
     known = [cost for cost in costs if cost]
     return TaskCost(sum(c.texts for c in known), sum(c.characters for c in known)) if known else None
-
-
-def _median(costs: list[TaskCost]) -> TaskCost:
-    if not costs:
-        return UNKNOWN
-    return TaskCost(
-        round(statistics.median(cost.texts for cost in costs)),
-        round(statistics.median(cost.characters for cost in costs)),
-    )

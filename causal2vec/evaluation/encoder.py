@@ -88,7 +88,11 @@ class PromptedEncoder(AbsEncoder):
             self.encoding_seconds += time.perf_counter() - start
             _check_finite(made, fresh, self.name)
             self._vectors.add(keys[~known], made)
-            vectors = made if vectors is None else _merged(known, vectors, made)
+            whole = np.empty((len(known), made.shape[1]), dtype=np.float32)
+            whole[~known] = made
+            if vectors is not None:
+                whole[known] = vectors
+            vectors = whole
         assert vectors is not None
         if len(unique) == len(texts):
             return vectors
@@ -97,17 +101,13 @@ class PromptedEncoder(AbsEncoder):
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Between all vectors of one collection and all of another, by the model's own function."""
-        own = getattr(self.model, "similarity", None)
-        return (
-            super().similarity(embeddings1, embeddings2) if self._ours or own is None else own(embeddings1, embeddings2)
-        )
+        own = None if self._ours else getattr(self.model, "similarity", None)
+        return (own or super().similarity)(embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """The same, row by row."""
-        own = getattr(self.model, "similarity_pairwise", None)
-        if self._ours or own is None:
-            return super().similarity_pairwise(embeddings1, embeddings2)
-        return own(embeddings1, embeddings2)
+        own = None if self._ours else getattr(self.model, "similarity_pairwise", None)
+        return (own or super().similarity_pairwise)(embeddings1, embeddings2)
 
     @property
     def _ours(self) -> bool:
@@ -155,13 +155,6 @@ def batching(model: Any, batch_size: int, batch_tokens: int | None = None) -> di
         return {"batch_size": batch_size}
     natural = tokens_per_batch(model.device.type, str(next(model.parameters()).dtype))
     return {"batch_tokens": batch_tokens or natural}
-
-
-def _merged(known: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Vectors that were known and new ones, in the order of the texts."""
-    result = np.empty((len(known), new.shape[1]), dtype=np.float32)
-    result[known], result[~known] = old, new
-    return result
 
 
 def _check_finite(vectors: np.ndarray, texts: list[str], model: str) -> None:

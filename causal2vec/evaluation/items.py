@@ -22,6 +22,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,12 +110,10 @@ def task_items_table(
             if items is None:
                 logger.warning("%s: no item-level results, so its score will have no interval", task.metadata.name)
                 return None
-            count = len(items.item)
-            for name, values in (("split", [split] * count), ("subset", [subset] * count)):
-                columns[name] += values
+            for name, value in (("split", split), ("subset", subset), ("metric", items.metric)):
+                columns[name] += [value] * len(items.item)
             for name in ("draw", "item", "prediction", "target"):
                 columns[name] += getattr(items, name)
-            columns["metric"] += [items.metric] * count
     return pa.table(columns)
 
 
@@ -136,13 +135,13 @@ def _candidates(task: Any, data: Any, row: dict[str, Any], predicted: Any, rng: 
         abstasks.AbsTaskSTS: _similar_pairs,
         abstasks.AbsTaskPairClassification: _labelled_pairs,
         abstasks.AbsTaskClassification: _classified_texts,
-        abstasks.AbsTaskClustering: _clustered_documents,
+        abstasks.AbsTaskClustering: partial(_clustered_documents, rng=rng),
         AbsTaskClusteringLegacy: _clustered_sets,
         AbsTaskSummarization: _summarised_texts,
     }
     for kind, build in kinds.items():
         if predicted is not None and isinstance(task, kind):
-            yield from filter(None, [build(task, data, predicted, rng)])
+            yield from filter(None, [build(task, data, predicted)])
     yield from _experiments(task, row)
 
 
@@ -158,10 +157,9 @@ def _experiments(task: Any, row: dict[str, Any]) -> Iterator[Items]:
         yield items
 
 
-def _queries(task: Any, data: Any, predicted: dict[str, dict[str, float]], rng: random.Random) -> Items | None:
+def _queries(task: Any, data: Any, predicted: dict[str, dict[str, float]]) -> Items | None:
     from mteb._evaluators.retrieval_evaluator import RetrievalEvaluator
 
-    del rng
     metric, relevant = task.metadata.main_score, data["relevant_docs"]
     if metric.startswith("max_over_subqueries_"):
         predicted, relevant = _merged_subqueries(predicted, relevant)
@@ -200,16 +198,14 @@ def _merged_subqueries(
     return merged, judged
 
 
-def _similar_pairs(task: Any, data: Any, predicted: dict[str, Any], rng: random.Random) -> Items:
-    del rng
+def _similar_pairs(task: Any, data: Any, predicted: dict[str, Any]) -> Items:
     items = Items("spearman")
     function = "cosine_scores" if task.metadata.main_score.startswith("cosine") else "similarity_scores"
     items.add("", range(len(data)), predicted[function], data["score"])
     return items
 
 
-def _labelled_pairs(task: Any, data: Any, predicted: dict[str, Any], rng: random.Random) -> Items:
-    del rng
+def _labelled_pairs(task: Any, data: Any, predicted: dict[str, Any]) -> Items:
     labels = data[task.label_column_name]
     labels = labels[0] if len(data) == 1 else labels  # older data sets keep all pairs in one row
     items = Items("max_ap")
@@ -219,8 +215,7 @@ def _labelled_pairs(task: Any, data: Any, predicted: dict[str, Any], rng: random
     return items
 
 
-def _classified_texts(task: Any, data: Any, predicted: list[list[Any]], rng: random.Random) -> Items | None:
-    del rng
+def _classified_texts(task: Any, data: Any, predicted: list[list[Any]]) -> Items | None:
     labels = list(data[task.label_column_name])
     if task.metadata.main_score != "accuracy" or any(len(labels) != len(run) for run in predicted):
         return None
@@ -250,9 +245,8 @@ def _clustered_documents(task: Any, data: Any, predicted: dict[str, list[list[in
     return items
 
 
-def _clustered_sets(task: Any, data: Any, predicted: list[list[int]], rng: random.Random) -> Items:
+def _clustered_sets(task: Any, data: Any, predicted: list[list[int]]) -> Items:
     """Older clustering tasks: every row is a set of documents of its own."""
-    del rng
     items, left = Items("v_measure"), iter(predicted)
     for number, labels in enumerate(data[task.label_column_name]):
         names = {label: index for index, label in enumerate(sorted(set(labels), key=str))}
@@ -265,8 +259,8 @@ def _clustered_sets(task: Any, data: Any, predicted: list[list[int]], rng: rando
     return items
 
 
-def _summarised_texts(task: Any, data: Any, predicted: dict[str, list[Any]], rng: random.Random) -> Items:
-    del data, rng
+def _summarised_texts(task: Any, data: Any, predicted: dict[str, list[Any]]) -> Items:
+    del data
     items = Items("mean")
     values = []
     for number in range(len(predicted["human_scores"])):

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.errors import UserError
-from causal2vec.evaluation.finished import checksums, is_done, record_of
-from causal2vec.evaluation.tasks.download import parts_of
+from causal2vec.evaluation.tasks.registry import parts_of
 from causal2vec.runtime.files import (
     atomic_file,
     atomic_folder,
     read_json,
     read_record,
     settle,
+    sha256_file,
     take_up,
     write_json,
     write_record,
@@ -80,6 +80,7 @@ def evaluate_run(
     attention: str = "auto",
 ) -> None:
     """Evaluate a run's model, with ``compute.attention``, on one of several shards of the tasks (number, how many)."""
+    from causal2vec.evaluation.costs import shard_of, task_costs
     from causal2vec.models.folder import load_model
     from causal2vec.models.trust import revision_of
     from causal2vec.runtime.machine import attention_backend
@@ -87,19 +88,13 @@ def evaluate_run(
     backend = attention_backend(attention, device, dtype)
     number, shards = shard
     if shards > 1:
-        what = what._replace(only=_shard(what.tasks, what.data, number, shards, run.max_length))
-    evaluate_model(
-        load_model(str(folder), device, dtype, max_length=run.max_length, trusted=True, attention=backend),
-        f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}",
-        revision_of(folder),
-        what._replace(seed=run.seed),
-        record={
-            **run.model_dump(include={"method", "base", "seed", "trained"}),
-            "dtype": dtype,
-            "device": device,
-            "attention": backend,
-        },
-    )
+        costs = task_costs(what.tasks, what.data)
+        what = what._replace(only=shard_of(list(costs), number, shards, costs, run.max_length))
+    model = load_model(str(folder), device, dtype, max_length=run.max_length, trusted=True, attention=backend)
+    name = f"causal2vec-suite/{run.method}__{run.base}__seed{run.seed}"
+    names = run.model_dump(include={"method", "base", "seed", "trained"})
+    record = {**names, "dtype": dtype, "device": device, "attention": backend}
+    evaluate_model(model, name, revision_of(folder), what._replace(seed=run.seed), record)
 
 
 def evaluate_model(model: Any, name: str, revision: str, what: Evaluating, record: dict[str, Any]) -> None:
@@ -173,12 +168,23 @@ def evaluate_model(model: Any, name: str, revision: str, what: Evaluating, recor
     settle(state, what.output, keep=what.keep_state)
 
 
-def _shard(tasks: list[str], data: Path, shard: int, shards: int, max_length: int) -> list[str]:
-    """Names of the tasks of one of several shards of about equal cost."""
-    from causal2vec.evaluation.costs import shard_of, task_costs
+def record_of(task: Any, state: Path) -> Path:
+    """Where a finished task's record waits until all tasks are done."""
+    return state / "records" / f"{task.metadata.name}.json"
 
-    costs = task_costs(tasks, data)
-    return shard_of(list(costs), shard, shards, costs, max_length)
+
+def is_done(task: Any, state: Path) -> bool:
+    """Whether an earlier, interrupted evaluation finished this task, and its files are what they were then."""
+    record = read_record(record_of(task, state))
+    return record is not None and record["files"] == checksums(task, state)
+
+
+def checksums(task: Any, state: Path) -> dict[str, str]:
+    """SHA-256 of what a finished task has left: mteb's results and the items."""
+    names = [task.metadata.name, *(part.metadata.name for part in parts_of(task))]
+    found = [path for name in names for path in (state / "results").glob(f"*/*/{name}.json")]
+    found += (state / "items").glob(f"{task.metadata.name}.parquet")
+    return {path.relative_to(state).as_posix(): sha256_file(path) for path in sorted(set(found))}
 
 
 def _evaluate_task(encoder: Any, task: Any, state: Path, seed: int, progress: bool) -> None:
@@ -266,12 +272,8 @@ def _write_items(task: Any, state: Path, states: dict[str, random.Random]) -> No
         part.load_data()  # an aggregate drops its parts' data
         [written] = (state / "results").glob(f"*/*/{name}.json")
         predictions = state / "predictions" / part.prediction_file_name
-        found = task_items_table(
-            part,
-            read_json(written)["scores"],
-            read_json(predictions) if predictions.is_file() else {},
-            states[name],
-        )
+        predicted = read_json(predictions) if predictions.is_file() else {}
+        found = task_items_table(part, read_json(written)["scores"], predicted, states[name])
         if found is not None and part is not task:
             # The aggregate's score is the mean of its parts' scores, as a task's is of its subsets'.
             named = pa.array([f"{name}/{subset}" for subset in found["subset"].to_pylist()], pa.string())

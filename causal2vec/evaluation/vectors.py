@@ -1,8 +1,9 @@
 """Vectors of texts, kept from task to task and, in files, from evaluation to evaluation.
 
-A model's vectors lie in a folder named after all that decides them (`place`). They are added in segments: Arrow files
-that never change once they are there, so that shards of an evaluation share them without a lock, on NFS too. In memory
-stand only the keys, 16 bytes per text; a vector is read where it is needed.
+A model's vectors lie in a folder named after all that decides them (`place`). They are added in segments: files that
+never change once they are there, so that shards of an evaluation share them without a lock, on NFS too. In memory stand
+only the keys, 16 bytes per text; a vector is read where it is needed. (mteb's own cache is of one task and one process,
+knows neither prompts nor settings, and has no bound.)
 """
 
 from __future__ import annotations
@@ -29,16 +30,13 @@ logger = logging.getLogger(__name__)
 MEMORY_BYTES = 500_000_000
 """Vectors kept in memory where there is no folder, or no room in it."""
 
-BATCH_ROWS = 1024
-"""Rows per record batch of a segment: what is read at least for one vector."""
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Reasons to go on without writing."""
 
 STALE_SECONDS = 3600
 """A draft of this age is what a killed process left."""
 
-SUFFIX = ".arrow"
+SUFFIX = ".npy"
 
 
 class Segment(NamedTuple):
@@ -53,6 +51,11 @@ class Segment(NamedTuple):
     keys: np.ndarray
     path: Path | None = None
     vectors: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """In bytes, of what is in memory."""
+        return self.keys.nbytes + (0 if self.vectors is None else self.vectors.nbytes)
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """The row of each key; -1 where it is not here."""
@@ -123,14 +126,14 @@ class Vectors:
                 logger.warning("vectors are not kept in %s any more: %s", self.folder, error.strerror)
                 self.folder = None
         self._memory.append(segment)
-        while len(self._memory) > 1 and sum(_bytes(kept) for kept in self._memory) > MEMORY_BYTES:
+        while len(self._memory) > 1 and sum(kept.size for kept in self._memory) > MEMORY_BYTES:
             self._memory.pop(0)
 
     def _refresh(self) -> None:
         """Take note of what other processes have added and removed."""
         if self.folder is None:
             return
-        present = set(_segments(self.folder))
+        present = {path for path in self.folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")}
         for path in self._files.keys() - present:
             del self._files[path]
         for path in sorted(present - self._files.keys()):
@@ -138,14 +141,14 @@ class Vectors:
                 self._files[path] = Segment(keys, path)
 
     def _rows(self, segment: Segment, rows: np.ndarray) -> np.ndarray | None:
-        """Vectors of some rows; None if the file is gone or damaged."""
-        if segment.vectors is not None:
-            return segment.vectors[rows]
-        assert segment.path is not None
-        vectors = _read_rows(segment.path, rows)
-        if vectors is None:
+        """Vectors of some rows; None if the file is gone."""
+        if segment.path is None:
+            return segment.vectors[rows] if segment.vectors is not None else None
+        try:
+            return np.load(segment.path, mmap_mode="r")["vector"][rows]
+        except (OSError, ValueError, EOFError):
             del self._files[segment.path]
-        return vectors
+            return None
 
     def _make_room(self, needed: int) -> bool:
         """Drop what was used longest ago until ``needed`` bytes fit; whether they do."""
@@ -153,7 +156,7 @@ class Vectors:
         if needed > self.limit:
             return False
         kept = []
-        for path in self.folder.parent.glob(f"*/*{SUFFIX}"):
+        for path in self.folder.parent.glob("*/*.*"):
             try:
                 facts = path.stat()
             except OSError:  # another process was faster
@@ -210,31 +213,16 @@ def keys_of(prompt: str, texts: Iterable[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
 
 
-def _segments(folder: Path) -> list[Path]:
-    """A folder's finished segments."""
-    return [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")] if folder.is_dir() else []
-
-
-def _bytes(segment: Segment) -> int:
-    return segment.keys.nbytes + (0 if segment.vectors is None else segment.vectors.nbytes)
-
-
 def _write(folder: Path, segment: Segment) -> Path:
-    """Write a segment as an Arrow IPC file, whose name ends in the CRC-32 of its bytes."""
-    import pyarrow as pa
-    from pyarrow import ipc
-
-    vectors = np.ascontiguousarray(segment.vectors, dtype=np.float32)
-    keys = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(vectors), [None, pa.py_buffer(np.ascontiguousarray(segment.keys))]
-    )
-    values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-    table = pa.table({"key": keys, "vector": values})
+    """Write a segment as a NumPy file of (key, vector) rows, whose name ends in the CRC-32 of its bytes."""
+    assert segment.vectors is not None
+    rows = np.empty(len(segment.keys), [("key", "<u8", 2), ("vector", "<f4", segment.vectors.shape[1])])
+    rows["key"], rows["vector"] = segment.keys, segment.vectors
     name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
     draft = draft_of(folder / f"{name}{SUFFIX}")
     try:
-        with ipc.new_file(draft, table.schema) as writer:
-            writer.write_table(table, max_chunksize=BATCH_ROWS)
+        with draft.open("wb") as file:
+            np.save(file, rows)
         return draft.replace(folder / f"{name}-{_checksum(draft)}{SUFFIX}")
     finally:
         draft.unlink(missing_ok=True)
@@ -249,53 +237,14 @@ def _checksum(path: Path) -> str:
 
 
 def _read_keys(path: Path) -> np.ndarray | None:
-    """A segment's keys, and note that it is in use; None if it is gone or damaged, and then it is removed."""
-    import pyarrow as pa
-    from pyarrow import ipc
-
+    """A segment's keys, and note that it is in use; None if it is gone, or damaged, and then it is removed."""
     try:
         with contextlib.suppress(PermissionError):
             os.utime(path)
-        if _checksum(path) != path.stem.rpartition("-")[2]:  # before anything is made of its bytes
-            raise pa.ArrowInvalid("its checksum is wrong")
-        with pa.memory_map(str(path)) as file:
-            column = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[0])).read_all()["key"]
-            column = column.combine_chunks()
-            return np.frombuffer(column.buffers()[1], dtype=np.uint64, count=2 * len(column)).reshape(-1, 2).copy()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        _remove(path, error)
-        return None
-
-
-def _read_rows(path: Path, rows: np.ndarray) -> np.ndarray | None:
-    """Vectors of some rows of a segment; None if it is gone or damaged, and then it is removed."""
-    import pyarrow as pa
-    from pyarrow import ipc
-
-    try:
-        with pa.memory_map(str(path)) as file:
-            table = ipc.open_file(file).read_all()
-            chunks = [_values(chunk) for chunk in table["vector"].chunks]
-            result = np.empty((len(rows), chunks[0].shape[1]), dtype=np.float32)
-            owners = rows // BATCH_ROWS
-            for owner in np.unique(owners):
-                mine = owners == owner
-                result[mine] = chunks[owner][rows[mine] % BATCH_ROWS]
-            return result
-    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
-        _remove(path, error)
-        return None
-
-
-def _values(chunk: Any) -> np.ndarray:
-    """A record batch's vectors ``(rows, dim)``, not copied."""
-    return chunk.flatten().to_numpy().reshape(len(chunk), chunk.type.list_size)
-
-
-def _remove(path: Path, error: Exception) -> None:
-    """Remove a damaged segment; one that is gone already, or that only this time cannot be read, is left alone."""
-    if isinstance(error, OSError):
-        return
-    logger.warning("%s is damaged (%s) and not used", path, error)
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        if _checksum(path) == path.stem.rpartition("-")[2]:  # before anything is made of its bytes
+            return np.ascontiguousarray(np.load(path, mmap_mode="r")["key"])
+        logger.warning("%s is damaged and not used", path)
+        path.unlink()
+    except OSError:  # gone already, or not to be read this time
+        pass
+    return None

@@ -25,7 +25,6 @@ from causal2vec.runtime.files import write_json
 from causal2vec.runtime.machine import peak_memory_mb
 from causal2vec.runtime.signals import ends_with_us
 from causal2vec.speed.cpu_layers import fast_layers
-from causal2vec.training.lora import compute_twice
 
 MOST_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Tokens of a measured step at most: enough to fill the device, few enough to be quick."""
@@ -82,7 +81,7 @@ def _training(config: Config, shape: Architecture, folder: Path, device: str, dt
     """One step as the trainer takes it: adapters, automatic mixed precision, AdamW."""
     import torch
 
-    from causal2vec.training.lora import adapted
+    from causal2vec.training.lora import adapted, compute_twice
 
     budget = config.budget
     rows = _rows(2 * (budget.mini_batch_size or budget.batch_size), budget.max_length, device)

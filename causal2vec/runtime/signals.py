@@ -1,7 +1,8 @@
 """Being told to stop: Ctrl-C, a scheduler's SIGTERM, a terminal that closes.
 
 A job ends with 128 and the signal's number, cleaning up behind it; a training writes a checkpoint first
-(`causal2vec.training.signals`). Snakemake's main process passes the signal on, waits for its jobs, and ends likewise.
+(`causal2vec.training.checkpoints`). Snakemake's main process passes the signal on, waits for its jobs, and ends
+likewise.
 Whoever dies without a chance to do so (SIGKILL) leaves nobody behind: helpers end with their parents.
 """
 

@@ -30,8 +30,7 @@ def main() -> None:
     parser.add_argument("--validate", action="store_true", help="also measure retrieval on the validation pairs")
     options = parser.parse_args()
     config = load_config(options.config)
-    run = _run(config, options)
-    train_from_command_line(config, run, options)
+    train_from_command_line(config, _run(config, options), options)
 
 
 def _run(config: Config, options: argparse.Namespace) -> Run:

@@ -28,26 +28,14 @@ from transformers import set_seed
 
 from causal2vec.config import Alignment
 from causal2vec.config.runs import Run
-from causal2vec.data.pairs.texts import read_texts
 from causal2vec.embedder import Role
 from causal2vec.errors import UserError
 from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.runtime.files import atomic_folder, settle, sha256_json, sha256_tree, write_json
 from causal2vec.runtime.machine import attention_backend
 from causal2vec.training.contrastive import PROJECTION, module_settings, prepare_token
-from causal2vec.training.precision import build_to_train
-from causal2vec.training.stages import Computing, check_loss, run_trainer, stage_arguments
-from causal2vec.training.trainer import EqualTermsTrainer
-
-
-class AlignmentTrainer(EqualTermsTrainer):
-    """The suite's trainer, whose message at a NaN names this stage's settings."""
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One step, refused if its loss is not finite."""
-        loss = super(EqualTermsTrainer, self).training_step(*args, **kwargs)
-        check_loss(float(loss), self.state.global_step + 1, "alignment", self._get_learning_rate())
-        return loss
+from causal2vec.training.lora import build_to_train
+from causal2vec.training.stages import Computing, StageTrainer, read_stage_texts, run_trainer, stage_arguments
 
 
 class AlignmentLoss(nn.Module):
@@ -125,40 +113,27 @@ def pretrain_alignment(
             f"methods.{run.method}.alignment is true, but {run.spec.module} has no Contextual token; remove it"
         )
     prepare_token(module.to(compute.device), folders, pairs)
-    needed = stage.steps * stage.batch_size
-    texts = read_texts(
-        stage.texts, pairs / "train.parquet", needed, seed=run.seed, where="alignment.texts", fetched=compute.fetched
-    )
+    texts = read_stage_texts(stage, pairs / "train.parquet", run.seed, compute)
     module.llm.requires_grad_(False)
     model = SentenceTransformer(modules=[module.train()], device=compute.device)
-    arguments = stage_arguments(stage, run.seed, state, device=compute.device, dtype=compute.dtype)
-    trainer = AlignmentTrainer(
+    trainer = StageTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
-            **arguments, dataloader_drop_last=True, learning_rate_mapping={r"\.0\.encoder\.": stage.encoder_rate}
+            **stage_arguments(stage, run.seed, state, compute),
+            dataloader_drop_last=True,
+            learning_rate_mapping={r"\.0\.encoder\.": stage.encoder_rate},
         ),
         train_dataset=Dataset.from_dict({"text": texts}),
         loss=AlignmentLoss(model, stage.objective, stage.temperature),
+        stage="alignment",
     )
     parts = [sha256_tree(folders[part]) for part in module.parts]
-    work = {
-        "run": run.model_dump(),
-        "stage": stage.model_dump(),
-        "parts": parts,
-        "texts": sha256_json(texts),
-        "how": [compute.device, compute.dtype, backend],
-    }
-    done = run_trainer(trainer, state, work)
-    record = {
-        **stage.model_dump(),
-        "seed": run.seed,
-        "encoder": folders["encoder"].name,
-        "texts_read": len(texts),
-        **done,
-    }
+    work = {"run": run.model_dump(), "stage": stage.model_dump(), "parts": parts, "texts": sha256_json(texts)}
+    done = run_trainer(trainer, state, {**work, "how": [compute.device, compute.dtype, backend]})
+    names = {"seed": run.seed, "encoder": folders["encoder"].name, "texts_read": len(texts)}
     with atomic_folder(output) as draft:
         module.encoder.save_pretrained(draft)
         module.tokenizers["encoder"].save_pretrained(draft)
         save_file(module.projection.state_dict(), draft / PROJECTION)
-        write_json(draft / "alignment.json", record)
+        write_json(draft / "alignment.json", {**stage.model_dump(), **names, **done})
     settle(state, output, keep=compute.keep_state)

@@ -6,35 +6,33 @@ trainer. What is ours: the equal terms, the checkpoint of trainable weights only
 
 from __future__ import annotations
 
-import logging
-import math
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from transformers import set_seed
 
 from causal2vec.config.prompts import Prompts, Study
 from causal2vec.config.runs import Run
+from causal2vec.data.pairs.texts import read_texts
+from causal2vec.embedder import Embedder
 from causal2vec.errors import UserError
+from causal2vec.modeling_causal2vec import Causal2Vec
 from causal2vec.models.build import build_embedder, check_length
 from causal2vec.models.folder import save_model
 from causal2vec.runtime.files import settle, sha256_file, take_up
 from causal2vec.runtime.fingerprint import fingerprint
 from causal2vec.runtime.machine import attention_backend, peak_memory_mb
 from causal2vec.runtime.seals import content
-from causal2vec.training import ranks
-from causal2vec.training.arguments import check_batch, make_loss, order_digest, training_arguments
+from causal2vec.training import checkpoints, ranks
 from causal2vec.training.batches import check_training_data, column_prompts, load_training_data
-from causal2vec.training.checkpoints import last_checkpoint, step_of
-from causal2vec.training.divergence import mean_cosine, warn_of_collapse
 from causal2vec.training.job import FAILURE, JOB, Job
-from causal2vec.training.lora import attach_lora, merge_lora, trainable_count
-from causal2vec.training.precision import build_to_train, rebuild_merged
-
-if TYPE_CHECKING:
-    from causal2vec.embedder import Embedder
-
-logger = logging.getLogger(__name__)
+from causal2vec.training.lora import attach_lora, build_to_train, merge_lora, rebuild_merged, trainable_count
+from causal2vec.training.trainer import EqualTermsTrainer, make_loss, order_digest, training_arguments
+from causal2vec.training.validation import look_for_collapse, validation_mrr
 
 PROJECTION = "projection.safetensors"
 """The MLP that alignment has taught, beside the encoder's files."""
@@ -54,10 +52,7 @@ def make_model(job: Job) -> str:
     Raises:
         UserError: Settings or data do not fit, the loss is not finite, or a signal has stopped the training.
     """
-    import torch
-    from transformers import set_seed
-
-    run = job.run
+    run, held_back = job.run, job.pairs / "validation.parquet"
     set_seed(run.seed)
     backend = attention_backend(job.attention, job.device, job.dtype)
     records: dict[str, Any] = {}
@@ -72,14 +67,11 @@ def make_model(job: Job) -> str:
     if ranks.rank() > 0:
         return ""
     module.max_seq_length = run.max_length
-    if run.trained:
-        where = "cpu" if run.distributed.strategy == "fsdp" and ranks.world_size() > 1 else job.device
-        _look_for_collapse(module.to(where), run, job.pairs, records["training.json"])
+    if run.trained and held_back.is_file():  # the user's own pairs need none
+        cosine = look_for_collapse(module.to("cpu" if _sharded(run) else job.device), held_back, run.path)
+        records["training.json"]["mean_cosine"] = cosine
     module = module.to("cpu")
     if job.validation:
-        from causal2vec.training.validation import validation_mrr
-
-        held_back = job.pairs / "validation.parquet"
         records["validation.json"] = validation_mrr(module, held_back, job.prompts, device=job.device)
     study = Study(dtype=job.dtype, threads=torch.get_num_threads(), attention=job.attention, prompts=job.prompts)
     revision = save_model(module, job.output, manifest=_manifest(job, module), records=records, study=study)
@@ -98,16 +90,8 @@ def _work(job: Job) -> dict[str, Any]:
     }
 
 
-def _look_for_collapse(module: Embedder, run: Run, pairs: Path, record: dict[str, Any]) -> None:
-    """Note how alike the vectors of unrelated texts are, and say so aloud if a training has made them all the same."""
-    path = pairs / "validation.parquet"
-    if not path.is_file():  # the user's own pairs need none
-        return
-    cosine = mean_cosine(module, path)
-    record["mean_cosine"] = round(cosine, 4) if math.isfinite(cosine) else None
-    if warning := warn_of_collapse(cosine, run.path):
-        logger.warning(warning)
-        sys.stderr.write(f"warning: {warning}\n")
+def _sharded(run: Run) -> bool:
+    return run.distributed.strategy == "fsdp" and ranks.world_size() > 1
 
 
 def module_settings(run: Run) -> dict[str, Any]:
@@ -152,13 +136,11 @@ def train(job: Job, attention: str) -> tuple[Embedder, dict[str, Any]]:
         whole batch), seconds, counts, and ``order_sha256``, the digest of which pairs were seen in which order,
         which must be the same for every method with this seed, however the training was spread.
     """
-    from causal2vec.training.signals import train as run_to_the_end
-
     run, folders, dtype = job.run, job.folders, job.dtype
     settings, budget = module_settings(run), job.run.budget
     ranks.join(job.device)
-    sharded = run.distributed.strategy == "fsdp" and ranks.world_size() > 1
-    check_batch(budget, ranks.world_size())
+    sharded = _sharded(run)
+    ranks.check_batch(budget, ranks.world_size())
     module = build_to_train(run.spec.module, folders, settings, dtype, attention)
     check_length(module, run.max_length, f"{run.method} on {run.base}")  # which the evaluation will read, days later
     prepare_token(module.to("cpu" if sharded else job.device), folders, job.pairs)
@@ -167,9 +149,9 @@ def train(job: Job, attention: str) -> tuple[Embedder, dict[str, Any]]:
     counts = {"trainable_parameters": trainable_count(module)}
     trainer = _trainer(module, job, sharded=sharded)
     order = order_digest(trainer, budget.steps)
-    checkpoint = ranks.from_first(last_checkpoint(job.state) if ranks.rank() == 0 else None)
+    checkpoint = ranks.from_first(checkpoints.last_checkpoint(job.state) if ranks.rank() == 0 else None)
     start = time.perf_counter()
-    run_to_the_end(trainer, checkpoint)
+    checkpoints.train(trainer, checkpoint)
     seconds = time.perf_counter() - start
     record = {
         "method": run.method,
@@ -179,7 +161,7 @@ def train(job: Job, attention: str) -> tuple[Embedder, dict[str, Any]]:
         "pairs": budget.steps * budget.batch_size,
         "seconds": round(ranks.largest(seconds), 1),
         "resumed": checkpoint is not None,
-        "resumed_from_step": step_of(checkpoint) if checkpoint else None,
+        "resumed_from_step": checkpoints.step_of(checkpoint) if checkpoint else None,
         "loss": [{"step": e["step"], "loss": round(e["loss"], 6)} for e in trainer.state.log_history if "loss" in e],
         "order_sha256": order,
         "dtype": dtype,
@@ -201,11 +183,6 @@ def train(job: Job, attention: str) -> tuple[Embedder, dict[str, Any]]:
 
 def prepare_token(module: Embedder, folders: dict[str, Path], pairs: Path) -> None:
     """The first value of the Contextual token of a method that has one: as alignment left it, or fitted."""
-    from safetensors.torch import load_file
-
-    from causal2vec.data.pairs.texts import read_texts
-    from causal2vec.modeling_causal2vec import Causal2Vec
-
     if not isinstance(module, Causal2Vec):
         return
     if (aligned := folders["encoder"] / PROJECTION).is_file():
@@ -217,12 +194,6 @@ def prepare_token(module: Embedder, folders: dict[str, Path], pairs: Path) -> No
 
 def _trainer(module: Embedder, job: Job, *, sharded: bool) -> Any:
     """The trainer, ready to run."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    from causal2vec.training.sharding import shard
-    from causal2vec.training.trainer import EqualTermsTrainer
-
     data = load_training_data(job.pairs)
     run = job.run
     check_training_data(data, run.budget.batch_size)
@@ -230,7 +201,7 @@ def _trainer(module: Embedder, job: Job, *, sharded: bool) -> Any:
     # What is split goes to the GPUs piece by piece, as the whole may be too much for one.
     model = SentenceTransformer(modules=[module], device="cpu" if sharded else job.device)
     if sharded:
-        shard(model, job.device)
+        ranks.shard(model, job.device)
     prompts = column_prompts(job.prompts, data)
     how = {"device": job.device, "dtype": job.dtype}
     arguments = training_arguments(module, run.budget, prompts, run.seed, job.state, **how)

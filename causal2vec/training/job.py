@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from causal2vec.config import Section
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
+from causal2vec.errors import UserError
+from causal2vec.runtime.files import read_json
 
 JOB, FAILURE = "job.json", "failure.json"
 """Files in the state folder: what is to be done, and the sentence of the process that failed first."""
@@ -38,3 +42,15 @@ class Job(Section):
     """Also measure retrieval within the validation pairs (for choosing settings)."""
     keep_state: bool = False
     """See `causal2vec.runtime.files.settle`."""
+
+
+def read_job(path: Path) -> Job:
+    """The job in a file.
+
+    Raises:
+        UserError: There is none.
+    """
+    try:
+        return Job.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path} is no job file; start the training again to have it written") from error

@@ -34,9 +34,7 @@ def launch(job: Job) -> None:
     if not job.run.trained or job.run.distributed.total == 1:
         perform(job)
         return
-    from causal2vec.training.arguments import check_batch
-
-    check_batch(job.run.budget, job.run.distributed.total)
+    ranks.check_batch(job.run.budget, job.run.distributed.total)
     if job.device == "cuda":
         check_gpus(job.run.distributed.processes)
     path = job.state / JOB
@@ -131,7 +129,7 @@ def _output(*words: str) -> str:
 
 def _forwarding_signals(words: list[str]) -> int:
     """Run a command to its end and return its status; a signal to stop goes on to it."""
-    from causal2vec.training.signals import SIGNALS
+    from causal2vec.training.checkpoints import SIGNALS
 
     child = subprocess.Popen(words, preexec_fn=ends_with_us)  # torchrun passes SIGTERM on to its workers
 

@@ -1,17 +1,64 @@
-"""Low-rank adapters (Hu et al., arXiv 2106.09685) on the LLM: the same for every method that has one."""
+"""What learns and in which number format: low-rank adapters (Hu et al., arXiv 2106.09685) on a frozen LLM.
+
+What learns is float32; a frozen LLM is held in what it computes in. A 7B LLM takes 14 instead of 28 GB so, and what
+passes between its layers half of what it would in float32.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+from transformers import AutoModel
 
 from causal2vec.config import Lora
 from causal2vec.errors import UserError
+from causal2vec.models.build import build_embedder
+from causal2vec.speed.packing import plain
 
 if TYPE_CHECKING:
     from causal2vec.embedder import Embedder
+
+
+class Adapter(Linear):
+    """peft's adapter of a linear layer with fewer passes over memory: scale and sum are part of a multiplication.
+
+    peft computes ``W x``, ``B A x``, the latter scaled, and their sum: four results as wide as the layer, and as many
+    gradients. Here there are two. What this class does not know is left to peft.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """``(..., width in)`` to ``(..., width out)``."""
+        if args or kwargs or self.disable_adapters or self.merged or self.lora_variant or len(self.active_adapters) > 1:
+            return super().forward(x, *args, **kwargs)
+        name = self.active_adapters[0]
+        down, up = self.lora_A[name], self.lora_B[name]
+        alike = x.dtype == self.base_layer.weight.dtype == up.weight.dtype
+        if up.bias is not None or not (alike or torch.is_autocast_enabled(x.device.type)):
+            return super().forward(x)
+        if x.device.type == "cuda" and type(self.base_layer) is nn.Linear:
+            return self.in_place(x, name)
+        whole = self.base_layer(x)
+        inner = down(self.lora_dropout[name](x))
+        summed = torch.addmm(whole.flatten(0, -2), inner.flatten(0, -2), up.weight.T, alpha=self.scaling[name])
+        return summed.view_as(whole)
+
+    def in_place(self, x: Tensor, name: str) -> Tensor:
+        """The same, the sum written over the frozen layer's result, of which a GPU would make a copy first.
+
+        That result must be no view of another tensor, or its gradient is copied instead: hence the two dimensions.
+        """
+        rows = x.flatten(0, -2)
+        whole, inner = self.base_layer(rows), self.lora_A[name](self.lora_dropout[name](rows))
+        weight = self.lora_B[name].weight.to(whole.dtype)  # autocast does not see to what is written over
+        return whole.addmm_(inner, weight.T, alpha=self.scaling[name]).unflatten(0, x.shape[:-1])
 
 
 def adapted(llm: Any, lora: Lora) -> Any:
@@ -20,12 +67,6 @@ def adapted(llm: Any, lora: Lora) -> Any:
     Raises:
         UserError: None of the named layers is in this LLM, or some are not while others of its layers are not named.
     """
-    from peft import LoraConfig, get_peft_model
-    from torch import nn
-
-    from causal2vec.speed.packing import plain
-    from causal2vec.training.adapter import Adapter
-
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
     if not plain():
         config._register_custom_module({nn.Linear: Adapter})
@@ -35,12 +76,10 @@ def adapted(llm: Any, lora: Lora) -> Any:
 
 
 def _check_targets(llm: Any, targets: list[str]) -> None:
-    """Names that fit nothing are those of another family, and its layers would learn less than another LLM's.
+    """Refuse names that fit nothing while layers are left out: those would learn less than another LLM's.
 
-    A list for LLMs of several families may hold them: what counts is that no layer is left out.
+    A list for LLMs of several families may name what one of them lacks, if that leaves out no layer.
     """
-    from torch import nn
-
     head = llm.get_output_embeddings()
     names = [
         name
@@ -108,3 +147,41 @@ def merge_lora(module: Embedder) -> None:
 def trainable_count(module: Any) -> int:
     """Number of weights that learn."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def build_to_train(
+    path: str, folders: dict[str, Path], settings: dict[str, Any], dtype: str, attention: str | None = None
+) -> Embedder:
+    """An untrained method whose LLM is held in ``dtype`` and all else, which may learn, in float32.
+
+    Args and errors are those of `causal2vec.models.build.build_embedder`.
+    """
+    module = build_embedder(path, folders, settings, dtype, attention=attention)
+    if dtype == "float32":
+        return module
+    for name, child in module.named_children():
+        if name != "llm":
+            child.float()
+        if name in module.parts and name != "llm":
+            # Read again, as what was rounded stays rounded.
+            exact = AutoModel.from_pretrained(folders[name], dtype=torch.float32)
+            child.load_state_dict(exact.state_dict())
+    module.initialise()
+    return module
+
+
+def rebuild_merged(
+    path: str, folders: dict[str, Path], settings: dict[str, Any], lora: Lora, weights: dict[str, Tensor]
+) -> Embedder:
+    """The method from its parts in float32, with what training has taught it (by name), adapters merged.
+
+    Needed where the trained module holds only a part of each weight, or has frozen weights rounded.
+    """
+    module = build_embedder(path, folders, settings)
+    attach_lora(module, lora)
+    own = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, value in weights.items():
+            own[name].copy_(value)
+    merge_lora(module)
+    return module

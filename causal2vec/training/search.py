@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
 from causal2vec.config import Config, ModelSource, Section, add_config_option, load_config
-from causal2vec.errors import StoppedError, UserError
+from causal2vec.config.prompts import prompts_of, study_prompts
+from causal2vec.config.runs import runs_of
+from causal2vec.errors import UserError
 from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import read_json, read_yaml, sha256_json, write_json, write_text
 from causal2vec.runtime.folders import Folders
-from causal2vec.runtime.signals import ends_with_us
-
-OF_RUN = ("settings", "budget", "encoder")
-"""The first word of a key that a single run has; any other key is looked for in the whole configuration."""
+from causal2vec.runtime.signals import end_with_parent
+from causal2vec.training.job import Job
 
 
 class Group(Section):
@@ -107,12 +108,13 @@ def changed(config: Config, models: dict[str, ModelSource], trial: Trial) -> Con
     return load_config(plain, where=f"the trial {trial.changes} of {trial.method}")
 
 
-def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str) -> dict[str, Any]:
+def run_trial(
+    config: Config, models: dict[str, ModelSource], trial: Trial, work: Path, device: str, dtype: str
+) -> dict[str, Any]:
     """Train and audit.
 
     Args:
-        config: As `changed` gives it.
-        trial: Which method and seed.
+        config, models, trial: As `changed` takes them.
         work: Folder with ``models`` and ``pairs``.
         device, dtype: Where and in which format to compute.
 
@@ -121,37 +123,31 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     """
     from transformers import set_seed
 
-    from causal2vec.config.prompts import prompts_of, study_prompts
-    from causal2vec.config.runs import runs_of
     from causal2vec.evaluation.audit import audit
     from causal2vec.training.alignment import pretrain_alignment
     from causal2vec.training.contrastive import train
-    from causal2vec.training.job import Job
-    from causal2vec.training.mntp import pretrain_mntp
-    from causal2vec.training.stages import Computing
+    from causal2vec.training.stages import Computing, pretrain_mntp
 
+    config = changed(config, models, trial)
     run = next(run for run in runs_of(config) if run.method == trial.method)
     is_llm = config.models[run.base].kind == "llm"
     parts = {"llm": run.base, "encoder": run.encoder} if is_llm else {"encoder": run.base}
     folders = {part: work / "models" / name for part, name in parts.items()}
     prompts = prompts_of(study_prompts(config), run.spec)
-    pairs, seconds = work / "pairs", {}
+    pairs, seconds, compute = work / "pairs", {}, Computing(device, dtype)
     with tempfile.TemporaryDirectory() as scratch:
-        start = time.perf_counter()
+        start, folder = time.perf_counter(), Path(scratch)
         if run.spec.mntp and config.mntp:
-            llm, rows = Path(scratch) / "mntp", pairs / "train.parquet"
-            stage, lora = config.mntp.on(run.base), run.budget.lora
-            how = Computing(device, dtype)
-            pretrain_mntp(folders["llm"], rows, stage, lora, run.seed, llm, Path(scratch) / "m", how)
+            stage, rows = config.mntp.on(run.base), pairs / "train.parquet"
+            llm, state = folder / "mntp", folder / "m"
+            pretrain_mntp(folders["llm"], rows, stage, run.budget.lora, run.seed, llm, state, compute)
             folders["llm"], seconds["mntp"] = llm, round(time.perf_counter() - start, 1)
         if run.spec.alignment and config.alignment:
-            encoder = Path(scratch) / "aligned"
-            computing = Computing(device, dtype)
-            pretrain_alignment(run, folders, pairs, config.alignment, encoder, Path(scratch) / "a", computing)
+            encoder = folder / "aligned"
+            pretrain_alignment(run, folders, pairs, config.alignment, encoder, folder / "a", compute)
             folders["encoder"], seconds["alignment"] = encoder, round(time.perf_counter() - start, 1)
         set_seed(run.seed)
-        state = Path(scratch) / "t"
-        job = Job(run=run, folders=folders, pairs=pairs, prompts=prompts, output=Path(scratch), state=state,
+        job = Job(run=run, folders=folders, pairs=pairs, prompts=prompts, output=folder, state=folder / "t",
                   device=device, dtype=dtype)  # fmt: skip
         module, record = train(job, "sdpa")
         module.max_seq_length = run.max_length
@@ -167,58 +163,47 @@ def run_trial(config: Config, trial: Trial, work: Path, device: str, dtype: str)
     }
 
 
-def work_through(
-    config: Config, source: Trials, work: Path, output: Path, *, device: str, dtype: str, threads: int
-) -> None:
-    """Run every trial that has no result and that no other process works on, and say each one's result in a line.
-
-    A trial that fails is named, and the others go on.
-    """
+def _begin(threads: int) -> None:
+    """What a process does before its first trial."""
     import torch
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+    end_with_parent()
     torch.set_num_threads(threads)
     disable_progress_bar()
     set_verbosity_error()
-    trials = trials_of(source)
-    for number, trial in enumerate(trials, 1):
-        claim = output / f"{trial.name}.claim"
-        if (output / trial.name).is_file():
-            continue
-        try:
-            claim.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        line = f"{trial.method}, {trial.scale}, seed {trial.seed}, {trial.changes}"
-        try:
-            result = run_trial(changed(config, source.models, trial), trial, work, device, dtype)
-            write_json(output / trial.name, result)
-            line += f": {result['audit']['mrr']['own']}"
-        except StoppedError:
-            raise
-        except Exception as error:
-            line += f": FAILED, {type(error).__name__}: {error}"
-        sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {number}/{len(trials)} {line}\n")
 
 
-def search(source: Trials, output: Path, jobs: int) -> None:
-    """Run the trials in ``jobs`` processes, each of which is this command with ``--worker``.
+def _try(output: Path, trial: Trial, *told: Any) -> str:
+    """Run a trial and write its result; what to say of it."""
+    try:
+        result = run_trial(*told)
+    except Exception as error:
+        return f"FAILED, {type(error).__name__}: {error}"
+    write_json(output / trial.name, result)
+    return str(result["audit"]["mrr"]["own"])
+
+
+def search(config: Config, source: Trials, work: Path, output: Path, options: argparse.Namespace) -> None:
+    """Run every trial that has no result, in ``--jobs`` processes, and say each one's result in a line.
 
     Raises:
-        UserError: Some trials failed.
+        UserError: Some trials failed; the others went on.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    for claim in output.glob("*.claim"):
-        claim.unlink()
-    command = [sys.executable, "-m", "causal2vec.training.search", *sys.argv[1:], "--worker"]
-    workers = [subprocess.Popen(command, preexec_fn=ends_with_us) for _ in range(jobs)]
-    try:
-        for worker in workers:
-            worker.wait()
-    finally:
-        for worker in workers:
-            worker.terminate()
     wanted = trials_of(source)
+    pool = ProcessPoolExecutor(options.jobs, get_context("spawn"), _begin, (options.threads,))
+    try:
+        running = {
+            pool.submit(_try, output, trial, config, source.models, trial, work, options.device, options.dtype): trial
+            for trial in wanted
+            if not (output / trial.name).is_file()
+        }
+        for number, done in enumerate(as_completed(running), 1):
+            trial = running[done]
+            line = f"{trial.method}, {trial.scale}, seed {trial.seed}, {trial.changes}: {done.result()}"
+            sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {number}/{len(running)} {line}\n")
+    finally:
+        pool.shutdown(cancel_futures=True)
     if failed := sum(not (output / trial.name).is_file() for trial in wanted):
         raise UserError(f"{failed} of {len(wanted)} trials failed; their lines above say why; the same command goes on")
 
@@ -243,13 +228,8 @@ def table_of(source: Trials, results: list[dict[str, Any]]) -> str:
     """All results as Markdown, best first within a method and scale, after a count of what was planned and done."""
     planned = Counter((trial.scale, trial.method) for trial in trials_of(source))
     done = Counter((result["scale"], result["method"]) for result in results)
-    lines = [
-        "# Every trial",
-        "",
-        "Made by `python -m causal2vec.training.search --write`; see [choices.md](choices.md).",
-        "",
-    ]
-    lines += ["| scale | method | trials planned | done |", "|---|---|--:|--:|"]
+    made = "Made by `python -m causal2vec.training.search --write`; see [choices.md](choices.md)."
+    lines = ["# Every trial", "", made, "", "| scale | method | trials planned | done |", "|---|---|--:|--:|"]
     lines += [
         f"| {scale} | `{method}` | {count} | {done[scale, method]} |" for (scale, method), count in planned.items()
     ]
@@ -277,28 +257,19 @@ def _cells(result: dict[str, Any]) -> list[str]:
             value = f"{value['objective']}, {value['steps']} steps, rate {value['learning_rate']:g}"
         if not key.endswith(".alignment"):
             changes.append(f"{key.removeprefix('settings.').removeprefix('budget.')}: {value}")
-    mrr = audit["mrr"]
-    token = [""] * 5
+    mrr, token = audit["mrr"], [""] * 5
     if "token_used" in audit:
-        loss = audit["loss_without"]
+        lost = audit["loss_without"]
         token = [
             f"{mrr['mean']['whole']:.1f}",
-            f"{loss['points']:+.1f} ({loss['low']:+.1f} to {loss['high']:+.1f})" + " **used**" * audit["token_used"],
+            f"{lost['points']:+.1f} ({lost['low']:+.1f} to {lost['high']:+.1f})" + " **used**" * audit["token_used"],
             f"{mrr['other']['whole']:.1f}",
             f"{audit['spread']['contextual']['cosine']:.2f}",
             f"{max(audit['attention']['eos']):.0%}",
         ]
     parts = [f"{mrr['own'][part]:.1f}" if part in mrr["own"] else "" for part in ("whole", "contextual", "eos")]
-    seconds = sum(result["seconds"].values())
-    return [
-        "; ".join(changes),
-        str(result["seed"]),
-        *parts,
-        *token,
-        f"{result['loss']:.2f}",
-        f"{seconds:.0f}",
-        result["device"],
-    ]
+    end = [f"{result['loss']:.2f}", f"{sum(result['seconds'].values()):.0f}", result["device"]]
+    return ["; ".join(changes), str(result["seed"]), *parts, *token, *end]
 
 
 def main() -> None:
@@ -312,32 +283,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="processor threads of each")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--kept", type=Path, default=Path("docs/trials.jsonl"), help="results of earlier searches")
-    parser.add_argument(
-        "--write", action="store_true", help="write what was found to --kept, and a table beside; no trial"
-    )
+    parser.add_argument("--write", action="store_true", help="write results to --kept and a table beside; no trial")
     options = parser.parse_args()
     config, source = load_config(options.config), load_trials(options.trials)
     work = options.work or Folders(config.study).work
     output = options.output or Folders(config.study).work / "trials"
-    if not options.worker:
-        restore(options.kept, output)
+    restore(options.kept, output)
     if options.write:
         write_results(source, output, options.kept)
-        return
-    if not options.worker:
-        search(source, output, options.jobs)
-        return
-    work_through(
-        config,
-        source,
-        work,
-        output,
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
-    )
+    else:
+        search(config, source, work, output, options)
 
 
 if __name__ == "__main__":

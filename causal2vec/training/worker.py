@@ -6,13 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from causal2vec.errors import UserError
-from causal2vec.runtime.files import read_json, write_json
+from causal2vec.runtime.files import write_json
 from causal2vec.training import ranks
-from causal2vec.training.job import FAILURE
-from causal2vec.training.launch import Job, perform
+from causal2vec.training.job import FAILURE, read_job
+from causal2vec.training.launch import perform
 
 
 def main() -> None:
@@ -28,18 +26,6 @@ def main() -> None:
             write_json(path.parent / FAILURE, {"error": str(error), "rank": ranks.rank(), "status": error.status})
         sys.stderr.write(f"error: {error}\n" if ranks.rank() == 0 else "")
         sys.exit(1)
-
-
-def read_job(path: Path) -> Job:
-    """The job in a file.
-
-    Raises:
-        UserError: There is none.
-    """
-    try:
-        return Job.model_validate(read_json(path))
-    except ValidationError as error:
-        raise UserError(f"{path} is no job file; start the training again to have it written") from error
 
 
 if __name__ == "__main__":

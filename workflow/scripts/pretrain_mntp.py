@@ -4,8 +4,7 @@ from causal2vec.config import Compute, Lora, Mntp
 from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.machine import set_up
-from causal2vec.training.mntp import pretrain_mntp
-from causal2vec.training.stages import Computing
+from causal2vec.training.stages import Computing, pretrain_mntp
 
 with job(snakemake, "transformers", "peft") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))

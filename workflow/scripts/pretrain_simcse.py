@@ -4,8 +4,7 @@ from causal2vec.config import Compute, Lora, Simcse
 from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.job import folders_of, job
 from causal2vec.runtime.machine import set_up
-from causal2vec.training.simcse import pretrain_simcse
-from causal2vec.training.stages import Computing
+from causal2vec.training.stages import Computing, pretrain_simcse
 
 with job(snakemake, "sentence_transformers", "peft") as s:
     device, dtype = set_up(Path(s.input.hardware), Compute(**s.params.compute))

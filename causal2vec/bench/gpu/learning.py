@@ -47,7 +47,7 @@ class School:
         llm = copy.deepcopy(self.llm).to(device, getattr(torch, dtype))
         encoder = copy.deepcopy(self.encoder).to(device)
         model = adapted(llm, encoder, plain, method)
-        for name, child in model[0].named_children():  # as `causal2vec.training.precision.build_to_train` leaves it
+        for name, child in model[0].named_children():  # as `causal2vec.training.lora.build_to_train` leaves it
             if name != "llm":
                 child.float()
         size = self.size._replace(device=device, dtype=dtype)
@@ -123,7 +123,7 @@ def _sharded(school: School, device: str) -> Outcome:
     """FSDP with one process, which holds everything."""
     from torch import distributed
 
-    from causal2vec.training.sharding import shard
+    from causal2vec.training.ranks import shard
 
     backend = "nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)

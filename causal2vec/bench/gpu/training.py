@@ -51,8 +51,7 @@ def our_trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    from causal2vec.training.arguments import make_loss, training_arguments
-    from causal2vec.training.trainer import EqualTermsTrainer
+    from causal2vec.training.trainer import EqualTermsTrainer, make_loss, training_arguments
 
     arguments = training_arguments(model[0], spent, {}, SEED, state, device=size.device, dtype=size.dtype)
     arguments.disable_tqdm = True

@@ -79,7 +79,7 @@ def build_task_data(packages: Path | None, output: Path, own: dict[str, OwnTask]
 
 def _record(name: str, task: OwnTask, tables: Tables) -> dict[str, Any]:
     """What an own task is; tried, as mteb has an opinion too."""
-    from causal2vec.evaluation.tasks.own import own_task
+    from causal2vec.evaluation.tasks.packaged import own_task
 
     if name in mteb_names()[0]:
         raise UserError(f"evaluation.own_tasks.{name}: a task of mteb is called so already; call yours otherwise")

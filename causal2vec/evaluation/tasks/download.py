@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
+from causal2vec.evaluation.tasks.registry import PACKAGED_TASKS, get_tasks, parts_of
 from causal2vec.fetch.hub import from_cache, obtain
 from causal2vec.fetch.reasons import reason
 from causal2vec.runtime.files import read_json, write_json
@@ -24,8 +25,6 @@ def fetch_tasks(names: list[str], output: Path, state: Path) -> None:
         UserError: A task is unknown or its data cannot be had.
     """
     import mteb
-
-    from causal2vec.evaluation.tasks.registry import PACKAGED_TASKS, get_tasks
 
     official = [name for name in names if name not in PACKAGED_TASKS]
     tasks = {
@@ -53,11 +52,6 @@ def read_from_cache(task: Any, fetched: Path) -> None:
         folder = from_cache(facts, kind="dataset", where=f"evaluation.tasks: {part.metadata.name}")
         dataset = {**part.metadata.dataset, "path": str(folder)}
         part.metadata = part.metadata.model_copy(update={"dataset": dataset})
-
-
-def parts_of(task: Any) -> list[Any]:
-    """The tasks behind an aggregate such as CQADupstackRetrieval, or the task itself."""
-    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
 
 
 def _fetch_part(task: Any, state: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from causal2vec.errors import UserError, hint
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-__all__ = ["PACKAGED_TASKS", "RECORD", "get_tasks", "mteb_names"]
+__all__ = ["PACKAGED_TASKS", "get_tasks", "mteb_names", "parts_of"]
 
 
 def get_tasks(
@@ -40,31 +40,32 @@ def get_tasks(
 
 def _tasks_of(name: str, data: Path | None, own: Mapping[str, OwnTask]) -> list[Any]:
     if name in PACKAGED_TASKS:
-        from causal2vec.evaluation.tasks.definitions import TASK_CLASSES
+        from causal2vec.evaluation.tasks.packaged import TASK_CLASSES
 
         task = TASK_CLASSES[name]()
         task.data_folder = data
         return [task]
     if data and (data / name / RECORD).is_file():
-        from causal2vec.evaluation.tasks.own import prepared_task
+        from causal2vec.evaluation.tasks.packaged import prepared_task
 
         return [prepared_task(name, data)]
     if name in own:
-        from causal2vec.evaluation.tasks.own import own_task
+        from causal2vec.evaluation.tasks.packaged import own_task
 
         return [own_task(name, own[name], "not prepared", data)]
+    import mteb
+
     tasks, benchmarks = mteb_names()
     if name in tasks:
-        import mteb
-
         return [mteb.get_task(name)]
     if name in benchmarks:
-        import mteb
-
         return list(mteb.get_benchmark(name).tasks)
     benchmark, _, part = name.rpartition("/")
     if benchmark in benchmarks:
-        return [_task_in(benchmark, part)]
+        own_version = {task.metadata.name: task for task in mteb.get_benchmark(benchmark).tasks}
+        if part not in own_version:
+            raise UserError(f"the benchmark {benchmark!r} has no task {part!r}{hint(part, list(own_version))}")
+        return [own_version[part]]
     known = [*PACKAGED_TASKS, *tasks, *benchmarks]
     lowered = {entry.lower(): entry for entry in known}
     close = [lowered[entry] for entry in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
@@ -72,14 +73,9 @@ def _tasks_of(name: str, data: Path | None, own: Mapping[str, OwnTask]) -> list[
     raise UserError(f"there is no task or benchmark {name!r}; {offer}")
 
 
-def _task_in(benchmark: str, name: str) -> Any:
-    """A benchmark's own version of a task."""
-    import mteb
-
-    tasks = {task.metadata.name: task for task in mteb.get_benchmark(benchmark).tasks}
-    if name not in tasks:
-        raise UserError(f"the benchmark {benchmark!r} has no task {name!r}{hint(name, list(tasks))}")
-    return tasks[name]
+def parts_of(task: Any) -> list[Any]:
+    """The tasks behind an aggregate such as CQADupstackRetrieval, or the task itself."""
+    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
 
 
 def mteb_names() -> tuple[set[str], set[str]]:

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from causal2vec.evaluation.tasks.download import read_from_cache
+from causal2vec.evaluation.tasks.registry import get_tasks, parts_of
 from causal2vec.runtime.files import atomic_file
 
 if TYPE_CHECKING:
@@ -51,17 +56,11 @@ def write_task_texts(names: list[str], data: Path, output: Path, fetched: Path |
     Raises:
         UserError: A name is unknown or the data of a packaged task is missing.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from causal2vec.evaluation.tasks.download import read_from_cache
-    from causal2vec.evaluation.tasks.registry import get_tasks
-
     rows: dict[str, str] = {}
     for task in get_tasks(names, data):
         if fetched:
             read_from_cache(task, fetched)
-        for part in _parts(task):
+        for part in parts_of(task):
             part.load_data()
             for text in task_texts(part):
                 rows.setdefault(text, task.metadata.name)
@@ -72,13 +71,9 @@ def write_task_texts(names: list[str], data: Path, output: Path, fetched: Path |
     return len(rows)
 
 
-def _parts(task: Any) -> list[Any]:
-    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
-
-
 def evaluation_data(task: Any) -> Iterator[tuple[str, str, Any]]:
     """(split, subset, data) for each evaluation split, whichever way the task nests them."""
-    for part in _parts(task):
+    for part in parts_of(task):
         if hasattr(part, "convert_v1_dataset_format_to_v2"):
             part.convert_v1_dataset_format_to_v2(num_proc=None)
         dataset = part.dataset or {}
