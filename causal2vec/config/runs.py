@@ -61,6 +61,23 @@ def runs_of(config: Config) -> list[Run]:
     return runs
 
 
+def measured_runs(runs: list[Run]) -> list[Run]:
+    """One run per method and base, which the efficiency study measures: an untrained twin costs the same.
+
+    Variants of an ablation are left out; most cost what their method costs.
+    """
+    chosen: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        if VARIANT not in run.method:
+            chosen.setdefault((run.method.removesuffix(ZERO_SHOT), run.base), run)
+    return list(chosen.values())
+
+
+def used_models(runs: list[Run]) -> list[str]:
+    """Models that some run is built from."""
+    return list(dict.fromkeys(name for run in runs for name in (run.base, run.encoder)))
+
+
 def _refuse_namesakes(runs: list[Run]) -> None:
     """Two runs of one name would be one folder, and the results of one would pass for the other's."""
     known: dict[str, Run] = {}

@@ -6,6 +6,7 @@ the way. What is the same for several studies is made once, in ``work/shared``, 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,3 +103,21 @@ def refuse_nameless() -> None:
             f"{RESULTS / old[0]} is of a study from before studies had names; move what is in {RESULTS} to "
             f"{RESULTS}/<study>, for example {RESULTS}/demo ({WORK} may be deleted: it is made anew)"
         )
+
+
+HOME = SHARED / "home"
+
+
+def have_home() -> None:
+    """Let this process and its children live in ``work/shared/home`` if the home folder cannot be written.
+
+    What the model hub's cache in the real one holds is still read from there. Call before libraries are imported.
+    """
+    home = Path("~").expanduser()
+    if os.access(home, os.W_OK | os.X_OK):
+        return
+    hub = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface" / "hub"
+    if not {"HF_HOME", "HF_HUB_CACHE"} & os.environ.keys() and os.access(hub, os.R_OK | os.X_OK):
+        os.environ["HF_HUB_CACHE"] = str(hub)
+    HOME.mkdir(parents=True, exist_ok=True)
+    os.environ["HOME"] = str(HOME.absolute())
