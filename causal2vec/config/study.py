@@ -5,13 +5,12 @@ Light on purpose: the Snakefile imports this at parse time, so nothing here may 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from causal2vec.config.settings import (
     PACKAGED_TASKS,
@@ -24,7 +23,6 @@ from causal2vec.config.settings import (
     Distributed,
     Efficiency,
     Evaluation,
-    Lora,
     Method,
     Mntp,
     ModelSource,
@@ -35,39 +33,11 @@ from causal2vec.config.settings import (
     Section,
     Simcse,
     Statistics,
-    TextSource,
     Whole,
 )
-from causal2vec.errors import UserError, fault_sentence, hint, module_exists
+from causal2vec.errors import UserError, checked, hint, module_exists
 from causal2vec.runtime.files import fault_of, located, read_yaml
 from causal2vec.runtime.folders import RESERVED, UNNAMED
-
-__all__ = [
-    "VARIANT",
-    "ZERO_SHOT",
-    "Ablation",
-    "Alignment",
-    "Budget",
-    "Compute",
-    "Config",
-    "Distributed",
-    "Efficiency",
-    "Evaluation",
-    "Lora",
-    "Method",
-    "Mntp",
-    "ModelSource",
-    "Pairs",
-    "Reporting",
-    "Resources",
-    "Section",
-    "Simcse",
-    "Statistics",
-    "Switches",
-    "TextSource",
-    "load_config",
-    "switches_of",
-]
 
 
 class Config(Section):
@@ -288,22 +258,15 @@ def load_config(source: Path | Sequence[Path] | dict[str, Any], where: str = "th
         source = _read(list(files))
     if fault := fault_of(source):  # a mapping did not come through `read_yaml`
         raise UserError(f"{where}: {fault}; correct it")
-    try:
-        config = Config.model_validate(source)
-        return config if config.scale_note is not None else config.model_copy(update={"scale_note": scale_note(config)})
-    except ValidationError as error:
-        faults = {_key(fault["loc"]): fault for fault in reversed(error.errors())}  # the first of each key
-        lacking = [key for key, fault in reversed(faults.items()) if fault["type"] == "missing" and "." not in key]
-        if len(lacking) > _OVERLAY:
-            raise UserError(
-                f"{where} lacks {', '.join(lacking)}; if it only changes a study, name that before it: "
-                f"config/demo.yaml {where} (both, behind one --configfile of snakemake or one --config)"
-            ) from error
-        sentences = [
-            fault_sentence(f, key, [*_fields_at(f["loc"][:-1]), *difflib.get_close_matches(key, SWITCHES)])
-            for key, f in reversed(faults.items())
-        ]
-        raise UserError(f"{where}: {'; '.join(sentences)}") from error
+    required = [name for name, field in Config.model_fields.items() if field.is_required()]
+    lacking = [name for name in required if isinstance(source, dict) and name not in source]
+    if len(lacking) > _OVERLAY:
+        raise UserError(
+            f"{where} lacks {', '.join(lacking)}; if it only changes a study, name that before it: "
+            f"config/demo.yaml {where} (both, behind one --configfile of snakemake or one --config)"
+        )
+    config: Config = checked(Config, source, where, "", also=SWITCHES)
+    return config if config.scale_note is not None else config.model_copy(update={"scale_note": scale_note(config)})
 
 
 def add_config_option(parser: Any, what: str = "the experiment") -> None:
@@ -322,19 +285,3 @@ def _read(files: list[Path]) -> dict[str, Any]:
             raise UserError(f"{file} must hold a mapping of settings; see config/demo.yaml for one")
         merged = laid_over(merged, read)
     return merged if "methods" in merged else laid_over(_read([located(DEMO)]), merged)
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    """Where a fault is, without what pydantic calls the forms that an amount may have."""
-    return ".".join(str(part) for part in location if part not in ("constrained-int", "constrained-float"))
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the section at a location knows, found by walking the models' annotations."""
-    section: Any = Config
-    for part in location:
-        if isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
-            section = section.model_fields[str(part)].annotation
-            candidates = [section, *getattr(section, "__args__", ())]
-            section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
-    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
