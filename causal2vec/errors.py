@@ -61,7 +61,7 @@ def explained(error: BaseException, places: Sequence[Path] = (), *, memory: str 
             none.
         memory: What lowers the need for memory, for example ``lower budget.mini_batch_size``.
     """
-    for cause in _chain(error):
+    for cause in chain(error):
         number, words = getattr(cause, "errno", None), str(cause)
         if number in _FULL or (number is None and _FULL_WORDS.search(words)):
             return UserError(_no_room(cause, places))
@@ -72,13 +72,14 @@ def explained(error: BaseException, places: Sequence[Path] = (), *, memory: str 
     return None
 
 
-def check_room(folder: Path, needed: int, what: str) -> None:
+def check_room(folder: Path, needed: int, what: str, remedy: str = "make room") -> None:
     """Stop before writing what the disk cannot hold.
 
     Args:
         folder: Where it will be written; it need not be there yet.
         needed: Bytes.
         what: For the sentence, for example ``the model``.
+        remedy: What to do.
 
     Raises:
         UserError: With the room needed and the room there is.
@@ -87,7 +88,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     if needed > free:
         raise UserError(
             f"{folder} has no room for {what}: it needs {_size(needed)}, but {_size(free)} are free on its disk; "
-            f"make room, {AGAIN}"
+            f"{remedy}, {AGAIN}"
         )
 
 
@@ -133,10 +134,13 @@ def _size(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, each once: causes can go round in a circle."""
     current: BaseException | None = error
-    while current is not None:
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
         yield current
+        seen.add(id(current))
         current = current.__cause__ or current.__context__
 
 

@@ -3,6 +3,7 @@
 Light on purpose: the Snakefile imports this at parse time, so nothing here may import torch.
 """
 
+# ruff: noqa: F401
 from __future__ import annotations
 
 from causal2vec.config.settings import (
@@ -26,30 +27,3 @@ from causal2vec.config.settings import (
     TextSource,
 )
 from causal2vec.config.study import SWITCHES, Config, Switches, add_config_option, load_config, switches_of
-
-__all__ = [
-    "PACKAGED_TASKS",
-    "SWITCHES",
-    "VARIANT",
-    "ZERO_SHOT",
-    "Ablation",
-    "Alignment",
-    "Budget",
-    "Compute",
-    "Config",
-    "Distributed",
-    "Efficiency",
-    "Evaluation",
-    "Lora",
-    "Method",
-    "Mntp",
-    "ModelSource",
-    "Pairs",
-    "Section",
-    "Simcse",
-    "Switches",
-    "TextSource",
-    "add_config_option",
-    "load_config",
-    "switches_of",
-]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from causal2vec.errors import UserError
-from causal2vec.fetch.client import bounded_client
-from causal2vec.fetch.reasons import Kind, as_transient, reason
+from causal2vec.errors import UserError, check_room
+from causal2vec.fetch.client import Kind, as_transient, bounded_client, reason
 from causal2vec.fetch.retry import Patience, retrying
 from causal2vec.runtime.files import sha256_file
 
@@ -262,9 +260,4 @@ def _check_room(
     tree = HfApi().list_repo_tree(repository, recursive=True, revision=revision, repo_type=kind)
     sizes = {entry.path: int(getattr(entry, "size", None) or 0) for entry in tree}
     needed = sum(sizes[name] for name in _matching(list(sizes), allow, ignore) if not (snapshot / name).is_file())
-    free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
-    if needed > free:
-        raise UserError(
-            f"{what} needs {needed / 1e9:.1f} GB more in {cache}, where {free / 1e9:.1f} GB are free; make room, or "
-            "set HF_HOME to a folder on a larger disk"
-        )
+    check_room(cache, needed, what, "make room, or set HF_HOME to a folder on a larger disk")

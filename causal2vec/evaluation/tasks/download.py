@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from causal2vec.errors import UserError
+from causal2vec.fetch.client import reason
 from causal2vec.fetch.hub import from_cache, obtain
-from causal2vec.fetch.reasons import reason
 from causal2vec.runtime.files import read_json, write_json
 
 
