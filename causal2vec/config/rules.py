@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from causal2vec.config import PACKAGED_TASKS, SWITCHES, Config, Distributed, Switches, load_config, switches_of
 from causal2vec.config.prompts import Prompts, prompts_of, study_prompts
 from causal2vec.config.runs import Run, measured_runs, runs_of, used_models
-from causal2vec.config.settings import PACKAGED_TASKS, Distributed
-from causal2vec.config.study import SWITCHES, Config, Switches, load_config, switches_of
 from causal2vec.runtime.files import read_yaml
 from causal2vec.runtime.folders import Folders
 from causal2vec.runtime.gpus import local_gpus
