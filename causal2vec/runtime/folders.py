@@ -21,8 +21,6 @@ UNNAMED = "default"
 RESERVED = ("shared", "bench", "gpu")
 """Folders below ``results`` and ``work`` that belong to no study."""
 
-_OLD = ("scores.csv", "manifest.json", "SHA256SUMS", "report.html")
-
 
 @dataclass(frozen=True)
 class Folders:
@@ -83,26 +81,12 @@ def the_only(top: Path, needed: str, option: str) -> Path:
     Raises:
         UserError: There is none, or more than one.
     """
-    refuse_nameless()
     found = [path.parent for path in sorted(top.glob(f"*/{needed}")) if path.parent.name not in RESERVED]
     if len(found) == 1:
         return found[0]
     if found:
         raise UserError(f"{top} holds several studies ({', '.join(f.name for f in found)}); name one with {option}")
     raise UserError(f"{top} holds no study with {needed}; run 'snakemake' to make one, or name a folder with {option}")
-
-
-def refuse_nameless() -> None:
-    """Recognise results from before studies had folders of their own.
-
-    Raises:
-        UserError: There are some.
-    """
-    if old := [name for name in _OLD if (RESULTS / name).is_file()]:
-        raise UserError(
-            f"{RESULTS / old[0]} is of a study from before studies had names; move what is in {RESULTS} to "
-            f"{RESULTS}/<study>, for example {RESULTS}/demo ({WORK} may be deleted: it is made anew)"
-        )
 
 
 HOME = SHARED / "home"

@@ -18,7 +18,7 @@ from typing import IO
 from causal2vec.errors import UserError
 from causal2vec.runtime import seals
 from causal2vec.runtime.files import DRAFT, SETTLED, read_record, remove_draft, write_record
-from causal2vec.runtime.folders import SHARED, Folders, refuse_nameless
+from causal2vec.runtime.folders import SHARED, Folders
 from causal2vec.runtime.locks import InUseError, alone, take
 
 SNAKEMAKE = Path(".snakemake")
@@ -47,7 +47,6 @@ def begin_run(folders: Folders, scratch: Path) -> None:
     Raises:
         UserError: Another run of the study is at work here, or a folder cannot be written.
     """
-    refuse_nameless()
     results, work = folders.results, folders.work
     for place in (Path.cwd(), SNAKEMAKE, results.parent, work.parent, results, work, SHARED):
         if place.exists() and not os.access(place, os.W_OK):

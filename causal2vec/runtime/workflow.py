@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from causal2vec.errors import UserError
-from causal2vec.runtime.folders import Folders, have_home, refuse_nameless
+from causal2vec.runtime.folders import Folders, have_home
 from causal2vec.runtime.gpus import local_gpus
 from causal2vec.runtime.resume import begin_run
 from causal2vec.runtime.signals import pass_on_signals
@@ -47,7 +47,6 @@ def begin(workflow: Any, folders: Folders) -> bool:
     if not workflow.is_main_process:
         have_home()
         return False
-    refuse_nameless()
     asked = command_line(*sys.argv[1:])
     if runs_jobs(asked):
         begin_run(folders, workflow.snakemake_tmp_dir)
