@@ -11,7 +11,7 @@ import resource
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 
 class UserError(Exception):
@@ -61,7 +61,7 @@ def explained(error: BaseException, places: Sequence[Path] = (), *, memory: str 
             none.
         memory: What lowers the need for memory, for example ``lower budget.mini_batch_size``.
     """
-    for cause in _chain(error):
+    for cause in chain(error):
         number, words = getattr(cause, "errno", None), str(cause)
         if number in _FULL or (number is None and _FULL_WORDS.search(words)):
             return UserError(_no_room(cause, places))
@@ -72,13 +72,14 @@ def explained(error: BaseException, places: Sequence[Path] = (), *, memory: str 
     return None
 
 
-def check_room(folder: Path, needed: int, what: str) -> None:
+def check_room(folder: Path, needed: int, what: str, remedy: str = "make room") -> None:
     """Stop before writing what the disk cannot hold.
 
     Args:
         folder: Where it will be written; it need not be there yet.
         needed: Bytes.
         what: For the sentence, for example ``the model``.
+        remedy: What to do.
 
     Raises:
         UserError: With the room needed and the room there is.
@@ -87,7 +88,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     if needed > free:
         raise UserError(
             f"{folder} has no room for {what}: it needs {_size(needed)}, but {_size(free)} are free on its disk; "
-            f"make room, {AGAIN}"
+            f"{remedy}, {AGAIN}"
         )
 
 
@@ -133,10 +134,13 @@ def _size(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, each once: causes can go round in a circle."""
     current: BaseException | None = error
-    while current is not None:
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
         yield current
+        seen.add(id(current))
         current = current.__cause__ or current.__context__
 
 
@@ -191,20 +195,43 @@ def fault_sentence(fault: Any, key: str, known: Sequence[str] = (), remedy: str 
     return f"{key or 'the whole'}: {message}, but is {_shown(fault['input'])}; {remedy or 'correct it'}"
 
 
-def checked(kind: Any, value: Any, where: object, remedy: str) -> Any:
+def checked(kind: Any, value: Any, where: object, remedy: str, also: Sequence[str] | None = None) -> Any:
     """A value from a file as a type of pydantic's, or as a ``TypeAdapter`` makes it.
 
+    Args:
+        kind: The type.
+        value: As it was read.
+        where: The file, for the sentence.
+        remedy: What to do.
+        also: Names that are valid elsewhere, to propose for a typing slip; given, all faults are said and not only the
+            first, with the keys that are known where each is.
+
     Raises:
-        UserError: Its first fault: ``where`` and under which key, what is wrong, and the ``remedy``.
+        UserError: ``where`` and under which key, what is wrong, and the ``remedy``.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
         return (kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)).validate_python(value)
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
-        raise UserError(f"{where}: {fault_sentence(fault, key, remedy=remedy)}") from error
+        said: dict[str, str] = {}
+        for fault in error.errors():
+            # Without what pydantic calls the forms that one value may have.
+            key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("constrained-"))
+            near = difflib.get_close_matches(key, also or ())
+            known = [] if also is None else [*_fields_at(kind, fault["loc"][:-1]), *near]
+            said.setdefault(key, fault_sentence(fault, key, known, remedy))
+        faults = list(said.values())
+        raise UserError(f"{where}: {'; '.join(faults[:1] if also is None else faults)}") from error
+
+
+def _fields_at(kind: Any, location: Sequence[int | str]) -> list[str]:
+    """The keys that a model of pydantic's, or one inside it, knows at a location, found by its annotations."""
+    for part in location:
+        if part in getattr(kind, "model_fields", ()):
+            kind = kind.model_fields[part].annotation
+            kind = next((inner for inner in (kind, *get_args(kind)) if hasattr(inner, "model_fields")), kind)
+    return list(getattr(kind, "model_fields", ()))
 
 
 def _shown(value: Any) -> str:

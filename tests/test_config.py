@@ -167,13 +167,6 @@ def test_documents_of_retrieval_get_no_instruction():
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("budget/stepps", 3, "unknown key 'budget.stepps' (did you mean 'steps'?)"),
-        ("budget/lora/rang", 3, "unknown key 'budget.lora.rang' (did you mean 'rank'?)"),
-        ("evaluation/task", [], "unknown key 'evaluation.task' (did you mean 'tasks'?)"),
-        ("titel", "x", "unknown key 'titel' (did you mean 'title'?)"),
-        ("budget/steps", ..., "key 'budget.steps' is missing; add it"),
-        ("budget/steps", 0, "budget.steps: Input should be greater than 0"),
-        ("budget/steps", "many", "budget.steps: Input should be a valid integer"),
         ("budget/temperature", 0, "budget.temperature: Input should be greater than 0"),
         ("seeds", [], "seeds: List should have at least 1 item"),
         ("seeds", [-1], "seeds.0: Input should be greater than or equal to 0"),
@@ -185,7 +178,6 @@ def test_documents_of_retrieval_get_no_instruction():
         ("methods/echo/bases", ["nope"], "methods.echo: base 'nope' is not among models"),
         ("methods/x-zero_shot", {"module": "baselines.echo.Echo"}, "'-zero_shot' is put there by 'zero_shot'"),
         ("methods/a+b", {"module": "baselines.echo.Echo"}, "'+' is put there by 'ablations'"),
-        ("ablations", {"x": {"method": "echo", "axes": "a"}}, "unknown key 'ablations.x.axes' (did you mean 'axis'?)"),
         ("statistics", {"resamples": 9}, "statistics.resamples: Input should be greater than or equal to 100"),
         ("methods/a b", {"module": "baselines.echo.Echo"}, "methods.a b"),
         ("mntp", None, "methods.bidirectional.mntp is true, but the mntp section is missing"),
@@ -197,7 +189,6 @@ def test_documents_of_retrieval_get_no_instruction():
         ("models/all-MiniLM-L6-v2/sha256", ..., "source 'pypi' also needs sha256"),
         ("models/all-MiniLM-L6-v2/source", "web", "models.all-MiniLM-L6-v2.source: Input should be 'pypi', 'hub'"),
         ("models/all-MiniLM-L6-v2/source", "hub", "source 'hub' also needs repository, revision"),
-        ("compute/dtype", "float8", "compute.dtype: Input should be 'auto', 'float32'"),
         ("evaluation/tasks", [], "evaluation.tasks: List should have at least 1 item"),
         ("efficiency/repeats", 1, "efficiency.repeats: Input should be greater than or equal to 2"),
         ("models/all-MiniLM-L6-v2/chat", ["a", "b"], "models.all-MiniLM-L6-v2.chat: only a model of kind llm can"),
@@ -216,9 +207,6 @@ def test_documents_of_retrieval_get_no_instruction():
         ("pairs/sources", {"bible": 0.5}, "sources.bible is a share, but kind 'packages' wants a whole number"),
         ("pairs/negatives", -1, "pairs.negatives: Input should be greater than or equal to 0"),
         ("distributed", {"processes": 5}, "budget.batch_size 32 cannot be shared out evenly among the 5 processes"),
-        ("distributed", {"strategy": "zero3"}, "distributed.strategy: Input should be 'ddp' or 'fsdp'"),
-        ("compute/attention", "flash", "compute.attention: Input should be 'auto', 'eager', 'sdpa'"),
-        ("resources", {"memory": 1}, "unknown key 'resources.memory' (did you mean 'memory_mb'?)"),
     ],
 )
 def test_slips_are_named(path, value, words):

@@ -20,9 +20,9 @@ from conftest import ROOT
 from causal2vec.errors import StoppedError, UserError, check_room, explained
 from causal2vec.runtime import files, locks, resume
 from causal2vec.runtime.cli import run_cli
-from causal2vec.runtime.folders import Folders
-from causal2vec.runtime.resume import have_home
+from causal2vec.runtime.folders import Folders, have_home
 from causal2vec.runtime.signals import ending_on_signals, ends_by_itself
+from causal2vec.runtime.workflow import command_line, runs_jobs
 
 AGAIN = "then run the same command again: what is finished is kept"
 
@@ -193,11 +193,12 @@ def test_drafts_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
         ("-j 4 --profile profiles/slurm", True),
         ("-n", False), ("-np", False), ("-kn", False), ("--dry-run", False), ("--report report.html", False),
         ("--unlock", False), ("--report=x.html", False), ("-l", False), ("--summary", False), ("--lint", False),
-        ("verify", False),
+        ("verify", False), ("-c2 -- verify", False), ("-c2 --config list=1 --rerun-triggers mtime", True),
+        ("--report x.html --report-after-run", True), ("-c1 --option-of-a-program-that-calls-snakemake", True),
     ],
 )  # fmt: skip
 def test_only_what_runs_jobs_takes_the_folder(words, runs):
-    assert resume.runs_jobs(words.split()) is runs
+    assert runs_jobs(command_line(*words.split())) is runs
 
 
 def test_record_that_was_changed_is_none(tmp_path):
@@ -243,7 +244,7 @@ def test_home_that_cannot_be_written_is_left_alone(tmp_path, monkeypatch):
     assert os.environ["HOME"] == str(tmp_path / "work/shared/home") and "HF_HUB_CACHE" not in os.environ
     hub = tmp_path / "old/.cache/huggingface/hub"
     hub.mkdir(parents=True)
-    monkeypatch.setattr("causal2vec.runtime.resume.os.access", lambda path, mode: path == hub)
+    monkeypatch.setattr("causal2vec.runtime.folders.os.access", lambda path, mode: path == hub)
     monkeypatch.setenv("HOME", str(tmp_path / "old"))
     monkeypatch.setenv("HF_HUB_CACHE", "x")  # so that it is put back
     monkeypatch.delenv("HF_HUB_CACHE")

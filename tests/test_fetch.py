@@ -25,14 +25,14 @@ from causal2vec.runtime.files import read_json
 
 REVISION = "a" * 40
 CODE = """
-import json, sys
+import json, shutil, sys
 from pathlib import Path
 from causal2vec.config import ModelSource
 from causal2vec.runtime.cli import run_cli
 from causal2vec.fetch import hub, models
 kind, repository, output = sys.argv[1:4]
 if len(sys.argv) > 4:
-    hub.shutil.disk_usage = lambda folder: type("Usage", (), {"free": int(sys.argv[4])})
+    shutil.disk_usage = lambda folder: type("Usage", (), {"free": int(sys.argv[4])})
 source = dict(kind="llm", source="hub", repository=repository, revision="a" * 40)
 def go():
     if kind == "model":
@@ -137,7 +137,7 @@ def test_no_network_and_offline_are_told_apart(tmp_path):
 def test_too_small_a_disk_is_named_before_the_download(model_hub, tmp_path):
     with mirrored(model_hub, tmp_path / "home") as env:
         said = sentence(fetch("model", "org/whole", tmp_path / "m.json", "1000", **env))
-    assert "needs 0.0 GB more in" in said and "set HF_HOME to a folder on a larger disk" in said
+    assert "has no room for " in said and "set HF_HOME to a folder on a larger disk" in said
     assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 

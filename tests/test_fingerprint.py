@@ -98,7 +98,7 @@ def test_module_that_is_not_there_is_named():
 def test_every_rule_that_makes_something_follows_its_code():
     for rule in re.split(r"(?m)^rule ", RULES)[1:]:
         if script := re.search(r"scripts/(\w+)\.py", rule):
-            followed = re.search(rf'code=(lambda wildcards: )?code_of\(\s*"{script[1]}"', rule)
+            followed = re.search(rf'code=code_(of|with_method)\("{script[1]}"', rule)
             assert bool(followed) != (script[1] in PINNED | ALWAYS), rule.partition(":")[0]
 
 

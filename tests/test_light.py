@@ -11,12 +11,13 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "config",
+        "config.rules",
         "errors",
         "runtime.files",
         "runtime.fingerprint",
         "data.corpora",
         "runtime.manifest",
+        "runtime.workflow",
         "data.pairs.prepare",
         "evaluation.tasks",
         "reporting.analysis.study",

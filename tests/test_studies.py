@@ -140,23 +140,6 @@ def run(*words: str, study: str | None = None) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("snakemake", "-n", "--snakefile", ROOT / "Snakefile"),
-        ("snakemake", "verify", "--cores", "1", "--snakefile", ROOT / "Snakefile"),
-        ("causal2vec.reporting", "verify"),
-    ],
-    ids=["dry run", "verify", "reporting"],
-)
-def test_results_from_before_studies_had_names_are_recognised(words):
-    write_text(RESULTS / "scores.csv", "")
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    said = done.stderr.strip().splitlines()[-1]
-    assert said.startswith("error: results/scores.csv is of a study from before") and "results/<study>" in said
-
-
 def test_one_run_per_study_and_a_killed_ones_leavings_are_its_own():
     for study in ("one", "two"):
         for path in (resume.kept(study, "running"), Path(f".snakemake/scripts/tmp{study}.py")):

@@ -6,10 +6,10 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from causal2vec.config import Config, Method, Section
-from causal2vec.errors import UserError, fault_sentence, hint
+from causal2vec.errors import UserError, checked, hint
 from causal2vec.runtime.files import read_yaml
 
 ASYMMETRIC = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
@@ -200,16 +200,4 @@ def _read(path: Path, section: type[S], kind: str, key: str) -> S:
     source = read_yaml(path, f"set {key} to a file of {kind}")
     if not isinstance(source, dict | None):
         raise UserError(f"{path} is no {kind} file: it must hold a mapping; see config/{kind}.yaml for one")
-    try:
-        return section.model_validate(source or {})
-    except ValidationError as error:
-        faults = [
-            fault_sentence(fault, ".".join(map(str, fault["loc"])), _known(section, fault["loc"]))
-            for fault in error.errors()
-        ]
-        raise UserError(f"{path} is no {kind} file: {'; '.join(faults)}") from error
-
-
-def _known(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where a fault is."""
-    return list((section if len(location) == 1 else Example).model_fields)
+    return checked(section, source or {}, f"{path} is no {kind} file", "", also=())  # type: ignore[no-any-return]

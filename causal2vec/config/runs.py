@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from causal2vec.config import VARIANT, ZERO_SHOT, Ablation, Budget, Config, Distributed, Method, Section
 from causal2vec.errors import UserError
 
@@ -54,11 +56,28 @@ def runs_of(config: Config) -> list[Run]:
                 for value in _other_values(config, title, ablation):
                     variant = variant_name(name, ablation.axis, value)
                     runs += _runs(_with(config, title, ablation, value), name, variant, method.bases)
-    unknown = {title: a.method for title, a in config.ablations.items() if a.method not in config.methods}
-    for title, method_name in unknown.items():
-        raise UserError(f"ablations.{title}.method: there is no method '{method_name}'; name one of methods")
+    for title, ablation in config.ablations.items():
+        if ablation.method not in config.methods:
+            raise UserError(f"ablations.{title}.method: there is no method '{ablation.method}'; name one of methods")
     _refuse_namesakes(runs)
     return runs
+
+
+def measured_runs(runs: list[Run]) -> list[Run]:
+    """One run per method and base, which the efficiency study measures: an untrained twin costs the same.
+
+    Variants of an ablation are left out; most cost what their method costs.
+    """
+    chosen: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        if VARIANT not in run.method:
+            chosen.setdefault((run.method.removesuffix(ZERO_SHOT), run.base), run)
+    return list(chosen.values())
+
+
+def used_models(runs: list[Run]) -> list[str]:
+    """Models that some run is built from."""
+    return list(dict.fromkeys(name for run in runs for name in (run.base, run.encoder)))
 
 
 def _refuse_namesakes(runs: list[Run]) -> None:
@@ -146,14 +165,12 @@ def _other_values(config: Config, title: str, ablation: Ablation) -> list[Any]:
 
 def _with(config: Config, title: str, ablation: Ablation, value: Any) -> Config:
     """The configuration with one value changed, checked again."""
-    from pydantic import ValidationError
-
     plain = config.model_dump()
-    section, *rest = _path(title, ablation)
+    *above, last = _path(title, ablation)
     target: Any = plain
-    for key in [section, *rest][:-1]:
+    for key in above:
         target = target[key]
-    target[[section, *rest][-1]] = value
+    target[last] = value
     try:
         return Config.model_validate(plain)
     except ValidationError as error:

@@ -60,6 +60,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def _require(self, what: str, *keys: str) -> None:
+        if missing := [key for key in keys if getattr(self, key) is None]:
+            raise ValueError(f"{what} also needs {', '.join(missing)}")
+
 
 class Distributed(Section):
     """How one training is spread over processes; the global batch and the loss stay what they are on one.
@@ -109,14 +113,8 @@ class ModelSource(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> ModelSource:
-        needed = {
-            "pypi": ("package", "sha256", "file"),
-            "hub": ("repository", "revision"),
-            "local": ("path",),
-        }
-        missing = [key for key in needed[self.source] if getattr(self, key) is None]
-        if missing:
-            raise ValueError(f"source '{self.source}' also needs {', '.join(missing)}")
+        needed = {"pypi": ("package", "sha256", "file"), "hub": ("repository", "revision"), "local": ("path",)}
+        self._require(f"source '{self.source}'", *needed[self.source])
         return self
 
 
@@ -186,8 +184,7 @@ class TextSource(Section):
     @model_validator(mode="after")
     def _complete(self) -> TextSource:
         needed = ("repository", "revision") if self.source == "hub" else ("path",)
-        if missing := [key for key in needed if getattr(self, key) is None]:
-            raise ValueError(f"source '{self.source}' also needs {', '.join(missing)}")
+        self._require(f"source '{self.source}'", *needed)
         return self
 
 

@@ -1,14 +1,21 @@
-"""The hub's client with an end to every wait, and without retries of its own, which would multiply with ours."""
+"""The hub's client with an end to every wait, without retries of its own, and why a download failed, in words."""
 
 from __future__ import annotations
 
 import contextlib
+import email.utils
+import errno
 import logging
+import re
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+from causal2vec.errors import chain
 from causal2vec.fetch.retry import Patience, TransientError
-from causal2vec.runtime.secrets import MaskingFormatter
+from causal2vec.runtime.secrets import MaskingFormatter, mask
+
+Kind = Literal["model", "dataset"]
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers that may be another in a moment."""
@@ -84,10 +91,6 @@ def words_of_status(status: int) -> str:
 
 def _retry_after(headers: Any) -> float | None:
     """Seconds that a server asks to wait: Retry-After as a number or a date, or the hub's own rate limit header."""
-    import email.utils
-    import re
-    import time
-
     value = str(headers.get("retry-after") or "").strip()
     if re.fullmatch(r"\d{1,9}", value):
         return float(value)
@@ -122,3 +125,78 @@ def unreached_words(error: BaseException) -> str:
     if name in ("ReadError", "RemoteProtocolError"):
         return f"the connection to {constants.ENDPOINT} broke off ({name})"
     return f"no answer from {constants.ENDPOINT} ({name})"
+
+
+def as_transient(error: Exception) -> TransientError | None:
+    """The same failure as one that may be tried again; None if that would change nothing."""
+    for cause in chain(error):
+        if isinstance(cause, TransientError):
+            return TransientError(str(cause), cause.wait)  # a new one, so that `raise ... from` makes no circle
+        if is_unreached(cause):
+            return TransientError(unreached_words(cause))
+        if "Consistency check failed" in str(cause):
+            return TransientError("a file came with another length than the server had said")
+    return None
+
+
+def reason(error: Exception, kind: Kind) -> str:
+    """Why a download failed and what to do, without secrets: the end of a sentence that begins with the repository."""
+    return mask(_reason(error, kind))
+
+
+def _reason(error: Exception, kind: Kind) -> str:
+    from huggingface_hub import constants, errors, get_token
+
+    full = next((e for e in chain(error) if getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT)), None)
+    if full or "No space left on device" in str(error):
+        return (
+            f"does not fit on the disk of {constants.HF_HUB_CACHE}; make room, or set HF_HOME to a folder on a "
+            "larger disk, and run the same command again: it goes on from where it stopped"
+        )
+    if isinstance(error, errors.GatedRepoError):
+        if get_token():
+            return f"is gated, and your token has no access; accept the licence on the {kind}'s page with its account"
+        return f"is gated; accept the licence on the {kind}'s page and set HF_TOKEN to a token of your account"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"is not on the hub: the {kind} is there, but has no such revision; correct the revision"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"is not on the hub: there is no such {kind}, or it is private; correct the name, or set HF_TOKEN"
+    if isinstance(error, PermissionError):
+        return f"cannot be stored: {error.filename} is not writable; set HF_HOME to a folder of your own"
+    return _reason_of_transport(error)
+
+
+def _reason_of_transport(error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.HFValidationError):
+        return f"is no name of a repository ({_first_line(error)}); write organisation/name"
+    if constants.HF_HUB_OFFLINE:
+        return (
+            "is not in the cache, or not all of it, and HF_HUB_OFFLINE is set; run `snakemake fetch` where there is "
+            "a network, with the HF_HOME that is set here"
+        )
+    if isinstance(error, TransientError):
+        return f"cannot be downloaded: {error}; {_remedy(error)}"
+    if any(isinstance(c, errors.FileMetadataError) or "JSONDecodeError" in type(c).__name__ for c in chain(error)):
+        return (
+            f"cannot be downloaded: {constants.ENDPOINT} answers with a page instead of data, as a login or proxy page "
+            "does; log in to the network, or correct HF_ENDPOINT or HTTPS_PROXY"
+        )
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return f"cannot be downloaded: the hub answers with status {status} ({_first_line(error)}); try again later"
+    return f"cannot be downloaded ({type(error).__name__}: {_first_line(error)}); run the same command again"
+
+
+def _remedy(error: TransientError) -> str:
+    text = str(error)
+    if " 429," in text:
+        return "wait some minutes and run the same command again, or set HF_TOKEN for a higher limit"
+    if "status" in text or "another length" in text:
+        return "run the same command again later, or set HF_ENDPOINT to another mirror"
+    return "check the network, or set HF_ENDPOINT, and run the same command again"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:160]

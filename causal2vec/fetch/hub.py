@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from causal2vec.errors import UserError
-from causal2vec.fetch.client import bounded_client
-from causal2vec.fetch.reasons import Kind, as_transient, reason
+from causal2vec.errors import UserError, check_room
+from causal2vec.fetch.client import Kind, as_transient, bounded_client, reason
 from causal2vec.fetch.retry import Patience, retrying
 from causal2vec.runtime.files import sha256_file
 
@@ -79,25 +77,19 @@ def obtain(
     Raises:
         UserError: As for `download`; or a file is damaged again.
     """
-    from huggingface_hub import constants
+    files: dict[str, dict[str, Any]] = {}
 
-    for attempt in (1, 2):
-        folder = download(repository, revision, kind=kind, where=where, allow=allow, ignore=ignore)
-        files, damaged = {}, []
+    def look(folder: Path) -> list[Damage]:
+        damaged = []
         for name in _names(folder):
             path = folder / name
-            found = sha256_file(path)
+            found, expected = sha256_file(path), path.resolve().name
             files[name] = {"size": path.stat().st_size, "sha256": found}
-            if (expected := path.resolve().name) != found and not _is_as_named(path):
-                damaged.append((path, expected, found))
-        if not damaged:
-            break
-        if attempt == 2 or constants.HF_HUB_OFFLINE:
-            path, expected, found = damaged[0]
-            raise UserError(_damaged(path, repository, expected, found, again=attempt == 2))
-        for path, expected, found in damaged:
-            _log.warning("%s; it is downloaded once more", _fault(path, repository, expected, found))
-            _forget(path)
+            if expected != found and not _is_as_named(path):
+                damaged.append(Damage(path, repository, expected, found))
+        return damaged
+
+    folder = _whole(lambda: download(repository, revision, kind=kind, where=where, allow=allow, ignore=ignore), look)
     commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else None
     return folder, {"repository": repository, "revision": revision, "commit": commit, "files": files}
 
@@ -117,29 +109,57 @@ def from_cache(known: dict[str, Any], *, kind: Kind, where: str) -> Path:
     cache = Path(constants.HF_HUB_CACHE).expanduser()
     folder = cache / repo_folder_name(repo_id=repository, repo_type=kind) / "snapshots" / commit
     names = list(known["files"])
-    if not all((folder / name).is_file() for name in names):
-        folder = download(repository, commit, kind=kind, where=where, allow=names)
-    again = False
-    while damaged := _changed(folder, known["files"]):
+
+    def get() -> Path:
+        there = all((folder / name).is_file() for name in names)
+        return folder if there else download(repository, commit, kind=kind, where=where, allow=names)
+
+    def look(folder: Path) -> list[Damage]:
+        hashes = ((name, facts["sha256"], sha256_file(folder / name)) for name, facts in known["files"].items())
+        return [Damage(folder / name, repository, noted, found) for name, noted, found in hashes if noted != found]
+
+    return _whole(get, look)
+
+
+class Damage(NamedTuple):
+    """A file of the cache that has another checksum than it should have."""
+
+    path: Path
+    repository: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        digest = "sha256" if len(self.expected) == 64 else "checksum"
+        return (
+            f"{self.path.resolve()} ({self.path.name} of {self.repository}) is damaged: its {digest} is "
+            f"{self.found[:12]}…, not {self.expected[:12]}…"
+        )
+
+
+def _whole(get: Callable[[], Path], look: Callable[[Path], list[Damage]]) -> Path:
+    """The folder that ``get`` brings; what is damaged in it is brought once more.
+
+    Raises:
+        UserError: It is damaged again, or there is no network.
+    """
+    from huggingface_hub import constants
+
+    folder, again = get(), False
+    while damaged := look(folder):
         if again or constants.HF_HUB_OFFLINE:
-            raise UserError(_damaged(*_words(damaged[0], repository), again=again))
-        for entry in damaged:
-            _log.warning("%s; it is downloaded once more", _fault(*_words(entry, repository)))
-            _forget(entry[0])
-        again = True
-        folder = download(repository, commit, kind=kind, where=where, allow=names)
+            twice = (
+                "it came so twice; whatever the hub is reached through alters it, so set HF_ENDPOINT to another mirror"
+            )
+            once = "delete that file and run the same command where there is a network"
+            raise UserError(f"{damaged[0]}; {twice if again else once}")
+        for damage in damaged:
+            _log.warning("%s; it is downloaded once more", damage)
+            blob = damage.path.resolve()
+            damage.path.unlink(missing_ok=True)
+            blob.unlink(missing_ok=True)  # a second name of it elsewhere keeps what it has
+        folder, again = get(), True
     return folder
-
-
-def _words(entry: tuple[Path, str, str], repository: str) -> tuple[Path, str, str, str]:
-    path, expected, found = entry
-    return path, repository, expected, found
-
-
-def _changed(folder: Path, files: dict[str, Any]) -> list[tuple[Path, str, str]]:
-    """(path, recorded checksum, found checksum) of every file that is not as recorded."""
-    hashes = ((folder / name, facts["sha256"], sha256_file(folder / name)) for name, facts in files.items())
-    return [entry for entry in hashes if entry[1] != entry[2]]
 
 
 def _is_as_named(path: Path) -> bool:
@@ -162,29 +182,6 @@ def _sha1(path: Path, head: bytes) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _forget(path: Path) -> None:
-    """Take a file out of the cache; a second name of it elsewhere keeps what it has."""
-    blob = path.resolve()
-    path.unlink(missing_ok=True)
-    blob.unlink(missing_ok=True)
-
-
-def _fault(path: Path, repository: str, expected: str, found: str) -> str:
-    digest = "sha256" if len(expected) == 64 else "checksum"
-    return (
-        f"{path.resolve()} ({path.name} of {repository}) is damaged: its {digest} is {found[:12]}…, not "
-        f"{expected[:12]}…"
-    )
-
-
-def _damaged(path: Path, repository: str, expected: str, found: str, *, again: bool) -> str:
-    if again:
-        remedy = "it came so twice; whatever the hub is reached through alters it, so set HF_ENDPOINT to another mirror"
-    else:
-        remedy = "delete that file and run the same command where there is a network"
-    return f"{_fault(path, repository, expected, found)}; {remedy}"
 
 
 def _names(folder: Path) -> list[str]:
@@ -262,9 +259,4 @@ def _check_room(
     tree = HfApi().list_repo_tree(repository, recursive=True, revision=revision, repo_type=kind)
     sizes = {entry.path: int(getattr(entry, "size", None) or 0) for entry in tree}
     needed = sum(sizes[name] for name in _matching(list(sizes), allow, ignore) if not (snapshot / name).is_file())
-    free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
-    if needed > free:
-        raise UserError(
-            f"{what} needs {needed / 1e9:.1f} GB more in {cache}, where {free / 1e9:.1f} GB are free; make room, or "
-            "set HF_HOME to a folder on a larger disk"
-        )
+    check_room(cache, needed, what, "make room, or set HF_HOME to a folder on a larger disk")

@@ -7,9 +7,8 @@ from typing import Any
 
 from causal2vec.config.settings import ModelSource
 from causal2vec.errors import UserError
-from causal2vec.fetch.client import bounded_client
+from causal2vec.fetch.client import as_transient, bounded_client, reason
 from causal2vec.fetch.hub import download, obtain
-from causal2vec.fetch.reasons import as_transient, reason
 from causal2vec.fetch.retry import Patience
 from causal2vec.runtime.files import read_json, write_json
 

@@ -82,8 +82,11 @@ def check_llm(llm: Any) -> None:
                 f"{name} cannot be a base: it fails on padded vectors ({_reason(error)}); {ADVICE}"
             ) from error
     _check_attention(name, padded, alone, causal=bool(getattr(llm.config, "is_causal", True)))
-    _check_padding(name, padded[2:, PADDING:], alone, limit=limit)
-    if not (gap := _gap(vectors[kept], own[kept])) <= limit:  # a NaN must not pass
+    if not (gap := _gap(padded[2:, PADDING:], alone)) <= limit:  # a NaN must not pass
+        raise UserError(
+            f"{name} cannot be a base: padding changes a text's states by {gap:.0%} of their size; {ADVICE}"
+        )
+    if not (gap := _gap(vectors[kept], own[kept])) <= limit:
         raise UserError(
             f"{name} cannot be a base: its states of vectors are {gap:.0%} off those of the ids that the vectors are "
             f"of, as it does more to ids than to look up their embedding; {ADVICE}"
@@ -251,10 +254,9 @@ def _states(llm: Any) -> tuple[Tensor, Tensor]:
     ids = torch.stack([text, twin, text, twin]).to(device)
     mask = torch.ones_like(ids)
     mask[2:, :PADDING] = 0
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    padded = llm(inputs_embeds=embedding(ids), attention_mask=mask, position_ids=positions, use_cache=False)
-    alone = llm(inputs_embeds=embedding(ids[2:, PADDING:]), use_cache=False)
-    return padded.last_hidden_state.float(), alone.last_hidden_state.float()
+    padded = _own(llm, mask, inputs_embeds=embedding(ids))
+    alone = llm(inputs_embeds=embedding(ids[2:, PADDING:]), use_cache=False).last_hidden_state
+    return padded.float(), alone.float()
 
 
 def _check_attention(name: str, padded: Tensor, alone: Tensor, *, causal: bool) -> None:
@@ -274,10 +276,3 @@ def _check_attention(name: str, padded: Tensor, alone: Tensor, *, causal: bool) 
                 f"{name} cannot be made bidirectional: in {kind} a change of the last token does not reach every "
                 "earlier one; run the bidirectional method and its pre-training on another base (methods.*.bases)"
             )
-
-
-def _check_padding(name: str, padded: Tensor, alone: Tensor, *, limit: float) -> None:
-    if not (gap := _gap(padded, alone)) <= limit:  # a NaN must not pass
-        raise UserError(
-            f"{name} cannot be a base: padding changes a text's states by {gap:.0%} of their size; {ADVICE}"
-        )

@@ -143,8 +143,9 @@ def _load_and_save(name: str, source: ModelSource, folder: Path, gguf: str | Non
             f"models.{name}: the weights in {gguf or folder} lack {lacking[0]} and {len(lacking) - 1} more, so that "
             f"they are no whole {source.kind}; name another model or correct kind"
         )
-    if gguf:
-        _forget_quantisation(model)
+    if gguf:  # transformers has dequantised the weights, but would refuse to save a model marked as quantised
+        model.hf_quantizer = None
+        vars(model.config).pop("quantization_config", None)
     available = int(model.config.num_hidden_layers)
     kept = source.keep_layers or available
     _check_depth(name, kept, available)
@@ -222,7 +223,11 @@ def _checked_config(name: str, source: ModelSource, folder: Path) -> Any:
     with _readable(name, source, str(folder)):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     kind = str(config.model_type)
-    both_ways = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES or _looks_both_ways(config)
+    both_ways = (
+        kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        or getattr(config, "is_causal", None) is False
+        or getattr(config, "use_bidirectional_attention", False)
+    )
     decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not both_ways
     two_parts = bool(getattr(config, "is_encoder_decoder", False))
     if two_parts or decoder != (source.kind == "llm"):
@@ -233,10 +238,6 @@ def _checked_config(name: str, source: ModelSource, folder: Path) -> Any:
         )
     _check_depth(name, source.keep_layers or 1, int(config.num_hidden_layers))
     return config
-
-
-def _looks_both_ways(config: Any) -> bool:
-    return getattr(config, "is_causal", None) is False or bool(getattr(config, "use_bidirectional_attention", False))
 
 
 def _positions(folder: Path) -> int | None:
@@ -306,13 +307,6 @@ def _take(path: Path, target: Path, *, link: bool) -> None:
             os.link(path, target)
             return
     shutil.copyfile(path, target)
-
-
-def _forget_quantisation(model: Any) -> None:
-    """Take off the mark 'quantised': transformers has dequantised the weights, but would refuse to save them."""
-    model.hf_quantizer = None
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
 
 
 def keep_layers(model: Any, count: int) -> None:

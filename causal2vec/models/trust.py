@@ -38,11 +38,7 @@ def revision_of(folder: Path) -> str:
     Raises:
         UserError: There is no manifest, or it names no revision.
     """
-    manifest = read_json(folder / "manifest.json")
-    revision = manifest.get("revision") if isinstance(manifest, dict) else None
-    if not isinstance(revision, str):
-        raise UserError(f"{folder / 'manifest.json'} names no revision; {_remedy(folder)}")
-    return revision
+    return str(read_manifest(folder, "revision")["revision"])
 
 
 def read_manifest(folder: Path, *keys: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from typing import NamedTuple
 
-from causal2vec.config import VARIANT, ZERO_SHOT, Config
-from causal2vec.config.runs import Run, runs_of
+from causal2vec.config import Config
+from causal2vec.config.runs import Run, measured_runs, runs_of, used_models
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks import PACKAGED_TASKS
 from causal2vec.plan.estimate import BYTES_PER_SECOND, Cost, Estimator
@@ -61,20 +61,6 @@ def jobs_of(config: Config, estimator: Estimator) -> list[Job]:
         tuple(f"train {run.path}" for run in measured),
     )  # fmt: skip
     return [*found.values(), *_reporting(list(found))]
-
-
-def measured_runs(runs: list[Run]) -> list[Run]:
-    """One run per method and base, ablations left out: what the efficiency study measures."""
-    chosen: dict[tuple[str, str], Run] = {}
-    for run in runs:
-        if VARIANT not in run.method:
-            chosen.setdefault((run.method.removesuffix(ZERO_SHOT), run.base), run)
-    return list(chosen.values())
-
-
-def used_models(runs: list[Run]) -> list[str]:
-    """Models that some run is built from."""
-    return list(dict.fromkeys(name for run in runs for name in (run.base, run.encoder)))
 
 
 def _light(stage: str, needs: tuple[str, ...] = (), seconds: float | None = None, part: str = "") -> Job:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from causal2vec.errors import UserError, explained
+from causal2vec.runtime.folders import have_home
+from causal2vec.runtime.secrets import mask
 
 
-def run_cli(main: Callable[[], None]) -> None:
-    """Run a command line's ``main``; a `UserError` becomes one line on stderr and exit status 2.
+@contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """End the process with one line on stderr and exit status 2 where the input or the machine is at fault.
 
-    So does what the machine lacks (`explained`). Set ``CAUSAL2VEC_TRACEBACK=1`` to see the traceback all the
-    same.
+    Set ``CAUSAL2VEC_TRACEBACK=1`` to see the traceback all the same.
     """
-    from causal2vec.runtime.resume import have_home
-
     try:
-        have_home()
-        main()
+        yield
     except Exception as error:
-        from causal2vec.runtime.secrets import mask
-
         known = error if isinstance(error, UserError) else explained(error)
         if known is None or os.environ.get("CAUSAL2VEC_TRACEBACK"):
             raise
         sys.stderr.write(f"error: {mask(str(known))}\n")
         sys.exit(known.status or 2)
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Run a command line's ``main``, `in_one_sentence`."""
+    with in_one_sentence():
+        have_home()
+        main()

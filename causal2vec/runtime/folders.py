@@ -6,6 +6,7 @@ the way. What is the same for several studies is made once, in ``work/shared``, 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,6 @@ UNNAMED = "default"
 
 RESERVED = ("shared", "bench", "gpu")
 """Folders below ``results`` and ``work`` that belong to no study."""
-
-_OLD = ("scores.csv", "manifest.json", "SHA256SUMS", "report.html")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,6 @@ def the_only(top: Path, needed: str, option: str) -> Path:
     Raises:
         UserError: There is none, or more than one.
     """
-    refuse_nameless()
     found = [path.parent for path in sorted(top.glob(f"*/{needed}")) if path.parent.name not in RESERVED]
     if len(found) == 1:
         return found[0]
@@ -91,14 +89,19 @@ def the_only(top: Path, needed: str, option: str) -> Path:
     raise UserError(f"{top} holds no study with {needed}; run 'snakemake' to make one, or name a folder with {option}")
 
 
-def refuse_nameless() -> None:
-    """Recognise results from before studies had folders of their own.
+HOME = SHARED / "home"
 
-    Raises:
-        UserError: There are some.
+
+def have_home() -> None:
+    """Let this process and its children live in ``work/shared/home`` if the home folder cannot be written.
+
+    What the model hub's cache in the real one holds is still read from there. Call before libraries are imported.
     """
-    if old := [name for name in _OLD if (RESULTS / name).is_file()]:
-        raise UserError(
-            f"{RESULTS / old[0]} is of a study from before studies had names; move what is in {RESULTS} to "
-            f"{RESULTS}/<study>, for example {RESULTS}/demo ({WORK} may be deleted: it is made anew)"
-        )
+    home = Path("~").expanduser()
+    if os.access(home, os.W_OK | os.X_OK):
+        return
+    hub = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface" / "hub"
+    if not {"HF_HOME", "HF_HUB_CACHE"} & os.environ.keys() and os.access(hub, os.R_OK | os.X_OK):
+        os.environ["HF_HUB_CACHE"] = str(hub)
+    HOME.mkdir(parents=True, exist_ok=True)
+    os.environ["HOME"] = str(HOME.absolute())

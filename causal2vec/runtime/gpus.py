@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import sys
@@ -11,9 +10,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from causal2vec.errors import UserError
+from causal2vec.runtime.locks import try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _WAIT = 2.0
@@ -113,13 +112,10 @@ def _take(there: list[str], count: int, folder: Path, held: contextlib.ExitStack
 
 def _lock(path: Path, held: contextlib.ExitStack) -> bool:
     """Try to lock a file until ``held`` is closed."""
-    file: IO[str] = path.open("a")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.enter_context(try_lock(path) or contextlib.nullcontext())
     except BlockingIOError:
-        file.close()
         return False
-    held.callback(file.close)
     return True
 
 

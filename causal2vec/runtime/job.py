@@ -19,6 +19,7 @@ from typing import Any
 
 from causal2vec.errors import UserError, explained
 from causal2vec.runtime import seals
+from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.folders import UNNAMED, Folders
 from causal2vec.runtime.gpus import claim_gpus
 from causal2vec.runtime.locks import alone
@@ -40,6 +41,12 @@ LESS_MEMORY = {
 def folders_of(snakemake: Any) -> Folders:
     """The folders of the study that a job is of; a job of no workflow is of the unnamed one."""
     return Folders(getattr(snakemake, "config", {}).get("study", UNNAMED))
+
+
+def state_of(snakemake: Any, stage: str, *more: str) -> Path:
+    """Where a job keeps unfinished work: another folder for other parameters, or for what else decides the result."""
+    identity = [snakemake.output[0], dict(snakemake.params.items()), *more]
+    return folders_of(snakemake).state / stage / sha256_json(identity)[:16]
 
 
 @contextlib.contextmanager

@@ -23,26 +23,39 @@ class InUseError(Exception):
     """Somebody else holds the lock; the message says who, as far as is known."""
 
 
-def take(path: Path) -> IO[str] | None:
-    """Lock a file for as long as the returned handle is open.
+def try_lock(path: Path) -> IO[str] | None:
+    """Lock a file, which is made if it is not there, for as long as the returned handle is open.
 
     Returns:
         The handle; ``None`` where the file system knows no locks.
 
     Raises:
-        InUseError: Another process holds it.
+        BlockingIOError: Another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(path.open("a+", encoding="utf-8"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return None
+        stack.pop_all()
+        return file
+
+
+def take(path: Path) -> IO[str] | None:
+    """`try_lock`, with the name of this process in the file.
+
+    Raises:
+        InUseError: Another process holds it.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = try_lock(path)
     except BlockingIOError as error:
-        with file:
-            raise InUseError(_holder(file)) from error
-    except OSError as error:
-        file.close()
-        if error.errno not in _NO_LOCKS:
-            raise
+        raise InUseError(_holder(path)) from error
+    if file is None:
         return None
     file.truncate(0)
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -51,12 +64,11 @@ def take(path: Path) -> IO[str] | None:
     return file
 
 
-def _holder(file: IO[str]) -> str:
+def _holder(path: Path) -> str:
     """Who has the lock. Whoever has just got it writes its name a moment later, over that of the one before."""
     for _ in range(20):
         time.sleep(0.1)
-        file.seek(0)
-        if holder := file.read().strip():
+        if holder := path.read_text(encoding="utf-8").strip():
             return holder
     return "an unknown process"
 
@@ -69,14 +81,11 @@ def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         path: Made if it is not there.
         waiting: Called once if there is something to wait for.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
+    try:
+        file = try_lock(path)
+    except BlockingIOError:
+        waiting()
+        file = path.open("a", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    with file or contextlib.nullcontext():
         yield

@@ -173,16 +173,16 @@ def process_context(preload: list[str], device: str = "cpu") -> Any:
     return context
 
 
-class _SpawnedHelper(SpawnProcess):
+class _EndsWithUs:
     def run(self) -> None:
         end_with_parent()
-        super().run()
+        super().run()  # type: ignore[misc]
 
 
-class _ForkedHelper(ForkServerProcess):
-    def run(self) -> None:
-        end_with_parent()
-        super().run()
+class _SpawnedHelper(_EndsWithUs, SpawnProcess): ...
+
+
+class _ForkedHelper(_EndsWithUs, ForkServerProcess): ...
 
 
 class _Spawning(SpawnContext):

@@ -18,7 +18,7 @@ from typing import IO
 from causal2vec.errors import UserError
 from causal2vec.runtime import seals
 from causal2vec.runtime.files import DRAFT, SETTLED, read_record, remove_draft, write_record
-from causal2vec.runtime.folders import SHARED, Folders, refuse_nameless
+from causal2vec.runtime.folders import SHARED, Folders
 from causal2vec.runtime.locks import InUseError, alone, take
 
 SNAKEMAKE = Path(".snakemake")
@@ -34,35 +34,7 @@ def kept(study: str, ending: str) -> Path:
     return SNAKEMAKE / f"causal2vec.{study}.{ending}"
 
 
-_LOOKS_ONLY = {
-    "--dry-run", "--dryrun", "--report", "--report-after-run", "--unlock", "--lint", "--list", "--list-rules",
-    "--summary", "--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--archive", "--help",
-    "--version",
-    "--list-input-changes", "--list-params-changes", "--list-code-changes", "--list-version-changes",
-    "--list-target-rules", "--list-resources", "--list-untracked", "--print-compilation", "--cleanup-metadata",
-    "--cleanup-shadow", "--containerize", "--touch",
-}  # fmt: skip
 _held: list[IO[str]] = []
-
-
-def runs_jobs(words: list[str]) -> bool:
-    """Whether a command line of Snakemake is one that makes something, and does not only look or tidy up."""
-    for word in words:
-        if word == "verify" or word.split("=")[0] in _LOOKS_ONLY:
-            return False
-        if word.startswith("-") and not word.startswith("--") and _looks_only(word[1:]):
-            return False
-    return True
-
-
-def _looks_only(letters: str) -> bool:
-    """Whether short options such as ``kn`` have one that only looks; what follows one with a value is its value."""
-    for letter in letters:
-        if letter in "nlSDht":
-            return True
-        if letter not in "kFfpiqr":
-            return False
-    return False
 
 
 def begin_run(folders: Folders, scratch: Path) -> None:
@@ -75,7 +47,6 @@ def begin_run(folders: Folders, scratch: Path) -> None:
     Raises:
         UserError: Another run of the study is at work here, or a folder cannot be written.
     """
-    refuse_nameless()
     results, work = folders.results, folders.work
     for place in (Path.cwd(), SNAKEMAKE, results.parent, work.parent, results, work, SHARED):
         if place.exists() and not os.access(place, os.W_OK):
@@ -167,21 +138,3 @@ def clear(folders: Folders) -> None:
     for top in (folders.results, folders.work, SHARED):
         for path in top.rglob(f".*{DRAFT}*"):
             remove_draft(path)
-
-
-HOME = SHARED / "home"
-
-
-def have_home() -> None:
-    """Let this process and its children live in ``work/shared/home`` if the home folder cannot be written.
-
-    What the model hub's cache in the real one holds is still read from there. Call before libraries are imported.
-    """
-    home = Path("~").expanduser()
-    if os.access(home, os.W_OK | os.X_OK):
-        return
-    hub = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface" / "hub"
-    if not {"HF_HOME", "HF_HUB_CACHE"} & os.environ.keys() and os.access(hub, os.R_OK | os.X_OK):
-        os.environ["HF_HUB_CACHE"] = str(hub)
-    HOME.mkdir(parents=True, exist_ok=True)
-    os.environ["HOME"] = str(HOME.absolute())

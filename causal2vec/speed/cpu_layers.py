@@ -1,9 +1,9 @@
 """The layers of transformers' models, as they are fastest where texts are embedded.
 
-On a processor weights lie in the order that they are multiplied in (`causal2vec.speed.cpu_layers`). In bfloat16, where
-multiplication is so fast that the rest shows, activations are computed within the product before them, and norms a few
-tokens at a time, so that what they write between is still in the cache when it is read (docs/speed.md). On a GPU norms,
-activations and rotations are each one kernel (`causal2vec.speed.gpu_layers`).
+On a processor weights lie in the order in which they are multiplied. In bfloat16, where multiplication is so fast that
+the rest shows, an activation is computed within the product before it, and a norm a few tokens at a time, so that what
+it reads is still in the cache (docs/speed.md). On a GPU a norm, an activation and a rotation are one kernel each
+(`causal2vec.speed.gpu_layers`).
 """
 
 from __future__ import annotations

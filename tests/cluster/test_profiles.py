@@ -6,14 +6,13 @@ import itertools
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT
 
 from causal2vec.errors import UserError
-from causal2vec.runtime.slurm import check_partitions, check_workflow
+from causal2vec.runtime.workflow import check_partitions
 
 PROFILES = ["default", "slurm", "kubernetes"]
 
@@ -99,7 +98,3 @@ def test_no_slurm_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no Slurm on this machine"):
         check_partitions(["main"])
-
-
-def test_other_executors_are_left_alone():
-    check_workflow(SimpleNamespace(executor_plugin=SimpleNamespace(name="local")))

@@ -1,9 +1,15 @@
 # From packages and hubs to models, training pairs and evaluation data.
 # Evaluation data: packaged tasks are written to a folder, official ones lie in the hub's cache, listed in a record.
-TASKS_PACKAGED = ["<work>/tasks"] if PACKAGED_ANY or CONFIG.evaluation.own else []
-TASKS_FETCHED = [] if PACKAGED else ["<work>/fetched/tasks.json"]
+TASKS_PACKAGED = ["<work>/tasks"] if PACKAGED or CONFIG.evaluation.own else []
+TASKS_FETCHED = ["<work>/fetched/tasks.json"] if study.downloads_tasks else []
+# The training mix, where it is downloaded.
+PAIRS_FETCHED = (
+    ["<work>/fetched/pairs.json"]
+    if CONFIG.pairs.kind == "bge" and not CONFIG.pairs.folder
+    else []
+)
 # The efficiency study needs the first base's tokenizer even where no run is on that base.
-NEEDED_MODELS = list(dict.fromkeys([*used_models(), CONFIG.bases[0]]))
+NEEDED_MODELS = list(dict.fromkeys([*study.used_models, CONFIG.bases[0]]))
 # Priorities, here and in train.smk: what others wait for goes first, so that no core is left alone with a chain of jobs
 # in the end.
 
@@ -18,9 +24,9 @@ rule probe_machine:
     priority: 4
     threads: CONFIG.compute.threads
     resources:
-        gpu=GPUS,
+        gpu=study.gpus,
     params:
-        compute=section("compute"),
+        compute=study.section("compute"),
         code=code_of("probe_machine"),
     message:
         "Measuring which number format this machine computes faster"
@@ -49,7 +55,7 @@ rule prepare_model:
     input:
         lambda wildcards: (
             f"<work>/fetched/models/{wildcards.model}.json"
-            if from_hub(wildcards.model)
+            if study.from_hub(wildcards.model)
             else []
         ),
     output:
@@ -62,9 +68,7 @@ rule prepare_model:
     retries: 1
     params:
         name="{model}",
-        source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
-            exclude={"add_bos", "chat", "prefixes", "distributed"}
-        ),
+        source=lambda wildcards: study.source_of(wildcards.model),
         code=code_of("prepare_model"),
     message:
         "Fetching and converting the model {wildcards.model}"
@@ -74,7 +78,7 @@ rule prepare_model:
 
 rule prepare_tasks:
     input:
-        packages=expand("<work>/packages/{package}", package=PACKAGES) * PACKAGED_ANY,
+        packages=expand("<work>/packages/{package}", package=PACKAGES) * PACKAGED,
         own=OWN_TASKS,
     output:
         directory("<work>/tasks"),
@@ -128,7 +132,7 @@ rule prepare_pairs:
         "<work>/benchmarks/prepare_pairs.jsonl"
     priority: 4
     params:
-        pairs=section("pairs"),
+        pairs=study.section("pairs"),
         code=code_of("prepare_pairs"),
     message:
         "Making training pairs and dropping those that touch an evaluation text"
@@ -145,9 +149,7 @@ rule fetch_model:
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
         name="{model}",
-        source=lambda wildcards: CONFIG.models[wildcards.model].model_dump(
-            exclude={"add_bos", "chat", "prefixes", "distributed", "keep_layers"}
-        ),
+        source=lambda wildcards: study.source_of(wildcards.model, "keep_layers"),
     message:
         "Downloading the model {wildcards.model}"
     script:
@@ -166,7 +168,7 @@ rule fetch_tasks:
             for name in CONFIG.evaluation.tasks
             if name not in CONFIG.evaluation.own
         ],
-        mteb_version=installed_version("mteb"),
+        mteb_version=version("mteb"),
     message:
         "Downloading the official evaluation tasks' data"
     script:
@@ -194,7 +196,7 @@ rule fetch_pairs:
         "<work>/logs/fetch_pairs.log",
     retries: 0  # it tries again itself, with pauses (docs/offline.md)
     params:
-        pairs=section("pairs"),
+        pairs=study.section("pairs"),
     message:
         "Downloading the training mix"
     script:
@@ -204,15 +206,16 @@ rule fetch_pairs:
 rule fetch:
     input:
         models=expand(
-            "<work>/fetched/models/{model}.json", model=filter(from_hub, NEEDED_MODELS)
+            "<work>/fetched/models/{model}.json",
+            model=filter(study.from_hub, NEEDED_MODELS),
         ),
         others=expand(
             "<work>/models/{model}",
-            model=[name for name in NEEDED_MODELS if not from_hub(name)],
+            model=[name for name in NEEDED_MODELS if not study.from_hub(name)],
         ),
         packages=expand("<work>/packages/{package}", package=PACKAGES),
         tasks=TASKS_FETCHED,
-        texts=fetched_texts("mntp") + fetched_texts("simcse"),
+        texts=study.fetched_texts("mntp") + study.fetched_texts("simcse"),
         pairs=PAIRS_FETCHED,
     output:
         "<work>/fetched/manifest.json",

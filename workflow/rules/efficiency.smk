@@ -8,7 +8,7 @@ rule efficiency:
 
 rule measure_efficiency:
     input:
-        models=[f"<results>/models/{path}" for path in measured_runs()],
+        models=[f"<results>/models/{path}" for path in study.measured],
         pairs="<work>/pairs",
         tokenizer=f"<work>/models/{CONFIG.bases[0]}",
         task_texts=["<work>/task_texts.parquet"] if CONFIG.efficiency.tasks else [],
@@ -21,12 +21,12 @@ rule measure_efficiency:
         "<work>/benchmarks/measure_efficiency.jsonl"
     threads: ALL_CORES  # nothing else may run beside a measurement
     resources:
-        mem_mb=lambda wildcards, attempt: 2 * memory(wildcards, attempt),
-        runtime=runtime,
-        gpu=GPUS,
+        mem_mb=lambda wildcards, attempt: 2 * study.memory(wildcards, attempt),
+        runtime=study.runtime,
+        gpu=study.gpus,
     params:
-        efficiency=section("efficiency"),
-        compute=section("compute"),
+        efficiency=study.section("efficiency"),
+        compute=study.section("compute"),
         code=code_of("measure_efficiency"),
     message:
         "Measuring what each method costs, side by side"
@@ -37,7 +37,7 @@ rule measure_efficiency:
 # What it costs by the law, from lengths alone: between those measured, and where the papers said so.
 rule predict_costs:
     input:
-        models=[f"<work>/models/{name}" for name in used_models()],
+        models=[f"<work>/models/{name}" for name in study.used_models],
         pairs="<work>/pairs",
         efficiency="<results>/efficiency.csv",
     output:
@@ -47,7 +47,7 @@ rule predict_costs:
         "<work>/logs/predict_costs.log",
     params:
         config=CONFIG.model_dump(mode="json"),
-        mteb=installed_version("mteb"),
+        mteb=version("mteb"),
         code=code_of("predict_costs"),
     message:
         "Working out what each method costs by the law, on MTEB with the published examples too"

@@ -13,17 +13,17 @@ rule evaluate_model:
         "<work>/benchmarks/evaluate_model/{method}/{base}/seed{seed}/shard{shard}.jsonl"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory,
-        runtime=runtime,
-        gpu=GPUS,
+        mem_mb=study.memory,
+        runtime=study.runtime,
+        gpu=study.gpus,
     params:
-        run=settings_of,
-        evaluation=section("evaluation"),
-        compute=section("compute"),
-        prompts=prompts_for,
-        shards=len(SHARDS),
+        run=study.settings_of,
+        evaluation=study.section("evaluation"),
+        compute=study.section("compute"),
+        prompts=study.prompts_for,
+        shards=len(study.shards),
         code=code_of("evaluate_model"),
-        mteb_version=installed_version("mteb"),
+        mteb_version=version("mteb"),
     message:
         "Evaluating {wildcards.method} on {wildcards.base}, seed {wildcards.seed}, shard {wildcards.shard}"
     script:

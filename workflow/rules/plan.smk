@@ -4,7 +4,7 @@ rule plan:
         "<work>/logs/plan.log",
     params:
         config=CONFIG.model_dump(),
-        prompts=PROMPTS.model_dump(),
+        prompts=study.prompts.model_dump(),
         gpus=ASKED.gpus,
         accelerator=ASKED.accelerator,
     message:
@@ -20,8 +20,8 @@ rule calibrate:
         "<work>/logs/calibrate.log",
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory,
-        gpu=GPUS,
+        mem_mb=study.memory,
+        gpu=study.gpus,
     params:
         config=CONFIG.model_dump(),
     message:

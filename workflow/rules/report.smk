@@ -12,7 +12,15 @@ SCORE_FILES = {
 for newer in ("published", "law", "audit"):  # a study from before has none
     if FROM_FILES and not (FOLDERS.results / Path(SCORE_FILES[newer]).name).is_file():
         del SCORE_FILES[newer]
-STUDY = {**SCORE_FILES, "statistics": "<results>/statistics"}
+ANALYSED = {**SCORE_FILES, "statistics": "<results>/statistics"}
+
+
+def imported(name: str, asked) -> list[str]:
+    """A file of others' numbers that tables show: asked for now, or brought here with the score files."""
+    brought = FROM_FILES and (FOLDERS.results / name).is_file()
+    return [f"<results>/{name}"] if asked is not None or brought else []
+
+
 EXTERNAL = imported("external.json", ASKED.external_results)
 ELSEWHERE = imported("external_efficiency.csv", ASKED.external_efficiency)
 # Checksums follow what is made, where all that they are of is there.
@@ -31,7 +39,7 @@ if not FROM_FILES:
             jobs=[
                 f"<work>/evaluation/{path}/shard{shard}"
                 for path in RUNS
-                for shard in SHARDS
+                for shard in study.shards
             ],
         output:
             scores="<results>/scores.csv",
@@ -86,7 +94,7 @@ if not FROM_FILES:
         input:
             scores="<results>/scores.csv",
             models=[f"<results>/models/{path}" for path in RUNS],
-            sources=[f"<work>/models/{name}" for name in used_models()],
+            sources=[f"<work>/models/{name}" for name in study.used_models],
             pairs="<work>/pairs",
             hardware="<work>/hardware.json",
             efficiency="<results>/efficiency.csv",  # so that its time is listed too
@@ -120,7 +128,7 @@ rule compute_statistics:
         "<work>/benchmarks/compute_statistics.jsonl"
     threads: ALL_CORES
     params:
-        statistics=section("statistics"),
+        statistics=study.section("statistics"),
         code=code_of("compute_statistics"),
     message:
         "Computing intervals and tests"
@@ -164,7 +172,7 @@ if ASKED.external_efficiency is not None:
 
 rule make_tables:
     input:
-        **STUDY,
+        **ANALYSED,
         external=EXTERNAL,
         elsewhere=ELSEWHERE,
         layout=str(located(CONFIG.reporting.tables)),
@@ -190,7 +198,7 @@ rule make_tables:
 
 rule make_plots:
     input:
-        **STUDY,
+        **ANALYSED,
         elsewhere=ELSEWHERE,
     output:
         report(
@@ -214,7 +222,7 @@ rule make_plots:
 
 rule check_claims:
     input:
-        **STUDY,
+        **ANALYSED,
         elsewhere=ELSEWHERE,
         claims=str(located(CONFIG.reporting.claims)),
     output:
@@ -252,7 +260,7 @@ rule enforce_claims:
 
 rule write_report:
     input:
-        **STUDY,
+        **ANALYSED,
         external=EXTERNAL,
         elsewhere=ELSEWHERE,
         layout=str(located(CONFIG.reporting.tables)),
@@ -277,7 +285,7 @@ if WHOLE or not FROM_FILES:
 
     rule write_checksums:
         input:
-            **STUDY,
+            **ANALYSED,
             mteb="<results>/mteb",
             models=[f"<results>/models/{path}" for path in RUNS],
             made=[

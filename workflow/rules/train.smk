@@ -6,7 +6,7 @@ rule pretrain_mntp:
         base="<work>/models/{base}",
         pairs="<work>/pairs",
         hardware="<work>/hardware.json",
-        texts=fetched_texts("mntp"),
+        texts=study.fetched_texts("mntp"),
     output:
         directory("<work>/mntp/{base}/seed{seed}"),
     log:
@@ -16,13 +16,13 @@ rule pretrain_mntp:
     priority: 3
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory,
-        runtime=runtime,
-        gpu=GPUS,
+        mem_mb=study.memory,
+        runtime=study.runtime,
+        gpu=study.gpus,
     params:
         mntp=lambda wildcards: CONFIG.mntp.on(wildcards.base).model_dump(),
         lora=CONFIG.budget.lora.model_dump(),
-        compute=section("compute"),
+        compute=study.section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
         code=code_of("pretrain_mntp"),
     message:
@@ -40,7 +40,7 @@ rule pretrain_simcse:
         ),
         pairs="<work>/pairs",
         hardware="<work>/hardware.json",
-        texts=fetched_texts("simcse"),
+        texts=study.fetched_texts("simcse"),
     output:
         directory("<work>/simcse/{start}/{base}/seed{seed}"),
     log:
@@ -50,19 +50,14 @@ rule pretrain_simcse:
     priority: 2
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory,
-        runtime=runtime,
-        gpu=GPUS,
+        mem_mb=study.memory,
+        runtime=study.runtime,
+        gpu=study.gpus,
     params:
         simcse=lambda wildcards: CONFIG.simcse.model_dump(),
-        # The stage feeds the base as the first method does that goes through it.
-        inputs=lambda wildcards: next(
-            {key: run.inputs[key] for key in ("add_bos", "chat")}
-            for run in RUNS.values()
-            if run.base == wildcards.base and run.trained and run.spec.simcse
-        ),
+        inputs=study.simcse_inputs,
         lora=CONFIG.budget.lora.model_dump(),
-        compute=section("compute"),
+        compute=study.section("compute"),
         seed=lambda wildcards: int(wildcards.seed),
         code=code_of("pretrain_simcse"),
     message:
@@ -73,11 +68,11 @@ rule pretrain_simcse:
 
 rule pretrain_alignment:
     input:
-        llm=llm_of,
-        encoder=lambda wildcards: f"<work>/models/{run_of(wildcards).encoder}",
+        llm=study.llm_of,
+        encoder=lambda wildcards: f"<work>/models/{study.run_of(wildcards).encoder}",
         pairs="<work>/pairs",
         hardware="<work>/hardware.json",
-        texts=fetched_texts("alignment"),
+        texts=study.fetched_texts("alignment"),
     output:
         directory("<work>/alignment/{method}/{base}/seed{seed}"),
     log:
@@ -87,16 +82,14 @@ rule pretrain_alignment:
     priority: 2
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory,
-        runtime=runtime,
-        gpu=GPUS,
+        mem_mb=study.memory,
+        runtime=study.runtime,
+        gpu=study.gpus,
     params:
-        run=lambda wildcards: run_of(wildcards).model_dump(),
+        run=study.settings_of,
         alignment=lambda wildcards: CONFIG.alignment.model_dump(),
-        compute=section("compute"),
-        code=lambda wildcards: code_of(
-            "pretrain_alignment", run_of(wildcards).spec.module.rpartition(".")[0]
-        ),
+        compute=study.section("compute"),
+        code=code_with_method("pretrain_alignment"),
     message:
         "Aligning the Contextual token of {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -105,7 +98,7 @@ rule pretrain_alignment:
 
 rule train_model:
     input:
-        unpack(parts_of),
+        unpack(study.parts_of),
         hardware="<work>/hardware.json",
     output:
         directory("<results>/models/{method}/{base}/seed{seed}"),
@@ -115,28 +108,25 @@ rule train_model:
         "<work>/benchmarks/train_model/{method}/{base}/seed{seed}.jsonl"
     priority: 1
     # Per node: each process has as many threads. An untrained twin is only built: two at once where there are two cores.
-    threads: training_threads
+    threads: study.training_threads
     resources:
-        mem_mb=memory,
-        runtime=runtime,
-        # An untrained twin is only built.
-        gpu=lambda wildcards: GPUS
-        * spread(wildcards).total
-        * (ASKED.validate or run_of(wildcards).trained),
-        nodes=lambda wildcards: spread(wildcards).nodes,
+        mem_mb=study.memory,
+        runtime=study.runtime,
+        gpu=study.training_gpus,
+        nodes=lambda wildcards: study.spread(wildcards).nodes,
         # Words of Slurm's executor. mpi: do not start the script in a step of one node, as it starts its own steps
         # (causal2vec.training.launch), one task per node and not one per GPU. Null: as for any other job.
-        mpi=lambda wildcards: several_nodes(wildcards, "srun"),
-        tasks=lambda wildcards: several_nodes(wildcards, spread(wildcards).nodes),
-        tasks_per_gpu=lambda wildcards: several_nodes(wildcards, 0),
-    params:
-        run=lambda wildcards: run_of(wildcards).model_dump(),
-        compute=section("compute"),
-        prompts=prompts_for,
-        validate=ASKED.validate,
-        code=lambda wildcards: code_of(
-            "train_model", run_of(wildcards).spec.module.rpartition(".")[0]
+        mpi=lambda wildcards: study.on_several_nodes(wildcards, "srun"),
+        tasks=lambda wildcards: study.on_several_nodes(
+            wildcards, study.spread(wildcards).nodes
         ),
+        tasks_per_gpu=lambda wildcards: study.on_several_nodes(wildcards, 0),
+    params:
+        run=study.settings_of,
+        compute=study.section("compute"),
+        prompts=study.prompts_for,
+        validate=ASKED.validate,
+        code=code_with_method("train_model"),
     message:
         "Making {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"
     script:
@@ -156,13 +146,13 @@ rule audit_model:
         "<work>/benchmarks/audit_model/{method}/{base}/seed{seed}.jsonl"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory,
-        runtime=runtime,
-        gpu=GPUS,
+        mem_mb=study.memory,
+        runtime=study.runtime,
+        gpu=study.gpus,
     params:
-        run=settings_of,
-        compute=section("compute"),
-        prompts=prompts_for,
+        run=study.settings_of,
+        compute=study.section("compute"),
+        prompts=study.prompts_for,
         code=code_of("audit_model"),
     message:
         "Auditing {wildcards.method} on {wildcards.base}, seed {wildcards.seed}"

@@ -4,22 +4,21 @@ from causal2vec.config import Compute, Evaluation
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
 from causal2vec.evaluation.run import Evaluating, evaluate_run
-from causal2vec.runtime.files import sha256_json
 from causal2vec.runtime.folders import SHARED
-from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.job import folders_of, job, state_of
 from causal2vec.runtime.machine import set_up
 
 with job(snakemake, "sentence_transformers", "mteb") as s:
     compute = Compute(**s.params.compute)
     device, dtype = set_up(Path(s.input.hardware), compute)
     # With what this machine chose: what another one left unfinished is not gone on with in another number format.
-    identity = [s.output[0], dict(s.params.items()), device, dtype]
+    state = state_of(s, "evaluation", device, dtype)
     settings = Evaluation(**s.params.evaluation)
     what = Evaluating(
         settings.tasks,
         folders_of(s).work / "tasks",
         Path(s.output[0]),
-        folders_of(s).state / "evaluation" / sha256_json(identity)[:16],
+        state,
         Prompts(**s.params.prompts),
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,

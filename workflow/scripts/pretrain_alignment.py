@@ -2,8 +2,7 @@ from pathlib import Path
 
 from causal2vec.config import Alignment, Compute
 from causal2vec.config.runs import Run
-from causal2vec.runtime.files import sha256_json
-from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.job import job, state_of
 from causal2vec.runtime.machine import set_up
 from causal2vec.training.alignment import pretrain_alignment
 from causal2vec.training.stages import Computing
@@ -17,7 +16,7 @@ with job(snakemake, "sentence_transformers") as s:
         Path(s.input.pairs),
         Alignment(**s.params.alignment),
         Path(s.output[0]),
-        folders_of(s).state / "alignment" / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        state_of(s, "alignment"),
         Computing(
             device,
             dtype,

@@ -1,8 +1,7 @@
 from pathlib import Path
 
 from causal2vec.config import Compute, Lora, Mntp
-from causal2vec.runtime.files import sha256_json
-from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.job import job, state_of
 from causal2vec.runtime.machine import set_up
 from causal2vec.training.stages import Computing, pretrain_mntp
 
@@ -16,6 +15,6 @@ with job(snakemake, "transformers", "peft") as s:
         Lora(**s.params.lora),
         s.params.seed,
         Path(s.output[0]),
-        folders_of(s).state / "mntp" / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        state_of(s, "mntp"),
         Computing(device, dtype, s.params.compute["attention"], fetched, keep_state=True),
     )

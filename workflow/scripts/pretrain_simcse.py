@@ -1,8 +1,7 @@
 from pathlib import Path
 
 from causal2vec.config import Compute, Lora, Simcse
-from causal2vec.runtime.files import sha256_json
-from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.job import job, state_of
 from causal2vec.runtime.machine import set_up
 from causal2vec.training.stages import Computing, pretrain_simcse
 
@@ -16,6 +15,6 @@ with job(snakemake, "sentence_transformers", "peft") as s:
         Lora(**s.params.lora),
         s.params.seed,
         Path(s.output[0]),
-        folders_of(s).state / "simcse" / sha256_json([s.output[0], dict(s.params.items())])[:16],
+        state_of(s, "simcse"),
         Computing(device, dtype, s.params.compute["attention"], fetched, s.params.inputs, keep_state=True),
     )

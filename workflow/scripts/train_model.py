@@ -3,8 +3,7 @@ from pathlib import Path
 from causal2vec.config import Compute
 from causal2vec.config.prompts import Prompts
 from causal2vec.config.runs import Run
-from causal2vec.runtime.files import sha256_json
-from causal2vec.runtime.job import folders_of, job
+from causal2vec.runtime.job import folders_of, job, state_of
 from causal2vec.runtime.machine import set_up
 from causal2vec.training.job import Job
 from causal2vec.training.launch import launch
@@ -23,7 +22,7 @@ with job(snakemake, *imports) as s:
             pairs=Path(s.input.get("pairs", folders_of(s).work / "pairs")),
             prompts=Prompts(**s.params.prompts),
             output=Path(s.output[0]),
-            state=folders_of(s).state / "train" / sha256_json([s.output[0], dict(s.params.items())])[:16],
+            state=state_of(s, "train"),
             device=device,
             dtype=dtype,
             attention=compute.attention,

@@ -8,8 +8,8 @@ from typing import Any
 
 from causal2vec.errors import UserError
 from causal2vec.evaluation.tasks.registry import PACKAGED_TASKS, get_tasks, parts_of
+from causal2vec.fetch.client import reason
 from causal2vec.fetch.hub import from_cache, obtain
-from causal2vec.fetch.reasons import reason
 from causal2vec.runtime.files import read_json, write_json
 
 
