@@ -339,7 +339,7 @@ def _official(tiny) -> dict:
             "kind": part, "source": "hub", "repository": f"org/{part}", "revision": REVISION,
         }  # fmt: skip
     config["methods"] = {"encoder_only": {**config["methods"]["encoder_only"], "zero_shot": False}}
-    config["evaluation"]["tasks"] = ["STSBenchmark", "WordSim353STS", "STS12"]
+    config["evaluation"] |= {"tasks": ["STSBenchmark", "WordSim353STS", "STS12"], "shards": 2}
     config.pop("ablations")
     config.pop("mntp")
     return config

@@ -38,7 +38,7 @@ def small(tiny: dict[str, Path]) -> dict:
         "encoder_only": {"module": METHODS["encoder_only"][0], "settings": {}, "bases": ["tiny-encoder"]},
     }
     config["budget"] |= {"steps": 200, "save_steps": 20}
-    config["evaluation"] |= {"tasks": ["HPOSynonymPairClassification", "WordSim353STS"]}
+    config["evaluation"] |= {"tasks": ["HPOSynonymPairClassification", "WordSim353STS"], "shards": 2}
     config["pairs"] |= {"decontaminate_ngram": None}
     return config
 
