@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import ROOT
+from support.studies import configuration
 from test_config import DEMO, changed
-from test_workflow import configuration
 
 from causal2vec.config import Pairs, load_config
 from causal2vec.config.prompts import study_prompts

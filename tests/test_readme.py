@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, results_of, work_of
+from support.studies import bring_packages
 
 from causal2vec.runtime.files import read_record
 
@@ -80,7 +81,7 @@ def clone(tiny, packages_folder, tmp_path_factory) -> Path:
     (folder / "config" / "demo.yaml").write_text(yaml.safe_dump(small(tiny), sort_keys=False))
     (folder / ".venv").mkdir()
     (folder / ".venv" / ".done").touch()  # the environment is this one
-    shutil.copytree(packages_folder, work_of(folder, "demo") / "packages")
+    bring_packages(packages_folder, folder, "demo")
     return folder
 
 

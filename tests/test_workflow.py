@@ -15,8 +15,9 @@ import killer
 import pandas as pd
 import pytest
 import yaml
-from conftest import METHODS, ROOT, STUDY, results_of, work_of
+from conftest import METHODS, ROOT, results_of, work_of
 from safetensors.torch import load_file
+from support.studies import configuration, prepared, snakemake
 
 from causal2vec.runtime.files import read_json
 
@@ -40,60 +41,8 @@ SCORE_FILES = [
 ]
 
 
-def configuration(tiny: dict[str, Path]) -> dict:
-    def method(name: str, **more) -> dict:
-        path, settings = METHODS[name]
-        return {"module": path, "settings": settings, **more}
-
-    return {
-        "title": "tiny",
-        "study": STUDY,
-        "scale_note": "random tiny models: these scores mean nothing",
-        "models": {
-            "tiny-llm": {"kind": "llm", "source": "local", "path": str(tiny["llm"]), "keep_layers": 1},
-            "tiny-encoder": {"kind": "encoder", "source": "local", "path": str(tiny["encoder"])},
-        },
-        "bases": ["tiny-llm"],
-        "encoder": "tiny-encoder",
-        "methods": {
-            "causal2vec": {"module": METHODS["causal2vec"][0], "settings": {"place": "after_bos", "pooling": "concat"}},
-            "bidirectional": method("bidirectional", mntp=True),
-            "encoder_only": method("encoder_only", bases=["tiny-encoder"], zero_shot=True),
-        },
-        "pairs": {"sources": {"recipe_title": 300, "hpo_synonym": 300}, "validation": 60},
-        "budget": {"steps": 3, "batch_size": 8, "max_length": 128, "lora": {"rank": 2, "alpha": 4}},
-        "mntp": {"steps": 2, "batch_size": 4, "max_length": 32},
-        "evaluation": {
-            "tasks": ["HPOSynonymPairClassification", "WordSim353STS", "AWSOperationReranking"],
-            "max_length": 128, "batch_size": 32, "prompts": str(ROOT / "config" / "prompts.yaml"),
-        },
-        "ablations": {"pooling": {"method": "causal2vec", "axis": "settings.pooling", "values": ["concat", "eos"]}},
-        "statistics": {"resamples": 200},
-        "reporting": {name: str(ROOT / "config" / f"{name}.yaml") for name in ("tables", "claims")},
-        "efficiency": {"lengths": [8, 16], "texts": 4, "repeats": 2},
-        "compute": {"threads": 1, "dtype": "float32", "device": "cpu"},
-    }  # fmt: skip
-
-
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder,
-        "--configfile", folder / "tiny.yaml", "--workflow-profile", ROOT / "profiles" / "default", *words,
-    ]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def prepared(folder: Path, tiny: dict[str, Path], packages: Path) -> Path:
-    folder.mkdir()
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(configuration(tiny)))
-    work_of(folder).mkdir(parents=True)
-    shutil.copytree(packages, work_of(folder) / "packages")
-    return folder
-
-
 def whole(folder: Path, tiny: dict[str, Path], packages: Path) -> Path:
-    """The same with both pre-training stages, which read texts of their own through the base's wrapper."""
-    prepared(folder, tiny, packages)
+    """A folder for all that a study can have: both pre-training stages read their own texts through a wrapper."""
     texts = tiny["llm"].parent / "texts"
     texts.mkdir(exist_ok=True)
     lines = [json.dumps({"body": f"document {i} of the corpus"}) for i in range(40)]
@@ -104,8 +53,7 @@ def whole(folder: Path, tiny: dict[str, Path], packages: Path) -> Path:
     config["methods"]["bidirectional"] |= {"simcse": True, "chat": True}
     config["mntp"] |= {"texts": source, "bases": {"tiny-llm": {"mask_probability": 0.8, "all_mask": True}}}
     config["simcse"] = {"steps": 2, "batch_size": 4, "max_length": 32, "texts": source}
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    return folder
+    return prepared(folder, config, packages)
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +273,8 @@ def test_changed_setting_reruns_what_it_touches_and_no_more(finished):
     finally:
         (finished / "tiny.yaml").write_text(original)
     counts = {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", plan, re.MULTILINE)}
-    assert counts["pretrain_mntp"] == counts["pretrain_simcse"] == counts["train_model"] == counts["evaluate_model"] == 1
+    assert {counts[f"{rule}_model"] for rule in ("train", "evaluate")} == {1}
+    assert {counts[f"pretrain_{stage}"] for stage in ("mntp", "simcse")} == {1}
     assert "prepare_pairs" not in counts
 
 
@@ -365,11 +314,10 @@ def test_changed_code_runs_again_what_uses_it_and_no_more(finished, tmp_path):
 
 
 def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
-    folder = prepared(tmp_path / "bad", tiny, packages_folder)
     config = configuration(tiny)
     config["methods"] = {"last_token": {"module": METHODS["last_token"][0], "settings": {"pooling": "mean"}}}
     del config["ablations"]
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    folder = prepared(tmp_path / "bad", config, packages_folder)
     model = "results/tiny/models/last_token/tiny-llm/seed0"
     done = snakemake(folder, "--cores", "2", model)
     assert done.returncode != 0
