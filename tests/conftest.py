@@ -30,18 +30,18 @@ STUDY = "tiny"
 """The name of the studies that tests run."""
 
 SLOW_FIRST = (
-    "test_workflow.py", "test_readme.py", "test_fetch.py", "test_distributed.py", "test_stages.py", "test_training.py",
-    "test_gpu_bench.py",
+    "test_workflow.py", "test_readme.py", "test_evaluation.py", "test_distributed.py", "test_fetch.py",
+    "test_own_data.py", "test_studies.py", "test_gpu_bench.py", "test_training.py", "test_stages.py", "test_bench.py",
 )  # fmt: skip
-"""Files that start whole studies: last, they would keep one of two processes busy while the other is done."""
+"""Files that start whole studies, the longest first: last, one would keep one of two processes busy alone."""
 
 SLOW_FIXTURES = {"tiny", "demo_models", "packages_folder", "task_data", "undisturbed", "hub"}
 SLOW_FILES = {
-    *SLOW_FIRST, "test_statistics_coverage.py", "test_browser.py", "test_bench.py",
-    "test_own_data.py", "test_by_hand.py", "test_any_text.py", "test_studies.py", "test_every_type.py", "test_plots.py",
-    "test_fingerprint.py", "test_fuzz.py", "test_plan.py", "test_mixes.py", "test_config.py", "test_project.py",
-    "test_bad_commands.py", "test_orphans.py", "test_light.py", "test_network.py", "test_network_packages.py",
-    "test_profiles.py", "test_evaluation.py", "test_compute.py", "test_plots_svg.py", "test_statistics_reference.py",
+    *SLOW_FIRST, "test_statistics_coverage.py", "test_browser.py", "test_bench.py", "test_by_hand.py",
+    "test_any_text.py", "test_every_type.py", "test_plots.py", "test_fingerprint.py", "test_fuzz.py", "test_plan.py",
+    "test_mixes.py", "test_config.py", "test_project.py", "test_bad_commands.py", "test_orphans.py", "test_light.py",
+    "test_network.py", "test_network_packages.py", "test_profiles.py", "test_compute.py", "test_plots_svg.py",
+    "test_statistics_reference.py",
 }  # fmt: skip
 """What `--quick` leaves out: models, data packages, workflows, commands, simulations, browsers."""
 
@@ -88,7 +88,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    items.sort(key=lambda item: item.path.name not in SLOW_FIRST)
+    order = {name: place for place, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     if config.getoption("--quick"):
         slow = [item for item in items if item.path.name in SLOW_FILES or SLOW_FIXTURES & set(item.fixturenames)]
         config.hook.pytest_deselected(items=slow)

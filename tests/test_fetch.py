@@ -14,9 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import SHARED, TEXTS, mirrored, results_of, work_of
-from test_workflow import configuration, snakemake
+from support.studies import configuration, prepared, snakemake
 
 from causal2vec.config import ModelSource
 from causal2vec.errors import UserError
@@ -295,9 +294,7 @@ def test_experiment_runs_offline_after_fetch(tiny, packages_folder, tmp_path, mo
         shutil.copytree(SHARED / "hub" / "datasets" / "mteb" / name, root / "datasets" / "mteb" / name)
     for part in ("llm", "encoder"):
         shutil.copytree(tiny[part], root / "models" / "org" / part)
-    folder = tmp_path / "run"
-    shutil.copytree(packages_folder, work_of(folder) / "packages")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(_official(tiny)))
+    folder = prepared(tmp_path / "run", _official(tiny), packages_folder)
     hidden = root / "datasets" / "mteb" / "sts12-sts"
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     with mirrored(root, tmp_path / "home") as env:
@@ -339,7 +336,7 @@ def _official(tiny) -> dict:
             "kind": part, "source": "hub", "repository": f"org/{part}", "revision": REVISION,
         }  # fmt: skip
     config["methods"] = {"encoder_only": {**config["methods"]["encoder_only"], "zero_shot": False}}
-    config["evaluation"]["tasks"] = ["STSBenchmark", "WordSim353STS", "STS12"]
+    config["evaluation"] |= {"tasks": ["STSBenchmark", "WordSim353STS", "STS12"], "shards": 2}
     config.pop("ablations")
     config.pop("mntp")
     return config

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import ROOT
+from support.studies import configuration
 from test_config import DEMO, changed
-from test_workflow import configuration
 
 from causal2vec.config import Pairs, load_config
 from causal2vec.config.prompts import study_prompts
@@ -48,7 +48,7 @@ def test_the_documented_example_is_typed(tiny, tmp_path):
     demo = configuration(tiny)
     demo["methods"] = {"causal2vec": demo["methods"]["causal2vec"]}
     demo |= {"mntp": None, "ablations": {}}
-    demo["evaluation"]["shards"] = 1
+    demo["evaluation"]["shards"] = 2
     written(tmp_path, {**FILES, "config/demo.yaml": yaml.safe_dump(demo)})
     for command in COMMANDS:
         program, *words = shlex.split(command)
@@ -65,8 +65,10 @@ def test_the_documented_example_is_typed(tiny, tmp_path):
     [report] = (path for path in tmp_path.glob("work/**/pairs/report.json") if "shared" not in path.parts)
     about = json.loads(report.read_text())
     assert about["train"] == 12 and about["validation"] == 4 and set(about["sources"]) == {"faq", "same"}
-    [record] = tmp_path.glob("work/**/shard0/record.json")
-    tasks = json.loads(record.read_text())["tasks"]
+    records = [json.loads(path.read_text())["tasks"] for path in sorted(tmp_path.glob("work/**/shard?/record.json"))]
+    assert len(records) == 2 and all(records), "each shard has tasks of its own"
+    tasks = records[0] | records[1]
+    assert len(tasks) == 3
     asked = yaml.safe_load(FILES["mine.yaml"])["evaluation"]["own_tasks"]
     assert asked["FAQRetrieval"]["prompt"] in tasks["FAQRetrieval"]["prompts"]["query"]
     assert tasks["FAQRetrieval"]["prompts"]["document"] == ""

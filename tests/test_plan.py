@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import METHODS, ROOT, build
+from support.studies import snakemake
 
 from causal2vec.config import Lora, ModelSource, load_config
 from causal2vec.config.prompts import Prompts
@@ -616,25 +617,17 @@ def test_a_comparison_says_what_is_missing(tiny, tmp_path):
 # -- the command -------------------------------------------------------------------------------------------
 
 
-def snakemake(folder: Path, config: dict, *words: str) -> subprocess.CompletedProcess:
-    (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", "1",
-        "--configfile", folder / "study.yaml", "--workflow-profile", ROOT / "profiles" / "default", *words,
-    ]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_snakemake_plan_prints_and_writes_a_plan_each_time(tiny, tmp_path):
     config = study(tiny)
     config["evaluation"]["prompts"] = str(ROOT / "config" / "prompts.yaml")
     config["reporting"] = {name: str(ROOT / "config" / f"{name}.yaml") for name in ("tables", "claims")}
-    done = snakemake(tmp_path, config, "plan", "--config", "gpus=2")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(tmp_path, "--cores", "1", "plan", "--config", "gpus=2")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("# Plan: tiny") and "| jobs at once" in done.stdout
     assert len(pd.read_csv(tmp_path / "work" / "default" / "plan" / "plan.csv")) > 10
     assert not (tmp_path / "work" / "default" / "models").exists(), "nothing is prepared for a plan"
-    again = snakemake(tmp_path, config, "plan", "--config", "gpus=0")
+    again = snakemake(tmp_path, "--cores", "1", "plan", "--config", "gpus=0")
     assert again.returncode != 0
     assert "error: gpus is 0, but at least one is needed; set it to a positive number" in again.stderr
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, results_of, work_of
+from support.studies import bring_packages
 
 from causal2vec.runtime.files import read_record
 
@@ -57,7 +58,7 @@ def small(tiny: dict[str, Path]) -> dict:
     for name, model in config["models"].items():
         kept = {key: model[key] for key in ("kind", "add_bos") if key in model}
         config["models"][name] = {**kept, "source": "local", "path": str(tiny[model["kind"]])}
-    chosen = ("causal2vec", "last_token", "in_context", "encoder_only")
+    chosen = ("causal2vec", "in_context", "encoder_only")
     config["methods"] = {name: {**config["methods"][name], "zero_shot": False} for name in chosen}
     config["pairs"] |= {"sources": {"recipe_title": 300, "hpo_synonym": 300}, "validation": 120}
     config["budget"] |= {"steps": 3, "batch_size": 8, "mini_batch_size": None, "warmup_steps": 0, "max_length": 400}
@@ -80,7 +81,7 @@ def clone(tiny, packages_folder, tmp_path_factory) -> Path:
     (folder / "config" / "demo.yaml").write_text(yaml.safe_dump(small(tiny), sort_keys=False))
     (folder / ".venv").mkdir()
     (folder / ".venv" / ".done").touch()  # the environment is this one
-    shutil.copytree(packages_folder, work_of(folder, "demo") / "packages")
+    bring_packages(packages_folder, folder, "demo")
     return folder
 
 
@@ -128,6 +129,6 @@ def test_a_method_that_is_added_costs_its_own_time_and_then_nothing_is_left(clon
     planned = typed(clone, "snakemake -n")
     assert "Nothing to be done" in planned.stdout + planned.stderr
     records = [read_record(file) for file in (work_of(clone, "demo") / "costs").rglob("*.json")]
-    assert sorted(str(record["beside"]) for record in records) == ["None"] * 4 + ["causal2vec"]
+    assert sorted(str(record["beside"]) for record in records) == ["None"] * 3 + ["causal2vec"]
     costs = pd.read_csv(results_of(clone, "demo") / "efficiency.csv")
     assert set(costs["method"]) == {*small({"llm": Path(), "encoder": Path()})["methods"], "mean_causal"}

@@ -58,7 +58,7 @@ def test_reporting_needs_no_model_library():
     code = (
         "import sys, causal2vec.reporting.__main__, causal2vec.reporting.show.figures.draw;"
         "import causal2vec.reporting.show.tables.build, causal2vec.reporting.show.report.page;"
-        "import causal2vec.reporting.check, causal2vec.reporting.check.reproduction;"
+        "import causal2vec.reporting.check.verify, causal2vec.reporting.check.reproduction;"
         "found = {'torch', 'mteb', 'transformers', 'matplotlib.pyplot'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(found)) or 0)"
     )

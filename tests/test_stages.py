@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from conftest import TEXTS, build, make_tokenizer, mirrored, work_of
+from conftest import TEXTS, build, make_tokenizer, mirrored
 from safetensors.torch import load_file, save_file
 
 from causal2vec.config import Lora, Mntp, Simcse, TextSource
@@ -390,32 +390,3 @@ def test_simcse_feeds_the_base_as_its_methods_do(tiny, pairs, tmp_path):
 def test_batches_that_teach_nothing_are_refused(size, words, tiny, pairs, tmp_path):
     with pytest.raises(UserError, match=words):
         pretrain("simcse", tiny["llm"], pairs, tmp_path, settings={"batch_size": size})
-
-
-# -- in the workflow -----------------------------------------------------------------------------------------
-
-
-def test_workflow_runs_both_stages_with_their_texts_and_wrapper(tiny, packages_folder, tmp_path):
-    import yaml
-    from test_workflow import configuration, prepared, snakemake
-
-    folder = prepared(tmp_path / "dag", tiny, packages_folder)
-    config = configuration(tiny)
-    texts = write_texts(tmp_path / "texts", "jsonl").model_dump(exclude_none=True)
-    config["models"]["tiny-llm"]["chat"] = ["[INST] ", " [/INST]"]
-    config["methods"]["bidirectional"] |= {"simcse": True, "chat": True}
-    config["mntp"] |= {"texts": texts, "bases": {"tiny-llm": {"mask_probability": 0.8, "all_mask": True}}}
-    config["simcse"] = {"steps": 2, "batch_size": 4, "max_length": 32, "texts": texts}
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    target = "results/tiny/models/bidirectional/tiny-llm/seed0"
-    done = snakemake(folder, "--cores", "1", target)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    mntp, simcse = (
-        record(work_of(folder) / path / "tiny-llm" / "seed0", path.partition("/")[0])
-        for path in ("mntp", "simcse/mntp")
-    )
-    assert (mntp["mask_probability"], mntp["all_mask"], mntp["texts_read"]) == (0.8, True, 8)
-    assert (simcse["texts_read"], simcse["base"], len(simcse["loss"])) == (8, "tiny-llm", 2)
-    assert simcse["inputs"] == {"add_bos": None, "chat": ["[INST] ", " [/INST]"]}
-    settings = json.loads((folder / target / "embedder_config.json").read_text())
-    assert settings["chat"] == ["[INST] ", " [/INST]"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import METHODS, ROOT, results_of, work_of
+from support.studies import bring_packages
 
 from causal2vec.config import load_config
 from causal2vec.errors import UserError
@@ -188,7 +188,7 @@ def test_two_studies_at_once_finish_and_never_see_each_others_files(tiny, packag
     Path("a.yaml").write_text(yaml.safe_dump(config))
     Path("b.yaml").write_text(yaml.safe_dump({"models": {"encoder": {"keep_layers": 1}}}))
     for study in ("a", "b"):
-        shutil.copytree(packages_folder, work_of(Path(), study) / "packages")
+        bring_packages(packages_folder, Path(), study)
     made = "results/{}/scores.csv"
     first = run(made.format("a"), "--configfile", "a.yaml", study="a")
     second = run(made.format("b"), "--configfile", "a.yaml", "b.yaml", study="b")

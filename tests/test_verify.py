@@ -15,8 +15,8 @@ from causal2vec.errors import UserError
 from causal2vec.reporting.__main__ import main
 from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.analysis.study import load_study
-from causal2vec.reporting.check import verify_results, write_checksums
-from causal2vec.reporting.check.checksums import read_checksums
+from causal2vec.reporting.check.checksums import read_checksums, write_checksums
+from causal2vec.reporting.check.verify import verify_results
 from causal2vec.reporting.show.claims import write_claims
 from causal2vec.reporting.show.report.page import report_study
 from causal2vec.reporting.show.tables.build import write_tables

@@ -15,8 +15,11 @@ import killer
 import pandas as pd
 import pytest
 import yaml
-from conftest import METHODS, ROOT, STUDY, results_of, work_of
+from conftest import METHODS, ROOT, results_of, work_of
 from safetensors.torch import load_file
+from support.studies import configuration, prepared, snakemake
+
+from causal2vec.runtime.files import read_json
 
 TABLES = [
     "main", "zero_shot", "tasks", "efficiency", "efficiency_savings", "efficiency_predictions", "ablations",
@@ -38,61 +41,25 @@ SCORE_FILES = [
 ]
 
 
-def configuration(tiny: dict[str, Path]) -> dict:
-    def method(name: str, **more) -> dict:
-        path, settings = METHODS[name]
-        return {"module": path, "settings": settings, **more}
-
-    return {
-        "title": "tiny",
-        "study": STUDY,
-        "scale_note": "random tiny models: these scores mean nothing",
-        "models": {
-            "tiny-llm": {"kind": "llm", "source": "local", "path": str(tiny["llm"]), "keep_layers": 1},
-            "tiny-encoder": {"kind": "encoder", "source": "local", "path": str(tiny["encoder"])},
-        },
-        "bases": ["tiny-llm"],
-        "encoder": "tiny-encoder",
-        "methods": {
-            "causal2vec": {"module": METHODS["causal2vec"][0], "settings": {"place": "after_bos", "pooling": "concat"}},
-            "bidirectional": method("bidirectional", mntp=True),
-            "encoder_only": method("encoder_only", bases=["tiny-encoder"], zero_shot=True),
-        },
-        "pairs": {"sources": {"recipe_title": 300, "hpo_synonym": 300}, "validation": 60},
-        "budget": {"steps": 3, "batch_size": 8, "max_length": 128, "lora": {"rank": 2, "alpha": 4}},
-        "mntp": {"steps": 2, "batch_size": 4, "max_length": 32},
-        "evaluation": {
-            "tasks": ["HPOSynonymPairClassification", "WordSim353STS", "AWSOperationReranking"],
-            "max_length": 128, "batch_size": 32, "shards": 2, "prompts": str(ROOT / "config" / "prompts.yaml"),
-        },
-        "ablations": {"pooling": {"method": "causal2vec", "axis": "settings.pooling", "values": ["concat", "eos"]}},
-        "statistics": {"resamples": 200},
-        "reporting": {name: str(ROOT / "config" / f"{name}.yaml") for name in ("tables", "claims")},
-        "efficiency": {"lengths": [8, 16], "texts": 4, "repeats": 2},
-        "compute": {"threads": 1, "dtype": "float32", "device": "cpu"},
-    }  # fmt: skip
-
-
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder,
-        "--configfile", folder / "tiny.yaml", "--workflow-profile", ROOT / "profiles" / "default", *words,
-    ]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def prepared(folder: Path, tiny: dict[str, Path], packages: Path) -> Path:
-    folder.mkdir()
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(configuration(tiny)))
-    work_of(folder).mkdir(parents=True)
-    shutil.copytree(packages, work_of(folder) / "packages")
-    return folder
+def whole(folder: Path, tiny: dict[str, Path], packages: Path) -> Path:
+    """A folder for all that a study can have: both pre-training stages read their own texts through a wrapper."""
+    texts = tiny["llm"].parent / "texts"
+    texts.mkdir(exist_ok=True)
+    lines = [json.dumps({"body": f"document {i} of the corpus"}) for i in range(40)]
+    (texts / "part.jsonl").write_text("\n".join(lines))
+    source = {"source": "local", "path": str(texts), "files": "*.jsonl", "column": "body"}
+    config = configuration(tiny)
+    config["models"]["tiny-llm"]["chat"] = ["[INST] ", " [/INST]"]
+    config["methods"]["bidirectional"] |= {"simcse": True, "chat": True}
+    config["mntp"] |= {"texts": source, "bases": {"tiny-llm": {"mask_probability": 0.8, "all_mask": True}}}
+    config["simcse"] = {"steps": 2, "batch_size": 4, "max_length": 32, "texts": source}
+    return prepared(folder, config, packages)
 
 
 @pytest.fixture(scope="module")
 def finished(tiny, packages_folder, tmp_path_factory) -> Path:
     """A folder in which the whole DAG has run, on two cores."""
-    folder = prepared(tmp_path_factory.mktemp("dag") / "a path with späces", tiny, packages_folder)
+    folder = whole(tmp_path_factory.mktemp("dag") / "a path with späces", tiny, packages_folder)
     done = snakemake(folder, "--cores", "2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return folder
@@ -144,6 +111,18 @@ def test_manifest_says_how_it_was_made(finished):
     assert manifest["config"]["budget"]["steps"] == 3
 
 
+def test_both_stages_run_with_their_texts_and_wrapper(finished):
+    mntp, simcse = (
+        read_json(work_of(finished) / path / "tiny-llm" / "seed0" / f"{path.partition('/')[0]}.json")
+        for path in ("mntp", "simcse/mntp")
+    )
+    assert (mntp["mask_probability"], mntp["all_mask"], mntp["texts_read"]) == (0.8, True, 8)
+    assert (simcse["texts_read"], simcse["base"], len(simcse["loss"])) == (8, "tiny-llm", 2)
+    assert simcse["inputs"] == {"add_bos": None, "chat": ["[INST] ", " [/INST]"]}
+    settings = read_json(finished / "results/tiny/models/bidirectional/tiny-llm/seed0/embedder_config.json")
+    assert settings["chat"] == ["[INST] ", " [/INST]"]
+
+
 def test_nothing_is_left_to_do(finished):
     done = snakemake(finished, "-n")
     assert "Nothing to be done" in done.stdout + done.stderr
@@ -152,7 +131,7 @@ def test_nothing_is_left_to_do(finished):
 def test_second_run_gives_the_same_bytes_killed_and_in_other_surroundings(finished, tiny, packages_folder, tmp_path):
     """On one core, in another time zone, without a locale, with a home that cannot be written, and killed again and
     again (`make torture` does it more often): nothing of that shows, and nothing is left behind."""
-    again, temporary = prepared(tmp_path / "again", tiny, packages_folder), tmp_path / "tmp"
+    again, temporary = whole(tmp_path / "again", tiny, packages_folder), tmp_path / "tmp"
     temporary.mkdir()
     surroundings = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "HOME": "/proc/none", "TMPDIR": str(temporary)}
     planned = ["checkpoint", "saving", "gathering"]
@@ -294,7 +273,8 @@ def test_changed_setting_reruns_what_it_touches_and_no_more(finished):
     finally:
         (finished / "tiny.yaml").write_text(original)
     counts = {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", plan, re.MULTILINE)}
-    assert counts["pretrain_mntp"] == 1 and counts["train_model"] == 1 and counts["evaluate_model"] == 2
+    assert {counts[f"{rule}_model"] for rule in ("train", "evaluate")} == {1}
+    assert {counts[f"pretrain_{stage}"] for stage in ("mntp", "simcse")} == {1}
     assert "prepare_pairs" not in counts
 
 
@@ -324,21 +304,20 @@ def test_changed_code_runs_again_what_uses_it_and_no_more(finished, tmp_path):
         assert done.returncode == 0, done.stderr
         return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", done.stdout, re.MULTILINE)}
 
-    trained = {"train_model": 5, "evaluate_model": 10, "pretrain_mntp": 1}
+    trained = {"train_model": 5, "evaluate_model": 5, "pretrain_mntp": 1}
     assert trained.items() <= planned("causal2vec/training/lora.py").items()
     again = planned("causal2vec/evaluation/items.py")
-    assert again["evaluate_model"] == 10 and "train_model" not in again
+    assert again["evaluate_model"] == 5 and "train_model" not in again
     again = planned("causal2vec/reporting/analysis/evidence.py")
     assert {"compute_statistics", "make_tables", "check_claims", "write_report"} <= again.keys()
     assert not {"evaluate_model", "train_model"} & again.keys()
 
 
 def test_failing_job_says_why_in_one_sentence(tiny, packages_folder, tmp_path):
-    folder = prepared(tmp_path / "bad", tiny, packages_folder)
     config = configuration(tiny)
     config["methods"] = {"last_token": {"module": METHODS["last_token"][0], "settings": {"pooling": "mean"}}}
     del config["ablations"]
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    folder = prepared(tmp_path / "bad", config, packages_folder)
     model = "results/tiny/models/last_token/tiny-llm/seed0"
     done = snakemake(folder, "--cores", "2", model)
     assert done.returncode != 0

@@ -12,7 +12,7 @@ from causal2vec.models.trust import content_revision
 from causal2vec.reporting.analysis.claims.ledger import load_claims
 from causal2vec.reporting.analysis.statistics import compute_statistics
 from causal2vec.reporting.analysis.study import load_study
-from causal2vec.reporting.check import write_checksums
+from causal2vec.reporting.check.checksums import write_checksums
 from causal2vec.reporting.read.scores import collect_scores, collect_training
 from causal2vec.reporting.show.claims import write_claims
 from causal2vec.reporting.show.report.page import report_study

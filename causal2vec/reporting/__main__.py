@@ -166,7 +166,7 @@ def _report(given: argparse.Namespace) -> None:
 
 
 def _verify(given: argparse.Namespace) -> None:
-    from causal2vec.reporting.check import verify_results
+    from causal2vec.reporting.check.verify import verify_results
 
     found = verify_results(
         given.results,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import yaml
 from conftest import METHODS, ROOT, results_of, work_of
 from local_slurm import local_slurm, missing
-from test_workflow import configuration, prepared
+from support.studies import command, configuration, prepared
 
 pytestmark = pytest.mark.cluster
 TRAINED = "results/tiny/models/causal2vec/tiny-llm/seed0"
@@ -38,7 +37,7 @@ def small(tiny: dict[str, Path]) -> dict:
         "encoder_only": {"module": METHODS["encoder_only"][0], "settings": {}, "bases": ["tiny-encoder"]},
     }
     config["budget"] |= {"steps": 200, "save_steps": 20}
-    config["evaluation"] |= {"tasks": ["HPOSynonymPairClassification", "WordSim353STS"]}
+    config["evaluation"] |= {"tasks": ["HPOSynonymPairClassification", "WordSim353STS"], "shards": 2}
     config["pairs"] |= {"decontaminate_ngram": None}
     return config
 
@@ -46,9 +45,7 @@ def small(tiny: dict[str, Path]) -> dict:
 @pytest.fixture(scope="module")
 def folder(tiny, packages_folder, tmp_path_factory) -> Path:
     """A study whose data is made already, as after `snakemake fetch` and a first job."""
-    made = prepared(tmp_path_factory.mktemp("cluster") / "study", tiny, packages_folder)
-    (made / "tiny.yaml").write_text(yaml.safe_dump(small(tiny)))
-    return made
+    return prepared(tmp_path_factory.mktemp("cluster") / "study", small(tiny), packages_folder)
 
 
 def profile(folder: Path, **changes) -> Path:
@@ -59,13 +56,6 @@ def profile(folder: Path, **changes) -> Path:
     settings["default-resources"] |= changes
     copy.write_text(yaml.safe_dump(settings))
     return copy.parent
-
-
-def command(folder: Path, *words: str) -> list[str]:
-    return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(folder / "tiny.yaml"), "--workflow-profile", str(ROOT / "profiles" / "default"), *words,
-    ]  # fmt: skip
 
 
 def asked(slurm: dict[str, str], *words: str) -> str:

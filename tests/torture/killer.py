@@ -177,6 +177,7 @@ def _kill_at(
             os.killpg(process.pid, signal.SIGKILL)
             _wait_for_group(process.pid)
             return Kill(moment, round(delay, 3), names)
+    os.killpg(process.pid, signal.SIGKILL)
     raise AssertionError(f"none of {', '.join(moments)} came within {PATIENCE:.0f} s, nor the end")
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
-from conftest import ROOT, STUDY, work_of
+from conftest import ROOT, STUDY
+from support.studies import command, prepared, snakemake
 
 STEPS = 12
 SAVE_STEPS = 3
+CORES = ("--cores", "2")
 
 
 def configuration(tiny: dict[str, Path]) -> dict:
@@ -51,28 +51,18 @@ def configuration(tiny: dict[str, Path]) -> dict:
 
 def prepare(folder: Path, config: dict, packages: Path | None) -> Path:
     """A folder to run in; the data packages are copied, or downloaded by the run itself."""
+    if packages is not None:
+        return prepared(folder, config, packages)
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    if packages is not None:
-        work_of(folder).mkdir(parents=True)
-        shutil.copytree(packages, work_of(folder) / "packages")
     return folder
-
-
-def command(folder: Path, *words: str) -> list[str]:
-    """What a user types in the project's root, for another folder."""
-    return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(folder / "tiny.yaml"), "--workflow-profile", str(ROOT / "profiles" / "default"),
-        *(words or ("--cores", "2")),
-    ]  # fmt: skip
 
 
 def start(folder: Path, *words: str, log: Path | None = None, **environment: str) -> subprocess.Popen:
     """Start a run in a process group of its own."""
     output = log.open("ab") if log else subprocess.DEVNULL
     return subprocess.Popen(
-        command(folder, *words), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        command(folder, *(words or CORES)), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         env={**os.environ, **environment}, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
 
@@ -85,6 +75,4 @@ def _hear_ctrl_c() -> None:
 def run(folder: Path, *words: str, **options) -> subprocess.CompletedProcess:
     """Run to the end."""
     environment = {**os.environ, **options.pop("environment", {})}
-    return subprocess.run(
-        command(folder, *words), cwd=ROOT, capture_output=True, text=True, check=False, env=environment, **options
-    )
+    return snakemake(folder, *(words or CORES), env=environment, **options)

@@ -218,8 +218,8 @@ def test_another_user_in_strange_surroundings(undisturbed, tiny, packages_folder
         subprocess.run(["chown", "-R", "65534:65534", top], check=True)
         public = {"HOME": "/nonexistent", "LC_ALL": "C", "TZ": "America/St_Johns", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            [*NOBODY, *study.command(folder)], cwd=ROOT, env={**os.environ, **public}, capture_output=True, text=True,
-            check=False,
+            [*NOBODY, *study.command(folder, *study.CORES)], cwd=ROOT, env={**os.environ, **public},
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         for name in ("results/tiny/scores.csv", WEIGHTS):

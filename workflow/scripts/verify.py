@@ -1,7 +1,7 @@
 import sys
 from pathlib import Path
 
-from causal2vec.reporting.check import verify_results
+from causal2vec.reporting.check.verify import verify_results
 from causal2vec.runtime.job import folders_of, job
 
 with job(snakemake) as s:

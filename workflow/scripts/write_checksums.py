@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from causal2vec.reporting.check import write_checksums
+from causal2vec.reporting.check.checksums import write_checksums
 from causal2vec.runtime.job import job
 
 with job(snakemake) as s:
