@@ -61,7 +61,7 @@ fuzz: env
 # Installed = locked; licences; known vulnerabilities where a service answers (docs/licences.md).
 audit: env
 	python -m pip check
-	pytest tests/test_project.py -k installed
+	pytest tests/project/test_project.py -k installed
 	pip-licenses --format markdown
 	@said=$$(pip-audit --no-deps --disable-pip --progress-spinner off -r requirements.lock -r requirements-test.lock 2>&1); \
 	status=$$?; skipped=$$(grep -c "could not be audited" <<< "$$said"); echo -n "Known vulnerabilities: "; \

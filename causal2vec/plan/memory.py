@@ -2,7 +2,7 @@
 
 Activations follow Korthikanti et al. (arXiv 2205.05198, section 4.1), who count what each layer keeps for its
 backward pass. Their factors are for another block, so ours were counted on transformers' Llama and BERT with
-torch's saved-tensor hooks, adapters on all linear layers; tests/test_plan.py counts again. Torch's fused attention
+torch's saved-tensor hooks, adapters on all linear layers; tests/plan/test_plan.py counts again. Torch's fused attention
 keeps no attention matrix, except for BERT with dropout on a processor.
 """
 

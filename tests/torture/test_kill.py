@@ -1,6 +1,6 @@
 """Killed anywhere, as often as one likes: the same command ends in the same bytes, and finished work is kept.
 
-``make torture`` kills at least 30 times (TORTURE_KILLS, TORTURE_SEED); tests/test_workflow.py, a few times.
+``make torture`` kills at least 30 times (TORTURE_KILLS, TORTURE_SEED); tests/project/test_workflow.py, a few times.
 """
 
 from __future__ import annotations

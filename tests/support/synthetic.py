@@ -1,6 +1,6 @@
 """A results folder made up from known truth: who is better, who ties, and what is missing.
 
-python tests/synthetic.py OUT_DIR [--methods 8 --bases 3 --seeds 3 --tasks 56 --items 1000]
+python tests/support/synthetic.py OUT_DIR [--methods 8 --bases 3 --seeds 3 --tasks 56 --items 1000]
 
 Every test item has a difficulty that all methods share; a method adds its own effect, a run (seed) a little luck,
 and every (method, item) its own noise. In truth causal2vec wins, echo ties with bidirectional, last_token is last.

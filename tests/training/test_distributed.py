@@ -36,11 +36,12 @@ BUDGET = Budget(
     learning_rates=LearningRates(lora=5e-3, encoder=5e-3, projection=5e-3),
 )  # fmt: skip
 CACHED = BUDGET.model_copy(update={"mini_batch_size": 2})
+CASES = ROOT / "tests" / "support" / "distributed_cases.py"
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
-    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}",
 }
 CASES = {
     ("causal2vec", "ddp"): BUDGET,
@@ -137,7 +138,7 @@ def spread(parts, pairs, tmp_path_factory) -> dict[tuple[str, str], Job]:
 
 def torchrun(*words: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(ROOT / "tests" / "distributed_cases.py"), *words]
+    command += [str(CASES), *words]
     subprocess.run(command, check=True, env=ENVIRONMENT, timeout=600)
 
 
@@ -233,7 +234,11 @@ def test_two_processes_record_what_one_records(method, case, spread, alone):
 
 def test_training_stopped_by_a_signal_ends_in_the_same_weights(alone, parts, pairs, tmp_path):
     job = job_of("causal2vec", parts, pairs, tmp_path)
-    script = [sys.executable, str(ROOT / "tests" / "distributed_cases.py"), f"stopped:{written(job, tmp_path)}"]
+    script = [
+        sys.executable,
+        str(ROOT / "tests" / "support" / "distributed_cases.py"),
+        f"stopped:{written(job, tmp_path)}",
+    ]
     done = subprocess.run(
         script, env={**ENVIRONMENT, "STOP_FOR_GOOD": "1"}, capture_output=True, text=True, timeout=300
     )

@@ -39,7 +39,7 @@ METHODS = {"extractall", "extract", "unpack_archive", "read_pickle", "to_pickle"
 """Methods by these names, of whatever object."""
 
 LOOKS_FIRST = r"causal2vec/data/corpora/archives\.py:\d+: extract .*"
-"""Unpacks what it has looked at, as tests/test_archives_hostile.py shows."""
+"""Unpacks what it has looked at, as tests/data/test_archives_hostile.py shows."""
 
 FORBIDDEN_ARGUMENTS = {"shell": "hands words to a shell", "allow_pickle": "runs code from data"}
 """Keyword arguments that must not be anything but False."""

@@ -9,7 +9,7 @@ from causal2vec.data.corpora.packages import fetch_package, load_packages
 from causal2vec.errors import UserError
 from causal2vec.runtime.files import read_json
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")

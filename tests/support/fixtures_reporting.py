@@ -17,7 +17,7 @@ from causal2vec.reporting.read.schema import EFFICIENCY_COLUMNS, SCORE_COLUMNS
 from causal2vec.reporting.show.tables.layout import load_layout
 
 HOSTILE = r"a|b_<x>&%$#{}\`*[~^\"--é"
-LAYOUT = Path(__file__).parents[1] / "config" / "tables.yaml"
+LAYOUT = Path(__file__).parents[2] / "config" / "tables.yaml"
 ORDER = ["causal2vec", "last_token", "echo", "bidirectional", "encoder_only"]
 TYPES = {"NFCorpus": "Retrieval", "SciFact": "Retrieval", "STSBenchmark": "STS"}
 SCORES = {

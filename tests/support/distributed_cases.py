@@ -1,4 +1,4 @@
-"""Run under torchrun by tests/test_distributed.py: several jobs, one after the other, in the same processes.
+"""Run under torchrun by tests/training/test_distributed.py: several jobs, one after the other, in the same processes.
 
 A job whose path follows ``stopped:`` is stopped first, by a signal to the last process alone, and then resumed.
 """

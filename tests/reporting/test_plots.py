@@ -289,7 +289,7 @@ def test_text_is_measured_wrapped_and_shortened():
 
 def test_captions_cover_every_figure_and_the_workflow_shows_them():
     jinja2, docutils = pytest.importorskip("jinja2"), pytest.importorskip("docutils.core")
-    folder = Path(__file__).parents[1] / "workflow" / "report"
+    folder = Path(__file__).parents[2] / "workflow" / "report"
     assert list(captions()) == list(TITLES) == list(FIGURES)
     template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string((folder / "figure.rst").read_text())
     for name, text in captions().items():
