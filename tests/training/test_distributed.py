@@ -36,7 +36,7 @@ BUDGET = Budget(
     learning_rates=LearningRates(lora=5e-3, encoder=5e-3, projection=5e-3),
 )  # fmt: skip
 CACHED = BUDGET.model_copy(update={"mini_batch_size": 2})
-CASES = ROOT / "tests" / "support" / "distributed_cases.py"
+PROGRAM = ROOT / "tests" / "support" / "distributed_cases.py"
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
@@ -138,7 +138,7 @@ def spread(parts, pairs, tmp_path_factory) -> dict[tuple[str, str], Job]:
 
 def torchrun(*words: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(CASES), *words]
+    command += [str(PROGRAM), *words]
     subprocess.run(command, check=True, env=ENVIRONMENT, timeout=600)
 
 
