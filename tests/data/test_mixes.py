@@ -1,6 +1,7 @@
 """The public training mixes: what is drawn, what is written, what is refused, and how little memory it takes.
 
-``PYTHONPATH=tests python tests/data/test_mixes.py 1500000 /tmp/mix`` measures the memory on a synthetic mix of that many examples.
+``PYTHONPATH=tests python tests/data/test_mixes.py 1500000 FOLDER`` measures the memory on a synthetic mix of so many
+examples.
 """
 
 import gzip
