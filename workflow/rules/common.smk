@@ -72,3 +72,9 @@ def code_with_method(script: str):
     return lambda wildcards: code_of(
         script, study.run_of(wildcards).spec.module.rpartition(".")[0]
     )
+
+
+def imported(name: str, asked) -> list[str]:
+    """A file of others' numbers that tables show: asked for now, or brought here with the score files."""
+    brought = FROM_FILES and (FOLDERS.results / name).is_file()
+    return [f"<results>/{name}"] if asked is not None or brought else []

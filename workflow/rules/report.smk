@@ -15,12 +15,6 @@ for newer in ("published", "law", "audit"):  # a study from before has none
 ANALYSED = {**SCORE_FILES, "statistics": "<results>/statistics"}
 
 
-def imported(name: str, asked) -> list[str]:
-    """A file of others' numbers that tables show: asked for now, or brought here with the score files."""
-    brought = FROM_FILES and (FOLDERS.results / name).is_file()
-    return [f"<results>/{name}"] if asked is not None or brought else []
-
-
 EXTERNAL = imported("external.json", ASKED.external_results)
 ELSEWHERE = imported("external_efficiency.csv", ASKED.external_efficiency)
 # Checksums follow what is made, where all that they are of is there.
