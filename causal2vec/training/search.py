@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from causal2vec.errors import UserError
 from causal2vec.runtime.cli import run_cli
 from causal2vec.runtime.files import read_json, read_yaml, sha256_json, write_json, write_text
 from causal2vec.runtime.folders import Folders
-from causal2vec.runtime.signals import end_with_parent
+from causal2vec.runtime.machine import process_context
 from causal2vec.training.job import Job
 
 
@@ -168,7 +167,6 @@ def _begin(threads: int) -> None:
     import torch
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    end_with_parent()
     torch.set_num_threads(threads)
     disable_progress_bar()
     set_verbosity_error()
@@ -191,7 +189,8 @@ def search(config: Config, source: Trials, work: Path, output: Path, options: ar
         UserError: Some trials failed; the others went on.
     """
     wanted = trials_of(source)
-    pool = ProcessPoolExecutor(options.jobs, get_context("spawn"), _begin, (options.threads,))
+    context = process_context(["sentence_transformers", "peft"], options.device)  # its processes end with this one
+    pool = ProcessPoolExecutor(options.jobs, context, _begin, (options.threads,))
     try:
         running = {
             pool.submit(_try, output, trial, config, source.models, trial, work, options.device, options.dtype): trial

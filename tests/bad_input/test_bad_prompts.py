@@ -9,7 +9,11 @@ from bad_cases import Case, check, write
 from causal2vec.config.prompts import load_examples, load_prompts
 from causal2vec.reporting.read.others import read_external
 
-RESULT = {"mteb_version": "2.26.24", "dataset_revision": "r", "scores": {"test": [{"main_score": 0.5}]}}
+PART = {"hf_subset": "default", "languages": ["eng-Latn"]}
+RESULT = {
+    "task_name": "STS12", "mteb_version": "2.26.24", "dataset_revision": "r", "evaluation_time": 1.0,
+    "scores": {"test": [{"main_score": 0.5} | PART]},
+}  # fmt: skip
 
 
 def yaml_file(kind, load, name, text, says):
@@ -34,7 +38,7 @@ def external(name, content, says, file="o__m/r/STS12.json"):
 
 
 def result(**entry):
-    return RESULT | {"scores": {"test": [entry]}}
+    return RESULT | {"scores": {"test": [entry | PART]}}
 
 
 CASES = [
@@ -139,32 +143,32 @@ CASES = [
         "no JSON",
         "{",
         (
-            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json is not "
-            "valid JSON); name another folder"
+            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json is "
+            "no result as mteb writes it …); name another folder"
         ),
     ),
     external(
         "a list",
         [],
         (
-            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json has no "
-            "'scores' as mteb writes them); name another folder"
+            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json is "
+            "no result as mteb writes it …); name another folder"
         ),
     ),
     external(
         "no scores",
         {"mteb_version": "1"},
         (
-            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json has no "
-            "'scores' as mteb writes them); name another folder"
+            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json is "
+            "no result as mteb writes it …); name another folder"
         ),
     ),
     external(
         "no main score",
         result(accuracy=0.5),
         (
-            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json has no "
-            "usable main score for test/default); name another folder"
+            "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json is "
+            "no result as mteb writes it …); name another folder"
         ),
     ),
     external(
@@ -201,7 +205,7 @@ CASES = [
     ),
     external(
         "another split",
-        RESULT | {"scores": {"train": [{"main_score": 0.5}]}},
+        RESULT | {"scores": {"train": [{"main_score": 0.5} | PART]}},
         (
             "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json has no "
             "usable main score for test/default); name another folder"
@@ -209,7 +213,7 @@ CASES = [
     ),
     external(
         "two scores",
-        RESULT | {"scores": {"test": [{"main_score": 0.5}, {"main_score": 0.6}]}},
+        RESULT | {"scores": {"test": [{"main_score": 0.5} | PART, {"main_score": 0.6} | PART]}},
         (
             "{path}: no usable score in 1 model folder(s) (for example, o__m/r/STS12.json gives two "
             "main scores for the same split and subset); name another folder"

@@ -37,7 +37,7 @@ def made(tiny, tmp_path_factory):
     """A work folder as `prepare` wants it, with tiny models in the place of the demo's; and its configuration."""
     home = tmp_path_factory.mktemp("bench")
     plain = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-    plain["compute"]["threads"] = 1
+    plain["compute"]["threads"] = plain["efficiency"]["threads"] = 1
     (home / "config.yaml").write_text(yaml.safe_dump(plain))
     work = home / "work" / "demo"
     shutil.copytree(tiny["llm"], work / "models" / "SmolLM2-135M-Instruct")

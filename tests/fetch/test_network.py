@@ -215,6 +215,7 @@ def test_the_hubs_own_warnings_are_masked(root, pointed, monkeypatch):
 
     from huggingface_hub.utils import logging as hub_logging
 
+    hub_logging.set_verbosity_warning()
     with serving(root) as server:
         pointed(server.address)
         obtain()
