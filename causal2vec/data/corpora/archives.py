@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from causal2vec.errors import UserError, one_line
 
@@ -81,9 +81,11 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
                 if not entry.is_dir()
             )
     else:
+        # Python 3.11 has the filter from 3.11.4 on; what it would refuse is refused by `_check` before.
+        filtered: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         with tarfile.open(archive) as tarred:
             yield (
-                Member(info.name, info.size, info.isreg(), partial(tarred.extract, info, filter="data"))
+                Member(info.name, info.size, info.isreg(), partial(tarred.extract, info, **filtered))
                 for info in tarred
                 if not info.isdir()
             )

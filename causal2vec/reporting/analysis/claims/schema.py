@@ -6,6 +6,7 @@ that a study can be held against. Nothing here looks at a score.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +107,9 @@ class Claim(Section):
     unit: ClassVar[Unit] = "points"
 
     @property
+    @abstractmethod
     def expected(self) -> str:
         """What the claim lets one expect."""
-        raise NotImplementedError
 
 
 class Comparison(Claim):
