@@ -92,9 +92,9 @@ def test_a_python_without_the_filter_unpacks_and_refuses_the_same(out, tmp_path,
     extract = tarfile.TarFile.extract
     monkeypatch.delattr(tarfile, "data_filter")
     monkeypatch.setattr(tarfile.TarFile, "extract", lambda self, member, path: extract(self, member, path))
+    refused(make_tar(tmp_path / "a.tar.gz", (tar_info("../bad"), b"x")), out, "unsafe member")
     archives.unpack(make_tar(tmp_path / "a.tar.gz", (tar_info("good"), b"x")), ["good"], out)
     assert (out / "good").read_bytes() == b"x"
-    refused(make_tar(tmp_path / "b.tar.gz", (tar_info("../bad"), b"x")), out, "unsafe member")
 
 
 def test_a_link_in_a_zip(out, tmp_path):
