@@ -328,7 +328,7 @@ def write_beside(axes: Axes, text: str, x: float, y: float, side: int = 1, **sty
 
 def move_aside(axes: Axes, artist: Artist, number: int, count: int) -> None:
     """Shift the ``number``-th of ``count`` marks sideways on the page, so that none hides another; its data stay."""
-    inches = (number - (count - 1) / 2) * min(3.5, 28 / count) / 72
+    inches = (number - (count - 1) / 2) * min(3.5, 18 / count) / 72
     artist.set_transform(artist.get_transform() + ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans))
 
 
